@@ -1,0 +1,92 @@
+"""What the engine is handed and what it gives back: it knows nothing of rows, columns or schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from infergraph.models.model import RejectReason, Request, Response, Tokens
+from infergraph.models.verdict import Verdict
+
+Source = Literal["call", "store", "shared", "rejected_before", "pending"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One row's question: a request, its hash, and what makes a response an answer."""
+
+    hash: bytes
+    request: Request
+    judge: Callable[[Response], Verdict]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Who asks: goes into the store beside every attempt, never into a request hash."""
+
+    run_id: str
+    operator: str
+    asset: str | None = None
+    partition: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How to ask.
+
+    Args:
+        refresh: Ask even where the store has an answer, and replace it.
+        retry_rejects: Ask again where the store remembers a rejection.
+        max_age_s: Treat answers older than so many seconds as missing; ``None``: any age is good.
+        max_repairs: How often a wrong answer is sent back with its error, 0 or more.
+        max_attempts: How often one request is sent at most when the failure is transient, 1 or more.
+        max_outage_s: Seconds without any success that are waited out before ``ProviderDown``.
+    """
+
+    refresh: bool = False
+    retry_rejects: bool = False
+    max_age_s: float | None = None
+    max_repairs: int = 2
+    max_attempts: int = 6
+    max_outage_s: float = 900
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What the attempts made for one ask used, the failed ones and repairs included; all 0 on a store hit."""
+
+    attempts: int = 0
+    tokens: Tokens = Tokens()
+    cost_nano_usd: int | None = 0
+    """``None`` when an attempt's price is unknown."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one ask ended.
+
+    ``source`` is where the ending came from: ``call`` (asked now), ``store`` (an answer was there), ``shared``
+    (another ask of this process with the same hash was in flight and was waited for; its cost is the other's),
+    ``rejected_before`` (the store remembers the rejection; no call), ``pending`` (the budget ended first; not asked).
+    """
+
+    hash: bytes
+    source: Source
+    value: Any = None
+    """The judged answer; ``None`` when rejected or pending."""
+    rejected: RejectReason | None = None
+    message: str = ""
+    """Why it was rejected."""
+    attempts: int = 0
+    """Attempts behind this ending, those of earlier runs included."""
+    model: str = ""
+    """``provider:model-id`` that gave the ending."""
+    via: str = ""
+    """``direct``, ``repair``, ``more_room`` or ``fallback:<model>``; empty when pending."""
+    response_text: str = ""
+    """The last response's text, filled when rejected (``""`` when nothing came back)."""
+    spent: Spent = field(default_factory=Spent)
+    saved_nano_usd: int | None = 0
+    """What the answer cost when it was bought, on ``store`` and ``shared``; ``None``: price unknown."""

@@ -1,0 +1,56 @@
+"""Finds providers: ours come in through the same door as a third party's.
+
+A package adds one with an entry point in the group ``infergraph.providers``; the name before the
+colon of a model is the entry point's name.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+from infergraph.errors import UnknownModel, did_you_mean
+from infergraph.models.model import Model, Provider
+
+ENTRY_POINT_GROUP = "infergraph.providers"
+
+
+@cache
+def _entry_points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def provider_names() -> list[str]:
+    """Names of the installed providers, sorted.
+
+    Example:
+        >>> "openai" in provider_names()
+        True
+    """
+    return sorted(_entry_points())
+
+
+def provider_for(model: Model) -> Provider:
+    """The provider that serves this model; connects to nothing.
+
+    Args:
+        model: The model; the part of its name before the colon chooses the provider.
+
+    Returns:
+        A new provider object for this model.
+
+    Raises:
+        UnknownModel: No provider of that name is installed.
+
+    Example:
+        >>> provider_for(Model("openai:gpt-5-mini")).capabilities.chat
+        True
+    """
+    point = _entry_points().get(model.provider)
+    if point is None:
+        raise UnknownModel(
+            f"Model({model.name!r}): no provider {model.provider!r} is installed. "
+            f"{did_you_mean(model.provider, provider_names())}"
+        )
+    provider: Provider = point.load()(model)
+    return provider
