@@ -30,6 +30,10 @@ class TemplateError(PlanError):
     """A prompt template is no valid template, or names a variable that is no column."""
 
 
+class UnknownVariable(TemplateError, UnknownColumn):
+    """A template's variable is no column of the input."""
+
+
 class SchemaError(PlanError):
     """An answer schema cannot be mapped to Polars types, or the provider cannot take it."""
 

@@ -1,0 +1,200 @@
+"""From plan to Polars: one IO source for each source and each operator, so that Polars itself pushes predicates,
+projections and limits, overlaps operators and keeps order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from threading import Condition
+from typing import Any
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from infergraph.frame import plan as plans
+from infergraph.frame.row_ids import DOUBT, ROW_ID, RowNumberer
+
+SOURCE_MORSEL_ROWS = 8192
+Batches = Iterator[pl.DataFrame]
+Read = Callable[[list[str] | None, pl.Expr | None, int | None], Batches]
+"""Reads an IO source: wanted columns (``None``: all), a row-wise predicate, most rows."""
+
+
+class Activity:
+    """Knows which generators of a run are working, so that none works on after the run has returned.
+
+    Polars drops an upstream source without waiting for it; a Python generator still running then aborts
+    the process at exit.
+    """
+
+    def __init__(self) -> None:
+        self._working = 0
+        self._stopped = False
+        self._changed = Condition()
+
+    @property
+    def stopped(self) -> bool:
+        """The run is over: generators end quietly."""
+        return self._stopped
+
+    def track(self, batches: Batches) -> Batches:
+        """The same batches, counted as working while one is being made."""
+        return _Tracked(self, batches)
+
+    def enter(self) -> None:
+        """A generator starts working on its next batch."""
+        with self._changed:
+            self._working += 1
+
+    def leave(self) -> None:
+        """A generator has handed its batch over, or has ended."""
+        with self._changed:
+            self._working -= 1
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """From now on, generators end at their next look."""
+        self._stopped = True
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait until no generator is working; whether that came true in time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._working == 0, timeout_s)
+
+
+class _Tracked(Iterator[pl.DataFrame]):
+    def __init__(self, activity: Activity, batches: Batches) -> None:
+        self._activity = activity
+        self._batches = batches
+
+    def __next__(self) -> pl.DataFrame:
+        self._activity.enter()
+        try:
+            return next(self._batches)
+        finally:
+            self._activity.leave()
+
+
+def io_source(schema: dict[str, pl.DataType], read: Read, activity: Activity, label: str) -> pl.LazyFrame:
+    """A lazy frame over a Python reader, tracked while it works."""
+
+    def open_source(
+        with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
+    ) -> Batches:
+        return activity.track(read(with_columns, predicate, n_rows))
+
+    return register_io_source(open_source, schema=schema, explain_name=label)
+
+
+def lazy_frame(
+    node: plans.Node,
+    *,
+    hidden: tuple[str, ...],
+    activity: Activity,
+    operator: Callable[[plans.OperatorStep, pl.LazyFrame], pl.LazyFrame],
+    limit: int | None = None,
+) -> pl.LazyFrame:
+    """The plan as a Polars lazy frame.
+
+    Args:
+        node: The plan's last node.
+        hidden: Columns that every node carries beside the visible ones.
+        activity: Tracks the sources' generators.
+        operator: Makes an operator's lazy frame from its input's.
+        limit: Read only the first so many rows of the leftmost source (of each frame of a ``concat``).
+    """
+    made: dict[tuple[int, int | None], pl.LazyFrame] = {}
+
+    def make(current: plans.Node, most: int | None) -> pl.LazyFrame:
+        known = made.get((id(current), most))
+        if known is not None:
+            return known
+        if isinstance(current, plans.Source):
+            result = source_frame(current, hidden, activity, most)
+        elif isinstance(current, plans.OperatorStep):
+            result = operator(current, make(current.inputs[0], most))
+        else:
+            every = current.method == "concat"
+            inputs = [make(before, most if every or not place else None) for place, before in enumerate(current.inputs)]
+            result = current.apply(inputs, hidden)
+        made[id(current), most] = result
+        return result
+
+    return make(node, limit)
+
+
+def source_frame(
+    node: plans.Source, hidden: tuple[str, ...], activity: Activity, limit: int | None = None
+) -> pl.LazyFrame:
+    """A source with the hidden columns added; row ids of an earlier run are taken over."""
+    data = node.data if limit is None else node.data.head(limit)
+    if ROW_ID in hidden and not node.carries_ids:
+        data = _numbered(data, node, activity)
+    if DOUBT in hidden:
+        data = data.with_columns(pl.lit(0, pl.Int8).alias(DOUBT))
+    return data.select(*node.schema, *hidden)
+
+
+def renumbered(data: pl.LazyFrame, name: str) -> pl.LazyFrame:
+    """Rows that cannot be followed further back, numbered by their content."""
+    schema = data.collect_schema()
+    return _numbered(
+        data, plans.Source(name=name, data=data, key=(), schema=schema, carries_ids=False), Activity()
+    ).select(*schema, ROW_ID)
+
+
+def _numbered(data: pl.LazyFrame, node: plans.Source, activity: Activity) -> pl.LazyFrame:
+    def read(wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None) -> Batches:
+        columns = list(wanted) if wanted is not None else [*node.schema, ROW_ID]
+        visible = [column for column in columns if column != ROW_ID]
+        named_by = list(node.key) or visible or list(node.schema)
+        numberer = RowNumberer(node.name, named_by)
+        lazy = data.select(dict.fromkeys([*visible, *named_by]))
+        # A predicate on content keeps or drops equal rows together, so occurrence numbers stay true.
+        lazy = lazy if predicate is None else lazy.filter(predicate)
+        lazy = lazy if n_rows is None else lazy.head(n_rows)
+        for batch in lazy.collect_batches(chunk_size=SOURCE_MORSEL_ROWS, maintain_order=True, engine="streaming"):
+            if activity.stopped:
+                return
+            yield batch.with_columns(numberer.ids(batch)).select(columns)
+
+    return io_source({**node.schema, ROW_ID: pl.String()}, read, activity, f"source {node.name}")
+
+
+def split_predicate(predicate: pl.Expr | None, written: set[str]) -> tuple[pl.Expr | None, pl.Expr | None]:
+    """The part of a row-wise predicate that needs no answer, and the rest.
+
+    Args:
+        predicate: What Polars pushed down to an operator.
+        written: Columns that the operator writes.
+
+    Returns:
+        A predicate for the operator's input and one for its output; ``None`` where there is nothing to test.
+    """
+    if predicate is None:
+        return None, None
+    early: list[pl.Expr] = []
+    late: list[pl.Expr] = []
+    for part in _conjuncts(json.loads(predicate.meta.serialize(format="json"))):
+        condition = pl.Expr.deserialize(json.dumps(part).encode(), format="json")
+        (late if written.intersection(condition.meta.root_names()) else early).append(condition)
+    return _all_of(early), _all_of(late)
+
+
+def _conjuncts(tree: Any) -> Iterator[Any]:
+    binary = tree.get("BinaryExpr") if isinstance(tree, dict) else None
+    if binary and binary["op"] in ("And", "LogicalAnd"):
+        yield from _conjuncts(binary["left"])
+        yield from _conjuncts(binary["right"])
+    else:
+        yield tree
+
+
+def _all_of(conditions: list[pl.Expr]) -> pl.Expr | None:
+    if not conditions:
+        return None
+    combined = conditions[0]
+    for condition in conditions[1:]:
+        combined = combined & condition
+    return combined

@@ -1,0 +1,66 @@
+"""A Parquet file that grows while a run goes on: parts first, one file at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Lock
+
+import polars as pl
+
+_PART_ROWS = 50_000
+
+
+class PartsFile:
+    """Collects small frames in bounded memory.
+
+    Args:
+        folder: Where the parts and the file go; it exists.
+        name: The file's name without ``.parquet``.
+        schema: The file's columns; frames may lack some, which become null.
+    """
+
+    def __init__(self, folder: Path, name: str, schema: pl.Schema) -> None:
+        self._folder = folder
+        self._name = name
+        self._schema = schema
+        self._lock = Lock()
+        self._waiting: list[pl.DataFrame] = []
+        self._waiting_rows = 0
+        self._parts: list[Path] = []
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Take in more rows; safe from several threads."""
+        with self._lock:
+            self._waiting.append(self._fit(rows))
+            self._waiting_rows += rows.height
+            if self._waiting_rows >= _PART_ROWS:
+                self._flush()
+
+    def finish(self) -> Path:
+        """Write what is left, put the parts together and return the file."""
+        with self._lock:
+            self._flush()
+            path = self._folder / f"{self._name}.parquet"
+            if len(self._parts) == 1:
+                self._parts[0].replace(path)
+            elif self._parts:
+                pl.scan_parquet(self._parts).sink_parquet(path)
+                for part in self._parts:
+                    part.unlink()
+            else:
+                pl.DataFrame(schema=self._schema).write_parquet(path)
+            self._parts.clear()
+            return path
+
+    def _fit(self, rows: pl.DataFrame) -> pl.DataFrame:
+        missing = [pl.lit(None, dtype).alias(name) for name, dtype in self._schema.items() if name not in rows.columns]
+        return rows.with_columns(missing).select(self._schema.names())
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        part = self._folder / f"{self._name}-{len(self._parts):05}.part"
+        pl.concat(self._waiting).write_parquet(part)
+        self._parts.append(part)
+        self._waiting.clear()
+        self._waiting_rows = 0

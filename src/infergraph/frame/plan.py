@@ -1,0 +1,280 @@
+"""The plan: immutable nodes, each checked against its input's schema when it is built.
+
+A node knows its visible schema and how to apply itself to Polars lazy frames. It runs nothing: ``run``,
+``explain`` and ``estimate`` walk the same nodes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Literal
+
+import polars as pl
+from polars.exceptions import ColumnNotFoundError, PolarsError, SchemaFieldNotFoundError
+
+from infergraph.errors import PlanError, UnknownColumn, did_you_mean
+from infergraph.frame.row_ids import RESERVED
+from infergraph.operators.operator import RowOperator
+
+Apply = Callable[[Sequence[pl.LazyFrame], tuple[str, ...]], pl.LazyFrame]
+"""Makes the step's lazy frame from its inputs', given the hidden columns that the inputs carry."""
+RowIds = Literal["kept", "derived", "new"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """Rows that come from outside: where every trace ends."""
+
+    name: str
+    data: pl.LazyFrame = field(repr=False)
+    key: tuple[str, ...]
+    schema: pl.Schema
+    """Visible columns."""
+    carries_ids: bool
+    """The data has a ``_row_id`` column of an earlier run, which is used as it is."""
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """None: a source reads no other node."""
+        return ()
+
+    @property
+    def answers(self) -> frozenset[str]:
+        """Columns that follow from a model's answer in this plan: none."""
+        return frozenset()
+
+    def describe(self) -> str:
+        """One line for ``explain``."""
+        key = f", key={', '.join(self.key)}" if self.key else ""
+        return f"source {self.name!r} ({len(self.schema)} columns{key})"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Step:
+    """A plain Polars step: no model."""
+
+    method: str
+    text: str
+    """The arguments, as a reader would type them."""
+    inputs: tuple[Node, ...]
+    apply: Apply = field(repr=False)
+    schema: pl.Schema
+    answers: frozenset[str]
+    row_ids: RowIds
+    blocks: bool
+
+    def describe(self) -> str:
+        """One line for ``explain``."""
+        marks = [
+            mark
+            for mark, here in (
+                ("waits for all rows", self.blocks),
+                ("row ids derived", self.row_ids == "derived"),
+                ("row trace ends here", self.row_ids == "new"),
+            )
+            if here
+        ]
+        return f"{self.method}({self.text})" + (f"  -- {', '.join(marks)}" if marks else "")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OperatorStep:
+    """An operator: a step that needs a model."""
+
+    operator: RowOperator = field(repr=False)
+    name: str
+    model: str
+    """The deployment's name of the model."""
+    where: pl.Expr | None = field(repr=False)
+    keeps_undecided: bool
+    """Only for ``filter``: a rejected row stays in the frame."""
+    inputs: tuple[Node]
+    schema: pl.Schema
+    answers: frozenset[str]
+
+    @property
+    def decides(self) -> bool:
+        """Whether the answers say which rows stay, instead of adding columns."""
+        return self.operator.kind == "filter"
+
+    def describe(self) -> str:
+        """One line for ``explain``."""
+        where = f" where {self.where}" if self.where is not None else ""
+        return f"semantic.{self.operator.kind} {self.name!r} [model {self.model}]: {self.operator.describe()}{where}"
+
+
+Node = Source | Step | OperatorStep
+
+
+def source(data: pl.DataFrame | pl.LazyFrame, name: str, key: str | Sequence[str] | None, row_id: str) -> Source:
+    """A checked source node."""
+    lazy = data.lazy()
+    schema = _schema_of(lambda: lazy.collect_schema(), pl.Schema())
+    keys = (key,) if isinstance(key, str) else tuple(key or ())
+    for column in keys:
+        if column not in schema:
+            raise UnknownColumn(f"frame {name!r}: the key {column!r} is no column. {did_you_mean(column, schema)}")
+    carries_ids = row_id in schema
+    if carries_ids and schema[row_id] != pl.String:
+        raise PlanError(f"frame {name!r}: the column name {row_id!r} is taken by row ids; rename yours first.")
+    visible = pl.Schema({column: dtype for column, dtype in schema.items() if column != row_id})
+    _refuse_reserved(f"frame {name!r}", visible)
+    return Source(name=name, data=lazy, key=keys, schema=visible, carries_ids=carries_ids)
+
+
+def step(
+    method: str,
+    text: str,
+    inputs: Sequence[Node],
+    apply: Apply,
+    *,
+    reads: Sequence[pl.Expr] = (),
+    replaces_columns: bool = False,
+    row_ids: RowIds = "kept",
+    blocks: bool = False,
+    renames: dict[str, str] | None = None,
+) -> Step:
+    """A checked plain step.
+
+    Args:
+        method: The frame method's name.
+        text: Its arguments for ``explain``.
+        inputs: The nodes it reads, at least one.
+        apply: Makes the lazy frame.
+        reads: The step's expressions, where its columns come from expressions.
+        replaces_columns: The output has only what ``reads`` gives (``select``, ``agg``).
+        row_ids: What happens to row ids.
+        blocks: It needs all rows before it gives the first.
+        renames: Old name to new name.
+
+    Raises:
+        UnknownColumn: An expression names a column that is not there.
+        PlanError: Polars refuses the step for another reason.
+    """
+    empty = [pl.LazyFrame(schema=node.schema) for node in inputs]
+    known = pl.Schema({name: dtype for node in inputs for name, dtype in node.schema.items()})
+    schema = _schema_of(lambda: apply(empty, ()).collect_schema(), known, where=f".{method}({text})")
+    _refuse_reserved(f".{method}({text})", schema)
+    answers = _answers_after(inputs, schema, reads, replaces_columns, renames or {})
+    return Step(
+        method=method, text=text, inputs=tuple(inputs), apply=apply, schema=schema, answers=answers,
+        row_ids=row_ids, blocks=blocks,
+    )  # fmt: skip
+
+
+def operator_step(
+    operator: RowOperator, *, name: str, model: str, where: pl.Expr | None, keeps_undecided: bool, before: Node
+) -> OperatorStep:
+    """A checked operator node; the operator itself was checked when it was built."""
+    if where is not None:
+        empty = pl.LazyFrame(schema=before.schema).select(where.alias("where"))
+        dtype = _schema_of(lambda: empty.collect_schema(), before.schema, where=f"where={where}")["where"]
+        if dtype not in (pl.Boolean, pl.Null):
+            raise PlanError(f"where={where} gives {dtype}, not Boolean: write a condition, such as pl.col('x') > 0.")
+    schema = pl.Schema({**before.schema, **operator.writes})
+    return OperatorStep(
+        operator=operator, name=name, model=model, where=where, keeps_undecided=keeps_undecided, inputs=(before,),
+        schema=schema, answers=before.answers | frozenset(operator.writes),
+    )  # fmt: skip
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """Every node of the plan once, inputs before the nodes that read them."""
+    seen: set[int] = set()
+
+    def visit(current: Node) -> Iterator[Node]:
+        if id(current) in seen:
+            return
+        seen.add(id(current))
+        for before in current.inputs:
+            yield from visit(before)
+        yield current
+
+    yield from visit(node)
+
+
+def operator_steps(node: Node) -> list[OperatorStep]:
+    """The plan's operators in the order they run."""
+    return [current for current in walk(node) if isinstance(current, OperatorStep)]
+
+
+def fingerprint(node: Node, model_text: Callable[[str], str]) -> str:
+    """A text of 32 hex digits that is the same exactly for plans that ask and compute the same.
+
+    Args:
+        node: The last node.
+        model_text: What determines the answers of a deployment's model, by its name.
+    """
+    digest = blake2b(digest_size=16)
+    for current in walk(node):
+        if isinstance(current, OperatorStep):
+            where = "" if current.where is None else current.where.meta.serialize(format="json")
+            parts = [current.operator.kind, current.operator.fingerprint(), model_text(current.model), where]
+        elif isinstance(current, Step):
+            parts = [current.method, current.text]
+        else:
+            parts = [current.name, *current.key, *(f"{name}:{dtype}" for name, dtype in current.schema.items())]
+        digest.update(repr(parts).encode())
+    return digest.hexdigest()
+
+
+def explain(node: Node) -> str:
+    """The plan as a tree, the last step first, with what each operator reads and writes."""
+    lines: list[str] = []
+
+    def visit(current: Node, depth: int) -> None:
+        lines.append("  " * depth + current.describe())
+        if isinstance(current, OperatorStep):
+            writes = ", ".join(f"{name}: {dtype}" for name, dtype in current.operator.writes.items())
+            effect = f"writes {writes}" if writes else "keeps the rows for which it is true"
+            lines.append("  " * depth + f"    reads {', '.join(current.operator.reads)}; {effect}")
+        for before in current.inputs:
+            visit(before, depth + 1)
+
+    visit(node, 0)
+    return "\n".join(lines)
+
+
+def _schema_of(resolve: Callable[[], pl.Schema], known: pl.Schema, where: str = "frame") -> pl.Schema:
+    try:
+        return resolve()
+    except (ColumnNotFoundError, SchemaFieldNotFoundError) as error:
+        missing = re.search(r'"([^"]*)"', str(error))
+        name = missing.group(1) if missing else str(error).splitlines()[0]
+        raise UnknownColumn(f"{where}: unknown column {name!r}. {did_you_mean(name, known)}") from None
+    except (PolarsError, TypeError, ValueError) as error:
+        raise PlanError(f"{where}: {str(error).split('Resolved plan')[0].strip()}") from None
+
+
+def _refuse_reserved(where: str, schema: pl.Schema) -> None:
+    for name in RESERVED:
+        if name in schema:
+            raise PlanError(f"{where}: the column name {name!r} is reserved; choose another name.")
+
+
+def _answers_after(
+    inputs: Sequence[Node],
+    schema: pl.Schema,
+    reads: Sequence[pl.Expr],
+    replaces_columns: bool,
+    renames: dict[str, str],
+) -> frozenset[str]:
+    before = frozenset(name for node in inputs for name in node.answers)
+    if not before:
+        return before
+    known = {name for node in inputs for name in node.schema}
+    after = {renames.get(name, name) for name in before}
+    for expression in reads:
+        output = expression.meta.output_name(raise_if_undetermined=False)
+        if output is None or expression.meta.has_multiple_outputs():
+            continue  # several columns: each keeps its name, and what it had
+        if before.intersection(expression.meta.root_names()):
+            after.add(output)
+        elif replaces_columns or output in known:
+            after.discard(output)
+    if not reads and not renames:
+        after |= {name for name in schema if name not in known}
+    return frozenset(after.intersection(schema))

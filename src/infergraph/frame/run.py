@@ -1,0 +1,356 @@
+"""Running a plan: into memory, into a file, or into a folder that is published later."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from threading import Thread
+from typing import Any, Literal, TypeVar
+
+import polars as pl
+
+from infergraph.calls.asks import Policy, Scope
+from infergraph.calls.budget import Budget
+from infergraph.errors import InternalError, PlanError, did_you_mean
+from infergraph.frame import plan as plans
+from infergraph.frame.compiling import Activity, lazy_frame
+from infergraph.frame.execution import Execution, Progress
+from infergraph.frame.frame import SemanticFrame
+from infergraph.frame.row_ids import ROW_ID
+from infergraph.frame.session import Session
+from infergraph.lineage import Trace, trace_row
+from infergraph.models.model import NANO, Tokens
+from infergraph.models.prices import price_of
+from infergraph.records import Usage
+from infergraph.store.rows import UsageRow
+from infergraph.store.store import Store
+
+__all__ = ["Progress", "RunOptions", "RunResult", "SinkResult", "StagedRun", "run", "run_to_folder", "sink"]
+
+T = TypeVar("T")
+_JOIN_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a run goes about it; the same options for ``run``, ``sink_*``, assets and Dagster run config.
+
+    Args:
+        limit: Read only the first so many rows of the plan's leftmost source, 1 or more.
+        refresh: Ask again where the store has an answer, and replace it.
+        retry_rejects: Ask again where the store remembers a rejection.
+        model: A model of the session that takes the place of every chat operator's own.
+        max_cost_usd: Money for this run, 0 or more; when it ends, rows not asked are pending.
+        max_age: Treat answers older than this (a timedelta, or seconds) as missing.
+
+    Raises:
+        PlanError: A value out of range.
+
+    Example:
+        >>> RunOptions(limit=10).limit
+        10
+    """
+
+    limit: int | None = None
+    refresh: bool = False
+    retry_rejects: bool = False
+    model: str | None = None
+    max_cost_usd: float | None = None
+    max_age: timedelta | float | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise PlanError(f"limit={self.limit}: give a number of rows, 1 or more.")
+        if self.max_cost_usd is not None and not self.max_cost_usd >= 0:
+            raise PlanError(f"max_cost_usd={self.max_cost_usd}: give an amount of USD, 0 or more.")
+        if self.max_age_s is not None and not self.max_age_s >= 0:
+            raise PlanError(f"max_age={self.max_age}: give a timedelta or seconds, 0 or more.")
+
+    @classmethod
+    def of(cls, **options: Any) -> RunOptions:
+        """The options from keywords; an unknown one is named."""
+        for name in options:
+            if name not in cls.__dataclass_fields__:
+                raise PlanError(f"{name}= is no option of a run. {did_you_mean(name, cls.__dataclass_fields__)}")
+        return cls(**options)
+
+    @property
+    def max_age_s(self) -> float | None:
+        """``max_age`` in seconds."""
+        return self.max_age.total_seconds() if isinstance(self.max_age, timedelta) else self.max_age
+
+    def policy(self) -> Policy:
+        """The part that the call engine reads."""
+        return Policy(refresh=self.refresh, retry_rejects=self.retry_rejects, max_age_s=self.max_age_s)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What a run brought, in memory."""
+
+    frame: pl.DataFrame
+    """The rows, in order; ``_row_id`` last with ``row_ids=True``."""
+    rejects: pl.DataFrame
+    """One row for each row that an operator rejected: see ``records.REJECT_COLUMNS``."""
+    usage: Usage
+    run_id: str
+    lineage: pl.DataFrame = field(repr=False)
+    """One row for each row and operator that needed an answer."""
+    store: Store = field(repr=False)
+
+    def trace(self, row_id: str) -> Trace:
+        """The requests behind one row, with prompts, responses and cost.
+
+        Args:
+            row_id: From ``run(row_ids=True).frame["_row_id"]`` or from ``.rejects["row_id"]``.
+        """
+        return trace_row(self.store, self.lineage, row_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SinkResult:
+    """What a run wrote into a file."""
+
+    path: Path
+    rejects: pl.LazyFrame
+    """As ``RunResult.rejects``."""
+    usage: Usage
+    run_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagedRun:
+    """What a run left in a folder, not published yet."""
+
+    folder: Path
+    data: Path
+    """The rows, ``_row_id`` last."""
+    rejects: Path
+    lineage: Path
+    rows: int
+    schema: pl.Schema
+    """Visible columns."""
+    usage: Usage
+    fingerprint: str
+    run_id: str
+    seconds: float
+
+
+def run(
+    frame: SemanticFrame,
+    options: RunOptions,
+    *,
+    row_ids: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> RunResult:
+    """Run a plan into memory; see ``SemanticFrame.run``."""
+    with tempfile.TemporaryDirectory(prefix="infergraph-") as folder:
+        started = time.monotonic()
+        execution, run_id = _prepare(frame, Path(folder), options, on_progress=on_progress)
+        query = execution.frame()
+        rows = _drive(execution, lambda: query.collect(engine="streaming"))
+        usage = _record(execution, run_id, started)
+        return RunResult(
+            frame=rows if row_ids else rows.drop(ROW_ID),
+            rejects=pl.read_parquet(execution.rejects.finish()),
+            lineage=pl.read_parquet(execution.lineage.finish()),
+            usage=usage,
+            run_id=run_id,
+            store=frame.session.store,
+        )
+
+
+def sink(
+    frame: SemanticFrame,
+    path: Path,
+    kind: Literal["parquet", "csv", "ndjson"],
+    options: RunOptions,
+    *,
+    row_ids: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> SinkResult:
+    """Run a plan into one file; see ``SemanticFrame.sink_parquet``."""
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise PlanError(f"{target}: the folder {str(target.parent)!r} does not exist; make it first.")
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="infergraph-") as folder:
+        execution, run_id = _prepare(frame, Path(folder), options, on_progress=on_progress)
+        query = execution.frame() if row_ids else execution.frame().drop(ROW_ID)
+        beside = target.with_name(f".{target.name}.{run_id}.part")
+        try:
+            _drive(execution, lambda: _WRITERS[kind](query, beside))
+            beside.replace(target)
+        finally:
+            beside.unlink(missing_ok=True)
+        usage = _record(execution, run_id, started)
+        rejects = pl.read_parquet(execution.rejects.finish())
+    return SinkResult(path=target, rejects=rejects.lazy(), usage=usage, run_id=run_id)
+
+
+def run_to_folder(
+    frame: SemanticFrame,
+    folder: Path,
+    *,
+    options: RunOptions | None = None,
+    run_id: str | None = None,
+    asset: str | None = None,
+    partition: str | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> StagedRun:
+    """Run a plan into ``data.parquet``, ``rejects.parquet`` and ``lineage.parquet`` of a folder.
+
+    Args:
+        frame: The plan.
+        folder: Where the files go; it is made when it is not there.
+        options: How to run; left out, the defaults.
+        run_id: The run that pays, as the store will know it; left out, a new one.
+        asset: The asset that is made.
+        partition: Its partition.
+        on_progress: Called some times a second from the run's threads.
+
+    Returns:
+        Paths, rows, schema and usage. Pending rows do not raise: they are in the data with nulls.
+    """
+    started = time.monotonic()
+    folder.mkdir(parents=True, exist_ok=True)
+    execution, known_id = _prepare(
+        frame, folder, options or RunOptions(), run_id=run_id, asset=asset, partition=partition, on_progress=on_progress
+    )
+    data = folder / "data.parquet"
+    query = execution.frame()
+    _drive(execution, lambda: query.sink_parquet(data))
+    usage = _record(execution, known_id, started, asset, partition)
+    return StagedRun(
+        folder=folder,
+        data=data,
+        rejects=execution.rejects.finish(),
+        lineage=execution.lineage.finish(),
+        rows=int(pl.scan_parquet(data).select(pl.len()).collect().item()),
+        schema=frame.schema,
+        usage=usage,
+        fingerprint=frame.fingerprint(),
+        run_id=known_id,
+        seconds=time.monotonic() - started,
+    )
+
+
+def polars_plans(frame: SemanticFrame) -> str:
+    """What Polars makes of the plan: the optimised query around each operator."""
+    parts: list[str] = []
+
+    def operator(step: plans.OperatorStep, before: pl.LazyFrame) -> pl.LazyFrame:
+        parts.append(f"Polars, before {step.name!r}:\n{before.select(step.operator.reads).explain()}")
+        return pl.LazyFrame(schema={**step.schema, ROW_ID: pl.String()})
+
+    last = lazy_frame(frame.node, hidden=(ROW_ID,), activity=Activity(), operator=operator)
+    parts.append(f"Polars, last part:\n{last.select(list(frame.schema)).explain()}")
+    return "\n\n".join(parts)
+
+
+_WRITERS: dict[str, Callable[[pl.LazyFrame, Path], object]] = {
+    "parquet": lambda query, path: query.sink_parquet(path),
+    "csv": lambda query, path: query.sink_csv(path, check_extension=False),
+    "ndjson": lambda query, path: query.sink_ndjson(path, check_extension=False),
+}
+
+
+def _prepare(
+    frame: SemanticFrame,
+    folder: Path,
+    options: RunOptions,
+    *,
+    run_id: str | None = None,
+    asset: str | None = None,
+    partition: str | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> tuple[Execution, str]:
+    session = frame.session
+    model = None if options.model is None else session.model_name(options.model)
+    known_id = run_id or uuid.uuid4().hex
+    execution = Execution(
+        session,
+        frame.node,
+        folder,
+        scope=Scope(run_id=known_id, operator="", asset=asset, partition=partition),
+        policy=options.policy(),
+        budget=_budget(session, frame.node, options, model),
+        limit=options.limit,
+        model=model,
+        on_progress=on_progress,
+    )
+    for step in plans.operator_steps(frame.node):
+        session.provider(execution.tally(step).model).check_configuration()
+    return execution, known_id
+
+
+def _budget(session: Session, node: plans.Node, options: RunOptions, model: str | None) -> Budget | None:
+    if options.max_cost_usd is None:
+        return None
+    for step in plans.operator_steps(node):
+        name = model if model is not None and step.operator.kind != "embed" else step.model
+        definition = session.models[name]
+        if price_of(definition) is None:
+            raise PlanError(
+                f"max_cost_usd={options.max_cost_usd}: the price of {definition.name} is not known, so the budget "
+                f"cannot be kept. Write Model({definition.name!r}, price=ig.Price(input=..., output=...)) in USD per "
+                "million tokens."
+            )
+    return Budget(max_nano_usd=int(Decimal(str(options.max_cost_usd)) * NANO))
+
+
+def _drive(execution: Execution, query: Callable[[], T]) -> T:
+    """Run a query in a thread of its own, so that Ctrl-C reaches this one at once."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            results.append(query())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = Thread(target=work, name="infergraph-run", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(0.2)
+    except BaseException:
+        execution.stop()
+        thread.join(_JOIN_S)
+        raise
+    finally:
+        execution.stop()
+        still_working = not execution.activity.join(_JOIN_S)
+    if errors:
+        raise execution.error or errors[0]
+    if still_working:
+        raise InternalError("A source of this run did not stop; please report this with the plan's explain().")
+    return results[0]
+
+
+def _record(
+    execution: Execution, run_id: str, started: float, asset: str | None = None, partition: str | None = None
+) -> Usage:
+    execution.session.store.record_usage(
+        [
+            UsageRow(
+                run_id=run_id, asset=asset, partition=partition, operator=tally.operator,
+                model=execution.session.models[tally.model].name, rows=tally.rows, calls=tally.calls,
+                store_hits=tally.store_hits, shared=tally.shared, rejected=tally.rejected,
+                rejected_before=tally.rejected_before, nulls=tally.nulls, pending=tally.pending,
+                tokens=Tokens(
+                    input=tally.input_tokens, cached_input=tally.cached_input_tokens, output=tally.output_tokens
+                ),
+                cost_nano_usd=tally.cost_nano_usd, saved_nano_usd=tally.saved_nano_usd, seconds=tally.seconds,
+            )
+            for tally in execution.tallies
+        ]
+    )  # fmt: skip
+    return Usage.of(execution.tallies, time.monotonic() - started)

@@ -1,0 +1,206 @@
+"""The session: a deployment's models and store, and the frames that use them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Self
+
+import polars as pl
+
+from infergraph.calls.engine import Engine
+from infergraph.errors import PlanError, UnknownModel, did_you_mean
+from infergraph.frame import plan as plans
+from infergraph.frame.frame import SemanticFrame
+from infergraph.frame.row_ids import ROW_ID
+from infergraph.models.model import Capabilities, Model, Provider
+from infergraph.models.registry import provider_for
+from infergraph.operators.operator import RowOperator
+from infergraph.store.store import Store
+
+EMBEDDED = {"local": Model("local:smollm2-135m")}
+DEFAULT_STORE = "sqlite:///.infergraph/state.db"
+
+
+class Session:
+    """Models and a store; makes frames. Use it as a context manager, or call ``close()``.
+
+    Args:
+        models: Name in this deployment -> ``Model``; left out, the embedded model under the name ``local``.
+        default_model: The name that operators use without ``model=``; left out, the only model.
+        store: Where answers are kept: ``sqlite:///path``, ``sqlite://`` (in memory) or ``postgresql+psycopg://...``.
+        root: The folder that a relative path starts from; left out, the nearest folder upwards with a
+            ``pyproject.toml`` or ``workspace.yaml``, else the current one.
+
+    Raises:
+        UnknownModel: A default or fallback model, or a provider, that does not exist.
+        StoreError: The store cannot be opened.
+
+    Example:
+        >>> import infergraph as ig
+        >>> with ig.Session(models={"m": ig.Model("scripted:doc")}, store="sqlite://") as session:
+        ...     session.default_model
+        'm'
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Model] | None = None,
+        default_model: str | None = None,
+        store: str = DEFAULT_STORE,
+        *,
+        root: str | Path | None = None,
+    ) -> None:
+        self._models = dict(models) if models else dict(EMBEDDED)
+        self._default = _default_model(self._models, default_model)
+        self._facts: dict[str, Provider] = {name: provider_for(model) for name, model in self._models.items()}
+        self._store_url = store
+        self._root = Path(root) if root is not None else project_root()
+        self._lock = Lock()
+        self._store: Store | None = None
+        self._engine: Engine | None = None
+        for name, model in self._models.items():
+            if model.fallback is not None and model.fallback not in self._models:
+                raise UnknownModel(
+                    f"models[{name!r}].fallback={model.fallback!r} is no model of this session. "
+                    f"{did_you_mean(model.fallback, self._models)}"
+                )
+
+    def frame(
+        self, data: pl.DataFrame | pl.LazyFrame, name: str = "frame", key: str | Sequence[str] | None = None
+    ) -> SemanticFrame:
+        """A frame over data, ready for semantic steps.
+
+        Args:
+            data: A Polars frame, lazy or not. A column ``_row_id`` of an earlier run is used as the row ids.
+            name: The source's name: part of its row ids, shown in traces.
+            key: Column or columns that name a row; left out, a row is named by its content.
+
+        Returns:
+            The frame; nothing is read yet beyond the schema.
+
+        Raises:
+            UnknownColumn: A key that is no column.
+            PlanError: ``data`` is no Polars frame, or has a reserved column name.
+        """
+        if not isinstance(data, (pl.DataFrame, pl.LazyFrame)):
+            raise PlanError(
+                f"session.frame() takes a pl.DataFrame or pl.LazyFrame, not {type(data).__name__}; "
+                "for other data write pl.DataFrame(data)."
+            )
+        return SemanticFrame(self, plans.source(data, name, key, ROW_ID))
+
+    # -- models ------------------------------------------------------------------------------------
+
+    @property
+    def models(self) -> dict[str, Model]:
+        """The deployment's models by name."""
+        return dict(self._models)
+
+    @property
+    def default_model(self) -> str | None:
+        """The name that operators use without ``model=``; ``None`` when several models have no default."""
+        return self._default
+
+    def model_name(self, name: str | None) -> str:
+        """The name itself when it is a model of this session, the default for ``None``."""
+        if name is None:
+            if self._default is None:
+                raise UnknownModel(
+                    "This session has several models and no default: write model= at the step, or "
+                    f"Session(default_model=...), one of {', '.join(map(repr, self._models))}."
+                )
+            return self._default
+        if name not in self._models:
+            raise UnknownModel(f"model={name!r} is no model of this session. {did_you_mean(name, self._models)}")
+        return name
+
+    def facts(self, name: str) -> tuple[Model, Capabilities]:
+        """A model of this session and what is known about it."""
+        return self._models[name], self._facts[name].capabilities
+
+    def provider(self, name: str) -> Provider:
+        """The provider object that answers questions about a model; it never sends anything."""
+        return self._facts[name]
+
+    def models_that(self, able: Callable[[Capabilities], bool]) -> list[str]:
+        """Names of the models whose capabilities pass."""
+        return [name for name, provider in self._facts.items() if able(provider.capabilities)]
+
+    def schema_problems(self, name: str, operator: RowOperator) -> list[str]:
+        """Why a model cannot take the operator's answer schema."""
+        schema = operator.answer_schema
+        return self._facts[name].schema_problems(schema.parsed) if schema is not None else []
+
+    def answer_text(self, name: str) -> str:
+        """What determines the answers of a model, as text: for fingerprints."""
+        model = self._models[name]
+        return json.dumps([model.name, model.answer_parameters()], sort_keys=True, default=str)
+
+    # -- running -----------------------------------------------------------------------------------
+
+    @property
+    def root(self) -> Path:
+        """The folder that relative paths start from."""
+        return self._root
+
+    @property
+    def store(self) -> Store:
+        """The store, opened on first use."""
+        with self._lock:
+            if self._store is None:
+                self._store = Store.open(self._store_url, root=self._root)
+            return self._store
+
+    @property
+    def engine(self) -> Engine:
+        """The call engine, started on first use."""
+        store = self.store
+        with self._lock:
+            if self._engine is None:
+                self._engine = Engine(self._models, store)
+            return self._engine
+
+    def close(self) -> None:
+        """Stop the engine and close the store; a closed session can be used again."""
+        with self._lock:
+            engine, store = self._engine, self._store
+            self._engine = self._store = None
+        if engine is not None:
+            engine.close()
+        if store is not None:
+            store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        models = ", ".join(f"{name}={model.name}" for name, model in self._models.items())
+        return f"Session({models}; default {self._default})"
+
+
+def project_root(start: Path | None = None) -> Path:
+    """The nearest folder upwards with a ``pyproject.toml`` or ``workspace.yaml``, else the start.
+
+    Args:
+        start: Where to begin; left out, the current folder.
+    """
+    begin = (start or Path.cwd()).resolve()
+    for folder in (begin, *begin.parents):
+        if (folder / "pyproject.toml").is_file() or (folder / "workspace.yaml").is_file():
+            return folder
+    return begin
+
+
+def _default_model(models: Mapping[str, Model], given: str | None) -> str | None:
+    if given is not None and given not in models:
+        raise UnknownModel(f"default_model={given!r} is no model of this session. {did_you_mean(given, models)}")
+    return next(iter(models)) if given is None and len(models) == 1 else given

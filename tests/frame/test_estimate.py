@@ -1,0 +1,90 @@
+"""Estimates: exact where the rows are there, ranges where an answer is missing."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import polars as pl
+from pydantic import BaseModel
+
+import infergraph as ig
+from infergraph.models.model import Request
+from infergraph.models.scripted import script
+
+
+class Product(BaseModel):
+    product: str
+
+
+def answer(request: Request) -> dict[str, object]:
+    if request.choices is not None:
+        return {request.choices.field: True}
+    return {"product": "p"}
+
+
+def test_calls_hits_and_tokens_are_exact_over_existing_rows(tickets: ig.SemanticFrame) -> None:
+    frame = tickets.semantic.extract("body", Product)
+    with script("fast", answer) as asked:
+        before = frame.estimate()
+        assert asked.requests == []
+        assert (before.rows, before.calls, before.store_hits) == (6, 4, 0)
+        assert before.calls_low == before.calls_high == 4
+        frame.head(2).run()
+        after = frame.estimate()
+        assert (after.calls, after.store_hits) == (2, 3)
+        run = frame.run()
+        assert run.usage.calls == after.calls
+    assert before.cost_usd == Decimal(0)
+
+
+def test_a_missing_answer_gives_a_range_downstream(tickets: ig.SemanticFrame) -> None:
+    frame = tickets.semantic.extract("body", Product).semantic.filter("{{ product }} is broken")
+    with script("fast", answer):
+        estimate = frame.estimate()
+        first, second = estimate.operators
+        assert (first.calls_low, first.calls_high) == (4, 4)
+        assert second.calls_low == 0
+        assert second.calls_high >= 5
+        assert any("reads answers" in sentence for sentence in estimate.assumptions)
+        frame.run()
+        done = frame.estimate()
+        assert (done.calls, done.calls_high) == (0, 0)
+
+
+def test_what_a_filter_will_drop_is_a_range(tickets: ig.SemanticFrame) -> None:
+    frame = tickets.semantic.filter("{{ body }} is broken").semantic.extract("body", Product)
+    estimate = frame.estimate()
+    second = estimate.operators[1]
+    assert (second.calls_low, second.calls_high) == (0, 4)
+    assert any("assumed to pass" in sentence for sentence in estimate.assumptions)
+
+
+def test_a_plain_filter_on_a_missing_answer_keeps_the_row_as_possible(tickets: ig.SemanticFrame) -> None:
+    frame = tickets.semantic.extract("body", Product).filter(pl.col("product") == "x").semantic.sentiment("body")
+    second = frame.estimate().operators[1]
+    assert (second.calls_low, second.calls_high) == (0, 4)
+
+
+def test_money_is_estimated_from_the_price(rows: pl.DataFrame) -> None:
+    price = ig.Price(input=1, output=2)
+    models = {"m": ig.Model("openai:gpt-5-mini", api_key="k", price=price)}
+    with ig.Session(models=models, store="sqlite://") as session:
+        frame = session.frame(rows, name="t").semantic.extract("body", Product)
+        estimate = frame.estimate()
+        assert estimate.cost_usd is not None
+        expected = Decimal(estimate.input_tokens + 2 * estimate.output_tokens) / 1_000_000
+        assert abs(estimate.cost_usd - expected) < Decimal("0.00001")
+        assert "total" in str(estimate)
+        assert estimate.to_frame()["calls"].to_list() == [4]
+
+
+def test_prompts_are_what_is_sent(tickets: ig.SemanticFrame) -> None:
+    frame = tickets.semantic.extract("body", Product)
+    with script("fast", answer) as asked:
+        shown = frame.prompts(2)
+        assert asked.requests == []
+        frame.head(2).run()
+    assert [prompt["operator"] for prompt in shown] == ["extract", "extract"]
+    sent = sorted(request.messages[-1].content for request in asked.requests)
+    assert sorted(prompt["messages"][-1]["content"] for prompt in shown) == sent
+    assert len(shown[0]["row_id"]) == 32

@@ -1,0 +1,169 @@
+"""Row ids travel through every listed method, unseen by expressions."""
+
+from __future__ import annotations
+
+import polars as pl
+import polars.selectors as cs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import infergraph as ig
+from infergraph.frame.row_ids import blind, keeps_rows_in_place
+
+
+def ids(frame: ig.SemanticFrame) -> list[str]:
+    return frame.run(row_ids=True).frame["_row_id"].to_list()
+
+
+def test_ids_are_last_and_only_on_request(tickets: ig.SemanticFrame) -> None:
+    assert tickets.run(row_ids=True).frame.columns[-1] == "_row_id"
+    assert "_row_id" not in tickets.run().frame.columns
+
+
+def test_ids_are_stable_and_follow_the_key(session: ig.Session, rows: pl.DataFrame) -> None:
+    one = ids(session.frame(rows, name="t", key="id"))
+    changed = rows.with_columns(body=pl.lit("other"))
+    assert ids(session.frame(changed, name="t", key="id")) == one
+    assert ids(session.frame(rows, name="u", key="id")) != one
+    assert len(set(one)) == len(one)
+
+
+def test_ids_without_a_key_follow_content_and_occurrence(session: ig.Session) -> None:
+    frame = session.frame(pl.DataFrame({"x": ["a", "b", "a"]}), name="t")
+    first = ids(frame)
+    assert len(set(first)) == 3
+    assert ids(session.frame(pl.DataFrame({"x": ["b", "a", "a"]}), name="t")) == [first[1], first[0], first[2]]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda f: f.with_columns(pl.all().name.suffix("_2")),
+        lambda f: f.select(pl.all()),
+        lambda f: f.select(cs.string()),
+        lambda f: f.select("body", n=pl.col("id").cum_sum()),
+        lambda f: f.rename({"body": "text"}),
+        lambda f: f.drop("lang"),
+        lambda f: f.cast({"id": pl.String}),
+        lambda f: f.fill_null("none"),
+        lambda f: f.with_row_index(),
+        lambda f: f.cache(),
+    ],
+)
+def test_one_to_one_methods_keep_ids(tickets: ig.SemanticFrame, step: object) -> None:
+    changed = step(tickets)  # type: ignore[operator]
+    assert ids(changed) == ids(tickets)
+    assert "_row_id" not in changed.run().frame.columns
+
+
+def test_choosing_methods_keep_the_ids_of_their_rows(tickets: ig.SemanticFrame) -> None:
+    all_ids = ids(tickets)
+    assert ids(tickets.filter(pl.col("lang") == "en")) == [all_ids[i] for i in (0, 1, 3, 5)]
+    assert ids(tickets.head(2)) == all_ids[:2]
+    assert ids(tickets.tail(2)) == all_ids[-2:]
+    assert ids(tickets.slice(1, 2)) == all_ids[1:3]
+    assert ids(tickets.sort("id", descending=True)) == all_ids[::-1]
+    assert ids(tickets.drop_nulls()) == [all_ids[i] for i in (0, 1, 3, 4, 5)]
+    assert ids(tickets.unique("lang")) == [all_ids[i] for i in (0, 2, 4)]
+
+
+def test_unique_ignores_ids(session: ig.Session) -> None:
+    assert session.frame(pl.DataFrame({"x": [1, 1, 2]})).unique().collect()["x"].to_list() == [1, 2]
+
+
+def test_aggregating_select_gives_one_row(tickets: ig.SemanticFrame) -> None:
+    assert tickets.select(pl.len()).collect().to_dicts() == [{"len": 6}]
+    assert tickets.select(pl.col("id").sum(), pl.len()).collect().rows() == [(21, 6)]
+    assert tickets.select(pl.col("lang").unique().sort()).collect()["lang"].to_list() == ["de", "en", "fr"]
+
+
+def test_one_to_many_methods_derive_ids(session: ig.Session) -> None:
+    frame = session.frame(pl.DataFrame({"k": [1, 2, 3], "parts": [["a", "b"], [], ["c"]]}), name="t", key="k")
+    exploded = frame.explode("parts")
+    assert exploded.collect().rows() == pl.DataFrame(frame.collect()).explode("parts").rows()
+    assert len(set(ids(exploded))) == exploded.collect().height
+    long = session.frame(pl.DataFrame({"k": [1, 2], "a": [3, 4], "b": [5, 6]}), name="w", key="k").unpivot(
+        ["a", "b"], index="k"
+    )
+    assert len(set(ids(long))) == 4
+
+
+def test_joins_and_groups(tickets: ig.SemanticFrame, session: ig.Session) -> None:
+    names = pl.DataFrame({"lang": ["en", "de"], "name": ["English", "German"]})
+    inner = tickets.join(names, on="lang")
+    assert inner.collect()["id"].to_list() == [1, 2, 3, 4, 6]
+    assert inner.columns == ["id", "lang", "body", "name"]
+    left = tickets.join(session.frame(names, name="names"), on="lang", how="left")
+    assert left.collect()["name"].null_count() == 1
+    assert len(set(ids(left))) == 6
+    anti = tickets.join(names, on="lang", how="anti")
+    assert ids(anti) == [ids(tickets)[4]]
+    groups = tickets.group_by("lang").agg(pl.len(), pl.col("id").sum())
+    assert groups.collect().rows() == [("en", 4, 13), ("de", 1, 3), ("fr", 1, 5)]
+    assert ids(groups) == ids(groups)
+    whole = tickets.group_by("lang").agg(pl.all())
+    assert whole.columns == ["lang", "id", "body"]
+
+
+def test_join_asof(session: ig.Session) -> None:
+    left = session.frame(pl.DataFrame({"t": [1, 5, 9]}), name="l")
+    right = pl.DataFrame({"t": [0, 4], "v": ["a", "b"]})
+    assert left.join_asof(right, on="t").collect()["v"].to_list() == ["a", "b", "b"]
+
+
+def test_concat_and_map_frame(tickets: ig.SemanticFrame) -> None:
+    both = ig.concat([tickets.head(1), tickets.tail(1)])
+    assert both.collect()["id"].to_list() == [1, 6]
+    turned = tickets.map_frame(lambda lf: lf.reverse())
+    assert turned.collect()["id"].to_list() == [6, 5, 4, 3, 2, 1]
+    assert not set(ids(turned)).intersection(ids(tickets))
+    with pytest.raises(ig.PlanError, match="at least one"):
+        ig.concat([])
+
+
+def test_row_ids_of_an_earlier_run_are_taken_over(tickets: ig.SemanticFrame, session: ig.Session) -> None:
+    published = tickets.run(row_ids=True).frame
+    again = session.frame(published, name="later")
+    assert again.columns == ["id", "lang", "body"]
+    assert ids(again) == published["_row_id"].to_list()
+
+
+def test_blind_expressions_pass_over_hidden_columns() -> None:
+    frame = pl.DataFrame({"a": [1], "_row_id": ["x"]})
+    assert frame.select(blind(pl.all(), ["_row_id"])).columns == ["a"]
+    assert frame.select(blind(pl.struct(pl.all()), ["_row_id"])).to_series().struct.fields == ["a"]
+    assert frame.select(blind(pl.all().cast(pl.String), ["_row_id"])).columns == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "in_place"),
+    [
+        (pl.col("x") + 1, True),
+        (pl.col("x") == pl.col("x").max(), True),
+        (pl.col("x").cum_sum(), True),
+        (pl.col("x").shift(), True),
+        (pl.col("x").sort().first().over("y"), True),
+        (pl.col("x").sum(), False),
+        (pl.len(), False),
+        (pl.col("x").sort(), False),
+        (pl.col("x").filter(pl.col("y") > 1), False),
+        (pl.col("x").unique(), False),
+        (pl.col("x").reverse(), False),
+        (pl.col("x").head(2), False),
+    ],
+)
+def test_expressions_that_keep_rows_in_place(expression: pl.Expr, in_place: bool) -> None:
+    assert keeps_rows_in_place([expression], pl.Schema({"x": pl.Int64(), "y": pl.Int64()})) is in_place
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), max_size=30), st.integers(0, 3))
+def test_filter_and_projection_do_not_change_ids(pairs: list[tuple[str, int]], bound: int) -> None:
+    data = pl.DataFrame(pairs, schema={"s": pl.String, "n": pl.Int64}, orient="row")
+    with ig.Session(models={"m": ig.Model("scripted:m")}, store="sqlite://") as session:
+        frame = session.frame(data, name="t")
+        every = frame.run(row_ids=True).frame
+        some = frame.filter(pl.col("n") > bound).run(row_ids=True).frame
+        assert some.equals(every.filter(pl.col("n") > bound))
+        assert every["_row_id"].n_unique() == data.height
