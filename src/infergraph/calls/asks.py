@@ -57,7 +57,7 @@ class Spent:
     """What the attempts made for one ask used, the failed ones and repairs included; all 0 on a store hit."""
 
     attempts: int = 0
-    tokens: Tokens = Tokens()
+    tokens: Tokens = field(default_factory=Tokens)
     cost_nano_usd: int | None = 0
     """``None`` when an attempt's price is unknown."""
     seconds: float = 0.0

@@ -150,7 +150,7 @@ def _numbered(data: pl.LazyFrame, node: plans.Source, activity: Activity) -> pl.
         visible = [column for column in columns if column != ROW_ID]
         named_by = list(node.key) or visible or list(node.schema)
         numberer = RowNumberer(node.name, named_by)
-        lazy = data.select(dict.fromkeys([*visible, *named_by]))
+        lazy = data.select(list(dict.fromkeys([*visible, *named_by])))
         # A predicate on content keeps or drops equal rows together, so occurrence numbers stay true.
         lazy = lazy if predicate is None else lazy.filter(predicate)
         lazy = lazy if n_rows is None else lazy.head(n_rows)

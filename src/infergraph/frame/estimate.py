@@ -294,7 +294,7 @@ class _Walk:
         upstream = prepared if early is None else prepared.filter(early)
         carried = [name for name in columns if name not in written]
         needed = step.decides or not set(step.operator.writes).isdisjoint(columns)
-        upstream = upstream.select(dict.fromkeys([*carried, DOUBT, _CONTENT]))
+        upstream = upstream.select(list(dict.fromkeys([*carried, DOUBT, _CONTENT])))
         if n_rows is not None and late is None and not step.decides:
             upstream = upstream.head(n_rows)
         left = n_rows

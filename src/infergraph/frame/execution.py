@@ -33,7 +33,7 @@ from infergraph.store.hashes import RequestHasher, hash_text
 
 MORSEL_ROWS = 512
 WINDOW_BYTES = 256 * 1024 * 1024
-WINDOW_MORSELS = 64
+WINDOW_ROWS = 32_768
 _CONTENT = "__content"
 _PROGRESS_EVERY_S = 0.2
 _WAIT_S = 0.25
@@ -76,6 +76,31 @@ class Progress:
     pending: int
     cost_usd: Decimal | None
     seconds: float
+
+
+class Window:
+    """How many morsels may wait for answers at once.
+
+    It starts just wide enough to keep the model busy and doubles with every morsel that is taken: who wants only
+    a few rows pays for few, and a slow row soon has enough rows behind it to go on with.
+
+    Args:
+        at_once: Requests that the model takes at once.
+        n_rows: Rows that are wanted, where that is known: then one morsel at a time.
+    """
+
+    def __init__(self, at_once: int, n_rows: int | None) -> None:
+        self.rows = max(1, min(MORSEL_ROWS, at_once, MORSEL_ROWS if n_rows is None else n_rows))
+        self._most = 1 if n_rows is not None else 2
+        self._widest = 1 if n_rows is not None else WINDOW_ROWS // self.rows
+
+    def full(self, morsels: int, waiting_bytes: int) -> bool:
+        """Whether the first morsel must be waited for before another is asked."""
+        return morsels >= self._most or waiting_bytes > WINDOW_BYTES
+
+    def widen(self) -> None:
+        """A morsel was taken: more are wanted."""
+        self._most = min(self._widest, 2 * self._most)
 
 
 @dataclass(slots=True)
@@ -154,6 +179,10 @@ class Execution:
         self.activity.stop()
         self.cancel.cancel()
 
+    def _at_once(self, step: plans.OperatorStep) -> int:
+        model, known = self.session.facts(self._model_of(step))
+        return model.max_concurrency or known.default_concurrency
+
     def _model_of(self, step: plans.OperatorStep) -> str:
         return self._model if self._model is not None and step.operator.kind != "embed" else step.model
 
@@ -197,10 +226,10 @@ class Execution:
         upstream = upstream.select(*kept) if early is None else upstream.filter(early).select(*kept)
         if n_rows is not None and late is None and not step.decides:
             upstream = upstream.head(n_rows)
-        rows = MORSEL_ROWS if n_rows is None else max(1, min(MORSEL_ROWS, n_rows))
-        source = upstream.collect_batches(chunk_size=rows, maintain_order=True, engine="streaming")
-        morsels = self._checked(cut(source, rows))
-        answered = self._answered(step, morsels, 1 if n_rows is not None else WINDOW_MORSELS) if needed else morsels
+        window = Window(self._at_once(step), n_rows)
+        source = upstream.collect_batches(chunk_size=window.rows, maintain_order=True, engine="streaming")
+        morsels = self._checked(cut(source, window.rows))
+        answered = self._answered(step, morsels, window) if needed else morsels
         left = n_rows
         for batch in answered:
             result = batch.select(columns)
@@ -220,22 +249,23 @@ class Execution:
 
     # -- asking ------------------------------------------------------------------------------------
 
-    def _answered(self, step: plans.OperatorStep, morsels: Batches, most: int) -> Batches:
+    def _answered(self, step: plans.OperatorStep, morsels: Batches, window: Window) -> Batches:
         """The morsels with the operator's columns, in order, asked ahead within the window."""
         asker = _Asker(self, step)
-        window: deque[_Morsel] = deque()
+        waiting: deque[_Morsel] = deque()
         waiting_bytes = 0
         for rows in morsels:
-            window.append(asker.ask(rows))
-            waiting_bytes += window[-1].bytes
-            while window and (window[0].future.done() or len(window) >= most or waiting_bytes > WINDOW_BYTES):
-                waiting_bytes -= window[0].bytes
-                finished = self._finish(asker, window.popleft())
+            waiting.append(asker.ask(rows))
+            waiting_bytes += waiting[-1].bytes
+            while waiting and (waiting[0].future.done() or window.full(len(waiting), waiting_bytes)):
+                waiting_bytes -= waiting[0].bytes
+                finished = self._finish(asker, waiting.popleft())
                 if finished is None:
                     return
                 yield finished
-        while window:
-            finished = self._finish(asker, window.popleft())
+                window.widen()
+        while waiting:
+            finished = self._finish(asker, waiting.popleft())
             if finished is None:
                 return
             yield finished

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 from types import TracebackType
 from typing import Self
@@ -23,6 +24,7 @@ from infergraph.store.store import Store
 
 EMBEDDED = {"local": Model("local:smollm2-135m")}
 DEFAULT_STORE = "sqlite:///.infergraph/state.db"
+_FLEETING = ("sqlite://", "sqlite:///:memory:")
 
 
 class Session:
@@ -31,7 +33,8 @@ class Session:
     Args:
         models: Name in this deployment -> ``Model``; left out, the embedded model under the name ``local``.
         default_model: The name that operators use without ``model=``; left out, the only model.
-        store: Where answers are kept: ``sqlite:///path``, ``sqlite://`` (in memory) or ``postgresql+psycopg://...``.
+        store: Where answers are kept: ``sqlite:///path`` or ``postgresql+psycopg://...``; ``sqlite://`` keeps them in
+            a temporary file that goes with the session.
         root: The folder that a relative path starts from; left out, the nearest folder upwards with a
             ``pyproject.toml`` or ``workspace.yaml``, else the current one.
 
@@ -62,6 +65,7 @@ class Session:
         self._lock = Lock()
         self._store: Store | None = None
         self._engine: Engine | None = None
+        self._scratch: TemporaryDirectory[str] | None = None
         for name, model in self._models.items():
             if model.fallback is not None and model.fallback not in self._models:
                 raise UnknownModel(
@@ -152,7 +156,7 @@ class Session:
         """The store, opened on first use."""
         with self._lock:
             if self._store is None:
-                self._store = Store.open(self._store_url, root=self._root)
+                self._store = Store.open(self._address(), root=self._root)
             return self._store
 
     @property
@@ -173,6 +177,15 @@ class Session:
             engine.close()
         if store is not None:
             store.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()
+            self._scratch = None
+
+    def _address(self) -> str:
+        if self._store_url not in _FLEETING:
+            return self._store_url
+        self._scratch = TemporaryDirectory(prefix="infergraph-store-")
+        return f"sqlite:///{self._scratch.name}/state.db"
 
     def __enter__(self) -> Self:
         return self

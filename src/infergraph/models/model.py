@@ -319,6 +319,7 @@ class CallFailed(Exception):
         status: The HTTP status, where there was one.
         retry_after_s: Seconds that the server asked to wait, where it did.
         headers: Rate-limit headers, lower-case names.
+        unreachable: There is no such host, or nothing listens there: fatal where nothing succeeded before.
     """
 
     def __init__(
@@ -330,6 +331,7 @@ class CallFailed(Exception):
         status: int | None = None,
         retry_after_s: float | None = None,
         headers: Mapping[str, str] | None = None,
+        unreachable: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -338,6 +340,7 @@ class CallFailed(Exception):
         self.status = status
         self.retry_after_s = retry_after_s
         self.headers: Mapping[str, str] = headers or {}
+        self.unreachable = unreachable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 import polars as pl
 
-from infergraph.models.model import Request, Response
+from infergraph.models.model import AnswerSchema, Request, Response
 from infergraph.models.verdict import Verdict
 
 
@@ -43,6 +43,11 @@ class RowOperator(Protocol):
 
         Two rows with the same content need the same request.
         """
+        ...
+
+    @property
+    def answer_schema(self) -> AnswerSchema | None:
+        """The JSON schema of every answer; ``None``: free text or an embedding."""
         ...
 
     def request(self, content: str) -> Request:

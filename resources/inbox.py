@@ -1,0 +1,156 @@
+"""The inbox: the folder that people and other systems drop files into, and the batches made of them.
+
+A batch is a list of files that is written down once, under ``.batches`` in the same folder, before anything
+is run on it: a partition named after the batch can be materialised again next year and still knows its files.
+The files stay where they were dropped; nothing here moves, changes or deletes one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+
+HIDDEN = (".", "~")
+UNFINISHED = (".part", ".tmp", ".crdownload", ".partial")
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InboxFile:
+    """One file as it was when the inbox was looked at.
+
+    Args:
+        name: File name in the inbox.
+        size: Bytes.
+        modified_ns: Time of the last change, nanoseconds since 1970 (UTC).
+        digest: 128-bit BLAKE2b of size and content as hex; of the first ``max_bytes`` where the file is larger.
+    """
+
+    name: str
+    size: int
+    modified_ns: int
+    digest: str
+
+    @property
+    def modified(self) -> datetime:
+        """Time of the last change, UTC."""
+        return datetime.fromtimestamp(self.modified_ns / 1e9, UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Files that belong together: one partition, one run.
+
+    Args:
+        files: New files, by name.
+        duplicates: File name -> name of the file with the same content; listed to be reported, not read.
+    """
+
+    files: tuple[InboxFile, ...]
+    duplicates: dict[str, str]
+
+    @property
+    def partition(self) -> str:
+        """The partition's name: when the newest file was changed, and a hash of the files.
+
+        The same files give the same name, so that a tick that is repeated after a crash makes no second batch.
+        """
+        newest = max(file.modified for file in self.files)
+        names = "\n".join(f"{file.name}\0{file.digest}" for file in self.files)
+        return f"{newest:%Y-%m-%dT%H%M%SZ}-{hashlib.blake2b(names.encode(), digest_size=4).hexdigest()}"
+
+
+class Inbox(dg.ConfigurableResource):  # type: ignore[type-arg]  # the base is generic over what it yields, which users leave out
+    """The folder that messages are dropped into.
+
+    Args:
+        folder: A path; relative ones start at the project's folder.
+        max_bytes: Files larger than this are listed and reported, not read.
+        settle_s: Seconds that size and time of a file must stay the same before it counts as written.
+        max_files: Files of one batch at most; the rest comes with the next one.
+    """
+
+    folder: str = ".infergraph/inbox"
+    max_bytes: int = 1_000_000
+    settle_s: float = 2.0
+    max_files: int = 500
+
+    @property
+    def path(self) -> Path:
+        """The folder as an absolute path."""
+        return PROJECT / Path(self.folder).expanduser()
+
+    def names(self) -> list[str]:
+        """Names of the files that lie in the inbox, sorted; hidden, unfinished and nested ones are left out."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with os.scandir(self.path) as entries:
+            return sorted(entry.name for entry in entries if entry.is_file() and not _is_ignored(entry.name))
+
+    def stat(self, name: str) -> tuple[int, int] | None:
+        """Size in bytes and time of the last change in nanoseconds; None when the file is gone."""
+        try:
+            found = (self.path / name).stat()
+        except FileNotFoundError:
+            return None
+        return found.st_size, found.st_mtime_ns
+
+    def look(self, name: str) -> InboxFile | None:
+        """A file with the digest of its content; None when it is gone or may not be read."""
+        before = self.stat(name)
+        try:
+            content = self.read(name)
+        except OSError:
+            return None
+        if before is None:
+            return None
+        return InboxFile(name=name, size=before[0], modified_ns=before[1], digest=self.digest(before[0], content))
+
+    def read(self, name: str) -> bytes:
+        """The content, one byte more than ``max_bytes`` at most."""
+        with (self.path / name).open("rb") as file:
+            return file.read(self.max_bytes + 1)
+
+    def digest(self, size: int, content: bytes) -> str:
+        """What identifies a content, whatever its file is called."""
+        hashed = hashlib.blake2b(f"{size}:".encode(), digest_size=16)
+        hashed.update(content[: self.max_bytes])
+        return hashed.hexdigest()
+
+    def save(self, batch: Batch) -> str:
+        """Write a batch down for good, all or nothing; returns its partition."""
+        target = self._manifest(batch.partition)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        written = target.with_suffix(".tmp")
+        written.write_text(json.dumps(asdict(batch), indent=1, ensure_ascii=False), encoding="utf-8")
+        written.replace(target)
+        return batch.partition
+
+    def batch(self, partition: str) -> Batch:
+        """The batch of a partition.
+
+        Raises:
+            dagster.Failure: There is no such batch; the message says where it was looked for.
+        """
+        manifest = self._manifest(partition)
+        try:
+            saved = json.loads(manifest.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise dg.Failure(
+                f"No batch {partition!r} was made of this inbox: there is no {manifest}. Drop files into {self.path} "
+                "and let the sensor 'inbox_files' make one; a partition added by hand has no files.",
+                allow_retries=False,
+            ) from None
+        return Batch(files=tuple(InboxFile(**file) for file in saved["files"]), duplicates=saved["duplicates"])
+
+    def _manifest(self, partition: str) -> Path:
+        return self.path / ".batches" / f"{Path(partition).name}.json"
+
+
+def _is_ignored(name: str) -> bool:
+    return name.startswith(HIDDEN) or name.lower().endswith(UNFINISHED)

@@ -1,0 +1,8 @@
+"""The call engine: look-up, scheduling, limits, retries, the repair loop and budgets."""
+
+from infergraph.calls.asks import Ask, Outcome, Policy, Scope, Source, Spent
+from infergraph.calls.budget import Budget
+from infergraph.calls.cancel import CancelToken
+from infergraph.calls.engine import Engine
+
+__all__ = ["Ask", "Budget", "CancelToken", "Engine", "Outcome", "Policy", "Scope", "Source", "Spent"]

@@ -1,0 +1,464 @@
+"""Keeps the questions of one process apart and together: looks them up, has them asked, hands out their endings.
+
+All of it runs on the engine's event loop, except the look-ups, which have threads of their own. No ending is
+handed out before the store has committed it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from infergraph.calls.asks import Outcome, Source, Spent
+from infergraph.calls.lane import Lane
+from infergraph.calls.question import Batch, Question, as_seen_by
+from infergraph.errors import ConfigurationError, InfergraphError, InternalError, RunCancelled
+from infergraph.models.model import Model, Provider, Response, Tokens
+from infergraph.models.verdict import Accepted, Rejected, Repair, Verdict
+from infergraph.store import Answer, Attempt, Store, StoredAnswer
+
+_LOOK_UP_AT_ONCE = 2000
+_AWAY_S = 60.0
+_CLOSING_S = 5.0
+_NOTHING = Spent()
+_NO_TOKENS = Tokens()
+
+ProviderOf = Callable[[str], Provider]
+Found = list[tuple[Question, StoredAnswer | None, Verdict | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a question ended, before it is told to anybody."""
+
+    verdict: Accepted | Rejected
+    source: Source
+    response: Response | None
+    model: str
+    via: str
+    attempts: int
+    cost: int | None
+    spent: Spent
+
+
+class Desk:
+    """One desk an event loop, used on it only.
+
+    Args:
+        models: The deployment's models by name.
+        store: Where answers are looked up and written.
+        provider_of: Makes or finds the provider of a model's name; called on a look-up thread first.
+        first_backoff_s: Seconds to wait after a first failure, before jitter.
+        loop: The event loop that it is used on.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        store: Store,
+        provider_of: ProviderOf,
+        first_backoff_s: float,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._models = models
+        self._store = store
+        self._provider_of = provider_of
+        self._first_backoff_s = first_backoff_s
+        self._loop = loop
+        self._questions: dict[bytes, Question] = {}
+        self._batches: set[Batch] = set()
+        self._lanes: dict[str, Lane] = {}
+        self._numbers = itertools.count()
+        self._looking = 0
+        self._look_ups = ThreadPoolExecutor(2, thread_name_prefix="infergraph-look-up")
+        self._committed: deque[tuple[Question, Ending, InfergraphError | None]] = deque()
+        self._draining = False
+        self._drain_lock = threading.Lock()
+
+    def begin(self, batch: Batch) -> None:
+        """Take in a batch."""
+        self._batches.add(batch)
+        if batch.cancel is not None and batch.cancel.cancelled:
+            self.stop(batch)
+            return
+        self._take_in(batch, range(len(batch.asks)))
+
+    def fail(self, batch: Batch, error: BaseException) -> None:
+        """End a batch with an error; what only it waited for is asked no more."""
+        if batch not in self._batches:
+            return
+        self._end(batch)
+        for ask in batch.asks:
+            question = self._questions.get(ask.hash)
+            if question is not None:
+                self._leave(batch, question)
+        self._store.writer.hurry()
+        batch.future.set_exception(error)
+
+    def stop(self, batch: Batch) -> None:
+        """End a batch that was cancelled."""
+        self.fail(batch, cancelled())
+
+    def fail_all(self, error: BaseException) -> None:
+        """End every batch with an error."""
+        for batch in list(self._batches):
+            self.fail(batch, error)
+
+    async def close(self) -> None:
+        """End everything and give back connections; waits some seconds at most."""
+        self.fail_all(cancelled())
+        tasks = [task for lane in self._lanes.values() for task in lane.tasks]
+        if tasks:
+            await asyncio.wait(tasks, timeout=_CLOSING_S)
+        self._look_ups.shutdown(wait=False, cancel_futures=True)
+        closing = [asyncio.ensure_future(lane.provider.close()) for lane in self._lanes.values()]
+        if closing:
+            await asyncio.wait(closing, timeout=_CLOSING_S)
+
+    # -- what lanes report ------------------------------------------------------------------------------------
+
+    def answered(self, lane: Lane, question: Question, attempt: Attempt, verdict: Verdict) -> None:
+        """A response came back and was judged."""
+        response = attempt.response
+        assert response is not None
+        question.add_attempt(response.tokens, attempt.cost_nano_usd, attempt.seconds)
+        if isinstance(verdict, Repair) and question.lane != lane.name:
+            self._store.writer.put(attempt)  # another model has taken over meanwhile
+            return
+        if isinstance(verdict, Repair):
+            context = lane.provider.capabilities.context_tokens
+            given_up = question.repair(verdict, response, lane.model.max_output_tokens, context)
+            if given_up is None:
+                self._store.writer.put(attempt)
+                if not question.dropped:
+                    lane.push([question])
+                return
+            verdict = given_up
+        self._conclude(question, attempt, verdict, lasting=True)
+
+    def failed(self, question: Question, attempt: Attempt, rejected: Rejected | None, *, lasting: bool) -> None:
+        """An attempt brought nothing."""
+        question.add_attempt(_NO_TOKENS, 0, attempt.seconds)
+        if rejected is None:
+            self._store.writer.put(attempt)
+        else:
+            self._conclude(question, attempt, rejected, lasting=lasting)
+
+    def unaffordable(self, question: Question) -> None:
+        """The budget ended first: those who share it get nothing now, others go on asking."""
+        budget = question.owner.budget
+        others = [waiter for waiter in question.waiters if waiter[0].budget is not budget]
+        mine = [waiter for waiter in question.waiters if waiter[0].budget is budget]
+        spent = question.spent()
+        if others:
+            question.waiters = others
+            question.owner, question.position = others[0]
+            self._loop.call_soon(self._ask, [question])
+        else:
+            self._forget(question)
+        for batch, position in mine:
+            self._deliver(batch, position, Outcome(hash=question.hash, source="pending", spent=spent))
+            spent = Spent()
+
+    def stopped(self, lane: Lane, error: InfergraphError) -> None:
+        """No question of this lane can be asked now: its fallback takes over, or whoever waits gets the error."""
+        batches = {batch for question in lane.questions() for batch, _ in question.waiters}
+        if lane.model.fallback is not None:
+            lane.away_until = self._loop.time() + _AWAY_S
+            try:
+                self._ask(lane.hand_over())
+                return
+            except ConfigurationError as misconfigured:
+                error = misconfigured
+        for batch in batches:
+            self.fail(batch, error)
+
+    def broke(self, question: Question, error: BaseException) -> None:
+        """Code that is not the engine's failed: whoever waits sees the error as it is."""
+        for batch in {batch for batch, _ in question.waiters}:
+            self.fail(batch, error)
+
+    # -- looking up -------------------------------------------------------------------------------------------
+
+    def _take_in(self, batch: Batch, positions: Iterable[int]) -> None:
+        fresh: list[Question] = []
+        for position in positions:
+            ask = batch.asks[position]
+            question = self._questions.get(ask.hash)
+            if question is None:
+                question = Question(next(self._numbers), ask.hash, batch, position, ask.request, [(batch, position)])
+                self._questions[ask.hash] = question
+                fresh.append(question)
+            else:
+                question.waiters.append((batch, position))
+        for start in range(0, len(fresh), _LOOK_UP_AT_ONCE):
+            self._start_look_up(batch, fresh[start : start + _LOOK_UP_AT_ONCE])
+
+    def _start_look_up(self, batch: Batch, questions: list[Question]) -> None:
+        self._looking += 1
+        done = self._loop.run_in_executor(self._look_ups, self._look_up, batch, questions)
+        done.add_done_callback(lambda future: self.safely(self._looked_up, questions, future))
+
+    def _look_up(self, batch: Batch, questions: Sequence[Question]) -> Found:
+        """On a look-up thread: the store's endings, judged again; and the provider, where something is to be asked."""
+        policy = batch.policy
+        stored = (
+            {} if policy.refresh else self._store.answers([each.hash for each in questions], max_age_s=policy.max_age_s)
+        )
+        found: Found = []
+        for question in questions:
+            known = stored.get(question.hash)
+            response = None if known is None else known.response
+            verdict = None if response is None else batch.asks[question.position].judge(response)
+            found.append((question, known, verdict))
+        if any(known is None or not isinstance(verdict, Accepted) for _, known, verdict in found):
+            self._provider_of(batch.model)
+        return found
+
+    def _looked_up(self, questions: Sequence[Question], future: asyncio.Future[Found]) -> None:
+        self._looking -= 1
+        if future.cancelled() or (error := future.exception()) is not None:
+            reason = cancelled() if future.cancelled() else error
+            assert reason is not None
+            for batch in {batch for question in questions for batch, _ in question.waiters}:
+                self.fail(batch, reason)
+            return
+        self._ask([each for each in itertools.starmap(self._settle, future.result()) if each is not None])
+
+    def _settle(self, question: Question, known: StoredAnswer | None, verdict: Verdict | None) -> Question | None:
+        """End a question with what the store knows, or give it back to be asked."""
+        if question.dropped or known is None:
+            return None if question.dropped else question
+        if isinstance(verdict, Accepted):
+            if known.state == "rejected":
+                self._store.writer.put(None, _now_accepted(known))
+            self._finish(question, _stored_ending(known, verdict, "store"))
+            return None
+        if known.state == "rejected" and not question.owner.policy.retry_rejects:
+            rejected = Rejected(known.reason or "invalid_output", known.message)
+            self._finish(question, _stored_ending(known, rejected, "rejected_before"))
+            return None
+        question.before = known
+        if known.state == "rejected" or known.response is None:
+            return question
+        return self._go_on(question, known, known.response, verdict)
+
+    def _go_on(
+        self, question: Question, known: StoredAnswer, response: Response, verdict: Verdict | None
+    ) -> Question | None:
+        """A stored answer is no answer any more: repair it."""
+        rejected = verdict if isinstance(verdict, Rejected) else None
+        if isinstance(verdict, Repair):
+            lane = self._lane(question.owner.model)
+            context = lane.provider.capabilities.context_tokens
+            rejected = question.repair(verdict, response, lane.model.max_output_tokens, context)
+        if rejected is None:
+            return question
+        self._finish(question, _stored_ending(known, rejected, "rejected_before"))
+        return None
+
+    # -- asking -----------------------------------------------------------------------------------------------
+
+    def _ask(self, questions: Iterable[Question]) -> None:
+        lanes: dict[str, list[Question]] = {}
+        for question in questions:
+            if not question.dropped:
+                lanes.setdefault(self._route(question), []).append(question)
+        for name, group in lanes.items():
+            self._lane(name).push(group)
+
+    def _route(self, question: Question) -> str:
+        """The model that is asked: the batch's own, or the first of its fallbacks that is not away."""
+        name = question.owner.model
+        while (fallback := self._models[name].fallback) and self._lane(name).away_until > self._loop.time():
+            name = fallback
+        took_over = name if name != question.owner.model else ""
+        if took_over != question.fallback:
+            question.fallback = took_over
+            question.strikes = question.throttled = question.unreachable = 0
+            question.first_tried_at = 0.0
+        return name
+
+    def _lane(self, name: str) -> Lane:
+        lane = self._lanes.get(name)
+        if lane is None:
+            provider = self._provider_of(name)
+            lane = self._lanes[name] = Lane(name, self._models[name], provider, self, self._first_backoff_s)
+        return lane
+
+    # -- ending -----------------------------------------------------------------------------------------------
+
+    def _conclude(self, question: Question, attempt: Attempt, verdict: Accepted | Rejected, *, lasting: bool) -> None:
+        """Write an ending with the attempt that brought it, and tell it once it is committed."""
+        if question.settled:
+            self._store.writer.put(attempt)
+            return
+        self._settle_lane(question)
+        ending = Ending(
+            verdict=verdict,
+            source="call",
+            response=attempt.response,
+            model=attempt.model,
+            via=attempt.via,
+            attempts=question.all_attempts(),
+            cost=question.all_cost(),
+            spent=question.spent(),
+        )
+        notify = partial(self._on_commit, question, ending)
+        if lasting:
+            self._store.writer.put(None, _answer(question, attempt, ending), notify)
+        else:
+            self._store.writer.put(attempt, None, notify)
+        if not self._looking and all(lane.is_idle for lane in self._lanes.values()):
+            self._store.writer.hurry()
+
+    def _settle_lane(self, question: Question) -> None:
+        question.settled = True
+        # An answer that came in while the question was being handed over to another model.
+        lane = self._lanes.get(question.lane)
+        if lane is not None:
+            lane.drop(question)
+
+    def _on_commit(self, question: Question, ending: Ending, failure: InfergraphError | None) -> None:
+        """On the writer's thread: many endings of one commit wake the loop once."""
+        with self._drain_lock:
+            self._committed.append((question, ending, failure))
+            if self._draining:
+                return
+            self._draining = True
+        # The loop may have ended meanwhile: then nobody waits any more.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self.safely, self._drain)
+
+    def _drain(self) -> None:
+        with self._drain_lock:
+            committed, self._committed = self._committed, deque()
+            self._draining = False
+        for question, ending, failure in committed:
+            if failure is None:
+                self._finish(question, ending)
+            else:
+                self.broke(question, failure)
+
+    def _finish(self, question: Question, ending: Ending) -> None:
+        """Tell everybody who waits; those who see the response differently, or wanted it fresh, go on by themselves."""
+        self._forget(question)
+        again: dict[Batch, list[int]] = {}
+        shared = False
+        for batch, position in question.waiters:
+            verdict = as_seen_by(batch.asks[position], question.ask, ending.verdict, ending.response)
+            stale = ending.source != "call" and batch.policy != question.owner.policy
+            if stale or isinstance(verdict, Repair):
+                again.setdefault(batch, []).append(position)
+                continue
+            self._deliver(batch, position, _outcome(question.hash, ending, verdict, shared=shared))
+            shared = ending.source == "call"
+        for batch, positions in again.items():
+            self._take_in(batch, positions)
+
+    def _deliver(self, batch: Batch, position: int, outcome: Outcome) -> None:
+        if batch in self._batches and batch.deliver(position, outcome):
+            self._end(batch)
+            batch.future.set_result([each for each in batch.outcomes if each is not None])
+
+    def _end(self, batch: Batch) -> None:
+        self._batches.discard(batch)
+        if batch.forget_cancel is not None:
+            batch.forget_cancel()
+
+    def _leave(self, batch: Batch, question: Question) -> None:
+        question.waiters = [waiter for waiter in question.waiters if waiter[0] is not batch]
+        if question.waiters:
+            if question.owner is batch:
+                question.owner, question.position = question.waiters[0]
+            return
+        self._forget(question)
+        question.dropped = True
+        lane = self._lanes.get(question.lane)
+        if lane is not None:
+            lane.drop(question)
+
+    def _forget(self, question: Question) -> None:
+        if self._questions.get(question.hash) is question:
+            del self._questions[question.hash]
+
+    def safely(self, step: Callable[..., None], *arguments: object) -> None:
+        """Run one step; a bug of ours ends every batch at once and loudly, instead of leaving callers waiting."""
+        went_well = False
+        try:
+            step(*arguments)
+            went_well = True
+        finally:
+            if not went_well:
+                self.fail_all(InternalError("Infergraph's call engine failed: see the traceback in the log."))
+
+
+def cancelled() -> RunCancelled:
+    """What everybody who waits for a stopped run gets."""
+    return RunCancelled("The run was cancelled; every answer that came back is kept.")
+
+
+def _answer(question: Question, attempt: Attempt, ending: Ending) -> Answer:
+    rejected = ending.verdict if isinstance(ending.verdict, Rejected) else None
+    return Answer(
+        row_hash=question.hash,
+        state="done" if rejected is None else "rejected",
+        attempt=attempt,
+        reason=None if rejected is None else rejected.reason,
+        message="" if rejected is None else rejected.message,
+        attempts=ending.attempts,
+        via=ending.via,
+        model=ending.model,
+        cost_nano_usd=ending.cost,
+    )
+
+
+def _now_accepted(known: StoredAnswer) -> Answer:
+    return Answer(
+        row_hash=known.row_hash,
+        state="done",
+        attempt=known.attempt_id,
+        attempts=known.attempts,
+        via=known.via,
+        model=known.model,
+        cost_nano_usd=known.cost_nano_usd,
+        created_at=known.created_at,
+    )
+
+
+def _stored_ending(known: StoredAnswer, verdict: Accepted | Rejected, source: Source) -> Ending:
+    return Ending(
+        verdict=verdict,
+        source=source,
+        response=known.response,
+        model=known.model,
+        via=known.via,
+        attempts=known.attempts,
+        cost=known.cost_nano_usd,
+        spent=_NOTHING,
+    )
+
+
+def _outcome(row_hash: bytes, ending: Ending, verdict: Accepted | Rejected, *, shared: bool) -> Outcome:
+    rejected = verdict if isinstance(verdict, Rejected) else None
+    bought_now = ending.source == "call" and not shared
+    return Outcome(
+        hash=row_hash,
+        source="shared" if shared else ending.source,
+        value=verdict.value if isinstance(verdict, Accepted) else None,
+        rejected=None if rejected is None else rejected.reason,
+        message="" if rejected is None else rejected.message,
+        attempts=ending.attempts,
+        model=ending.model,
+        via=ending.via,
+        response_text=ending.response.text if rejected is not None and ending.response is not None else "",
+        spent=ending.spent if bought_now else _NOTHING,
+        saved_nano_usd=0 if bought_now else ending.cost,
+    )

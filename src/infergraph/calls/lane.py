@@ -1,0 +1,398 @@
+"""Everything that goes to one model: who is next, what may go now, and what a failure means.
+
+Questions wait here without a task of their own, oldest first, so that a million of them cost little and a
+retry goes before younger questions. All of it runs on the engine's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from infergraph.calls.budget import Budget
+from infergraph.calls.health import Health, backoff_s
+from infergraph.calls.limits import Limits
+from infergraph.calls.question import Question
+from infergraph.errors import InfergraphError, ProviderDown, ProviderRefused
+from infergraph.models.model import CallFailed, Model, Provider, Request, Response, Tokens
+from infergraph.models.prices import cost_nano_usd
+from infergraph.models.redact import Secret, redact
+from infergraph.models.verdict import Accepted, Rejected, Repair, Verdict
+from infergraph.store import Attempt, RequestHasher
+from infergraph.store.rows import AttemptOutcome
+
+_UNREACHABLE_TRIES = 3
+_SLOW_DOWN = (429, 529)
+# Being told to slow down is not a row's fault; only a row that nothing else explains is given up.
+_THROTTLED = 10
+_EXPECTED_OUTPUT = 256
+_PATIENCE_WITH_FALLBACK_S = 30.0
+_CHARS_PER_TOKEN = 4
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One attempt on its way, as it was when it was sent."""
+
+    question: Question
+    request: Request
+    via: str
+    direct: bool
+    budget: Budget | None
+    started: float
+    tokens_in: int
+    tokens_out: int
+    reserved: int
+    response: Response | None = None
+    verdict: Verdict | None = None
+    failure: CallFailed | None = None
+
+
+class Reports(Protocol):
+    """Who a lane tells what came of its questions."""
+
+    def answered(self, lane: Lane, question: Question, attempt: Attempt, verdict: Verdict) -> None:
+        """A response came back and was judged."""
+        ...
+
+    def failed(self, question: Question, attempt: Attempt, rejected: Rejected | None, *, lasting: bool) -> None:
+        """An attempt brought nothing; with ``rejected`` the question ends, for good where ``lasting``."""
+        ...
+
+    def unaffordable(self, question: Question) -> None:
+        """The budget ended before the question could be asked."""
+        ...
+
+    def stopped(self, lane: Lane, error: InfergraphError) -> None:
+        """No question of this lane can be asked now."""
+        ...
+
+    def broke(self, question: Question, error: BaseException) -> None:
+        """Code that is not the engine's failed: a bug of a provider or a judge."""
+        ...
+
+    def safely(self, step: Callable[..., None], *arguments: object) -> None:
+        """Run one step of a lane; a bug in it must leave nobody waiting."""
+        ...
+
+
+class Lane:
+    """The way to one model of the deployment.
+
+    Args:
+        name: The deployment's name of the model.
+        model: The model.
+        provider: What sends.
+        reports: Who is told what came of it.
+        first_backoff_s: Seconds to wait after a first failure, before jitter.
+    """
+
+    def __init__(self, name: str, model: Model, provider: Provider, reports: Reports, first_backoff_s: float) -> None:
+        self.name = name
+        self.model = model
+        self.provider = provider
+        self.away_until = 0.0
+        """Until then, on the loop's clock, questions go to the fallback."""
+        self._reports = reports
+        self._loop = asyncio.get_running_loop()
+        slots = model.max_concurrency or provider.capabilities.default_concurrency
+        self._limits = Limits(model, slots, self._loop.time())
+        self._health = Health()
+        self._hasher = RequestHasher(model)
+        self._first_backoff_s = first_backoff_s
+        self._queue: list[tuple[int, Question]] = []
+        self._sleeping: dict[Question, asyncio.TimerHandle] = {}
+        self._short_of_money: set[Question] = set()
+        self._flights: dict[Question, asyncio.Task[None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._mean_output: float | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is in flight and nothing may be sent now."""
+        return not self._flights and not self._queue
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """The attempts in flight."""
+        return list(self._flights.values())
+
+    def push(self, questions: Iterable[Question]) -> None:
+        """Let these questions be asked, each when its turn comes."""
+        for question in questions:
+            question.lane = self.name
+            heapq.heappush(self._queue, (question.number, question))
+        self._pump()
+
+    def drop(self, question: Question) -> None:
+        """Ask this question no more; an attempt in flight is given up."""
+        self._short_of_money.discard(question)
+        handle = self._sleeping.pop(question, None)
+        if handle is not None:
+            handle.cancel()
+        task = self._flights.get(question)
+        if task is not None:
+            task.cancel()
+
+    def questions(self) -> list[Question]:
+        """Every question that waits, sleeps or is in flight here, oldest first."""
+        waiting = (question for _, question in self._queue if self._is_ours(question))
+        all_of_them = [*waiting, *self._sleeping, *self._short_of_money, *filter(self._is_ours, self._flights)]
+        return sorted(all_of_them, key=lambda question: question.number)
+
+    def hand_over(self) -> list[Question]:
+        """Give every question away, oldest first; attempts in flight are given up."""
+        leaving = self.questions()
+        self._queue.clear()
+        for question in leaving:
+            self.drop(question)
+            question.lane = ""
+        return leaving
+
+    def _is_ours(self, question: Question) -> bool:
+        return question.lane == self.name and not (question.dropped or question.settled)
+
+    def _pump(self) -> None:
+        """Send what may go now, oldest first."""
+        while self._queue:
+            question = self._queue[0][1]
+            if not self._is_ours(question):
+                heapq.heappop(self._queue)
+            elif not self._next_goes(question):
+                return
+
+    def _next_goes(self, question: Question) -> bool:
+        tokens_in, tokens_out = self._expected(question)
+        wait = self._limits.wait_s(tokens_in, tokens_out, self._loop.time())
+        if wait is None:
+            return False
+        if wait > 0:
+            self._pump_after(wait)
+            return False
+        heapq.heappop(self._queue)
+        reserved = self._reserve(question, tokens_in, tokens_out)
+        if reserved is not None:
+            self._send(question, tokens_in, tokens_out, reserved)
+        return True
+
+    def _pump_after(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, self._reports.safely, self._pump)
+
+    def _expected(self, question: Question) -> tuple[int, int]:
+        """Input and output tokens that the attempt may use; not counted where no limit or budget asks."""
+        if not self._limits.counts_tokens and question.owner.budget is None:
+            return 0, 0
+        request = question.request
+        chars = sum(len(message.content) for message in request.messages) + len(request.embed_text or "")
+        chars += len(request.schema.text) if request.schema is not None else 0
+        tokens_in = chars // _CHARS_PER_TOKEN + 1
+        if request.embed_text is not None:
+            return tokens_in, 0
+        usual = _EXPECTED_OUTPUT if self._mean_output is None else int(self._mean_output) + 1
+        return tokens_in, min(usual, request.max_output_tokens or self.model.max_output_tokens or usual)
+
+    def _reserve(self, question: Question, tokens_in: int, tokens_out: int) -> int | None:
+        budget = question.owner.budget
+        if budget is None:
+            return 0
+        amount = cost_nano_usd(self.model, Tokens(input=tokens_in, output=tokens_out)) or 0
+        grant = budget.reserve(amount)
+        if grant == "granted":
+            return amount
+        if grant == "wait":
+            self._short_of_money.add(question)
+            budget.when_settled(lambda: self._loop.call_soon(self._reports.safely, self._money_came, question))
+        else:
+            self._reports.unaffordable(question)
+        return None
+
+    def _money_came(self, question: Question) -> None:
+        if question in self._short_of_money:
+            self._short_of_money.discard(question)
+            self.push([question])
+
+    def _send(self, question: Question, tokens_in: int, tokens_out: int, reserved: int) -> None:
+        now = self._loop.time()
+        self._limits.enter(tokens_in, tokens_out, now)
+        if not question.first_tried_at:
+            question.first_tried_at = now
+        flight = Flight(
+            question=question,
+            request=question.request,
+            via=question.via,
+            direct=question.request is question.ask.request and not question.fallback,
+            budget=question.owner.budget,
+            started=now,
+            tokens_in=tokens_in,
+            tokens_out=tokens_out,
+            reserved=reserved,
+        )
+        task = self._loop.create_task(self._fly(flight))
+        self._flights[question] = task
+        task.add_done_callback(lambda done: self._reports.safely(self._landed, flight, done))
+
+    async def _fly(self, flight: Flight) -> None:
+        try:
+            async with asyncio.timeout(self.model.timeout_s):
+                flight.response = await self.provider.send(flight.request)
+        except TimeoutError:
+            message = f"{self.model.name} gave no answer within {self.model.timeout_s:g} seconds."
+            flight.failure = CallFailed(message, outcome="transient", reason="timeout")
+        except CallFailed as failure:
+            flight.failure = failure
+        if flight.response is not None:
+            flight.verdict = flight.question.ask.judge(flight.response)
+
+    def _landed(self, flight: Flight, task: asyncio.Task[None]) -> None:
+        """Settle, then say what came of it; called once for each attempt, whatever happened to it."""
+        question = flight.question
+        now = self._loop.time()
+        if self._flights.get(question) is task:
+            del self._flights[question]
+        cost = None if flight.response is None else cost_nano_usd(self.model, flight.response.tokens)
+        self._settle(flight, cost, now)
+        if task.cancelled():
+            given_up = self._attempt(flight, "cancelled", None, "Given up: its run, or its model, was stopped.")
+            self._reports.failed(question, given_up, None, lasting=False)
+        elif (error := task.exception()) is not None:
+            self._reports.failed(question, self._attempt(flight, "fatal", cost, repr(error)), None, lasting=False)
+            self._reports.broke(question, error)
+        elif flight.verdict is not None:
+            self._came_back(flight, flight.verdict, cost, now)
+        elif flight.failure is not None:
+            self._did_not(flight, flight.failure, now)
+        self._pump()
+
+    def _settle(self, flight: Flight, cost: int | None, now: float) -> None:
+        extra_in = extra_out = 0
+        if flight.response is not None:
+            tokens = flight.response.tokens
+            extra_in, extra_out = tokens.input - flight.tokens_in, tokens.output - flight.tokens_out
+            if tokens.output:
+                known = self._mean_output
+                self._mean_output = tokens.output if known is None else 0.95 * known + 0.05 * tokens.output
+        self._limits.leave(extra_in, extra_out, now)
+        if flight.budget is not None:
+            flight.budget.settle(flight.reserved, cost or 0)
+
+    def _came_back(self, flight: Flight, verdict: Verdict, cost: int | None, now: float) -> None:
+        was_out = self._health.is_out
+        self._health.succeeded(now)
+        self._limits.went_well()
+        outcomes: dict[type, AttemptOutcome] = {Accepted: "done", Repair: "repair", Rejected: "rejected"}
+        message = "" if isinstance(verdict, Accepted) else verdict.message
+        attempt = self._attempt(flight, outcomes[type(verdict)], cost, message)
+        self._reports.answered(self, flight.question, attempt, verdict)
+        if was_out:
+            self._wake_all()
+
+    def _did_not(self, flight: Flight, failure: CallFailed, now: float) -> None:
+        question = flight.question
+        # A refused request costs nothing; one that was given up may have been answered and charged unseen.
+        cost = None if failure.reason == "timeout" else 0
+        attempt = self._attempt(flight, failure.outcome, cost, failure.message, failure.status)
+        if not self._is_ours(question):
+            self._reports.failed(question, attempt, None, lasting=False)
+        elif failure.outcome == "permanent":
+            self._reports.failed(question, attempt, Rejected(failure.reason, attempt.message), lasting=True)
+        elif failure.outcome == "fatal":
+            self._reports.failed(question, attempt, None, lasting=False)
+            self._reports.stopped(self, ProviderRefused(attempt.message))
+        else:
+            self._health.failed(question.number, question.first_tried_at, now)
+            self._try_later(flight, failure, attempt, now)
+
+    def _try_later(self, flight: Flight, failure: CallFailed, attempt: Attempt, now: float) -> None:
+        question = flight.question
+        worn_out = self._count(flight, failure)
+        stop = self._hopeless(question, failure, attempt.message, now)
+        if stop is not None:
+            self._reports.failed(question, attempt, None, lasting=False)
+            self._reports.stopped(self, stop)
+        elif worn_out:
+            message = f"Given up after {question.attempts + 1} attempts; the last one: {attempt.message}"
+            self._reports.failed(question, attempt, Rejected("timeout", message), lasting=False)
+        else:
+            self._reports.failed(question, attempt, None, lasting=False)
+            self._sleep(question, failure, now)
+
+    def _count(self, flight: Flight, failure: CallFailed) -> bool:
+        """Count the failure against whoever caused it; says whether the question has used up its tries."""
+        question, policy = flight.question, flight.question.owner.policy
+        if failure.unreachable and not self._health.ever_succeeded:
+            question.unreachable += 1
+        elif failure.status in _SLOW_DOWN and self._health.last_success > flight.started:
+            question.throttled += 1
+        elif not self._health.is_out:
+            question.strikes += 1
+        return question.strikes >= policy.max_attempts or question.throttled >= _THROTTLED * policy.max_attempts
+
+    def _hopeless(self, question: Question, failure: CallFailed, message: str, now: float) -> InfergraphError | None:
+        """The error that stops the lane, where waiting longer makes no sense."""
+        if question.unreachable >= _UNREACHABLE_TRIES:
+            return ProviderRefused(f"Model {self.name!r} ({self.model.name}) cannot be reached: {message}")
+        patience = question.owner.policy.max_outage_s
+        if self.model.fallback is not None:
+            patience = min(patience, _PATIENCE_WITH_FALLBACK_S)
+        down = self._health.down_s(now)
+        if down >= patience and (self._health.is_out or not self._health.ever_succeeded):
+            return ProviderDown(
+                f"Model {self.name!r} ({self.model.name}) has been down for {down:.0f} seconds: {message} "
+                "Every answer so far is stored: run again later, and only the rest is asked."
+            )
+        return None
+
+    def _sleep(self, question: Question, failure: CallFailed, now: float) -> None:
+        tries = max(1, question.strikes, question.throttled, question.unreachable)
+        delay = backoff_s(tries, failure.retry_after_s, self._first_backoff_s)
+        if failure.status in _SLOW_DOWN:
+            self._limits.slow_down(delay, now)
+        if self._health.is_out or question.unreachable:
+            # Nothing else needs to find out the same: one request at a time, at growing distances.
+            self._limits.probe()
+            self._limits.pause(backoff_s(self._health.failures_in_a_row, None, self._first_backoff_s), now)
+        delay = min(delay, question.owner.policy.max_outage_s)
+        self._sleeping[question] = self._loop.call_later(delay, self._reports.safely, self._wake, question)
+
+    def _wake(self, question: Question) -> None:
+        del self._sleeping[question]
+        self.push([question])
+
+    def _wake_all(self) -> None:
+        sleeping, self._sleeping = self._sleeping, {}
+        for handle in sleeping.values():
+            handle.cancel()
+        self.push(sleeping)
+
+    def _attempt(
+        self, flight: Flight, outcome: AttemptOutcome, cost: int | None, message: str, status: int | None = None
+    ) -> Attempt:
+        question = flight.question
+        scope = question.owner.scope
+        seconds = self._loop.time() - flight.started
+        key = self.model.api_key
+        return Attempt(
+            row_hash=question.hash,
+            request_hash=question.hash if flight.direct else self._hasher.hash(flight.request),
+            run_id=scope.run_id,
+            asset=scope.asset,
+            partition=scope.partition,
+            operator=scope.operator,
+            model=self.model.name,
+            request=flight.request,
+            started_at=time.time() - seconds,
+            seconds=seconds,
+            outcome=outcome,
+            shared_messages=question.shared_messages,
+            status=status,
+            message=redact(message, key if isinstance(key, Secret) else None) if message else "",
+            via=flight.via,
+            response=flight.response,
+            cost_nano_usd=cost,
+        )

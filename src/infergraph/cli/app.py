@@ -1,0 +1,167 @@
+"""The commands, their options and their help; each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Annotated, NoReturn
+
+import typer
+
+from infergraph.cli.guard import DEBUG_FLAG, DEBUG_VARIABLE, guarded
+
+app = typer.Typer(
+    name="infergraph",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["--help", "-h"]},
+    epilog="Begin with: infergraph demo",
+)
+
+Assets = Annotated[
+    list[str], typer.Argument(help="Asset names, or selections as in Dagster: a, a+, +a, group:x.", show_default=False)
+]
+Asset = Annotated[str, typer.Argument(help="The asset's name; parts separated by /.", show_default=False)]
+Partition = Annotated[str | None, typer.Option(help="Key of the partition.", show_default=False)]
+ModelName = Annotated[
+    str | None,
+    typer.Option(help="A model name of resources/, or provider:model-id, for this run.", show_default=False),
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Take only the first rows.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs instead of tables.")]
+
+
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option(DEBUG_FLAG, help=f"Show tracebacks and Dagster's log; also {DEBUG_VARIABLE}=1.")
+    ] = False,
+) -> None:
+    """Model calls as data assets: incremental, resumable, validated, priced."""
+
+
+@app.command(epilog="Example: infergraph demo --packages 30")
+def demo(
+    packages: Annotated[str, typer.Option(help="How many installed packages to audit: a number, or all.")] = "12",
+    model: ModelName = None,
+) -> None:
+    """Audit the Python packages installed on this machine, with the embedded model: no key, no network."""
+    from infergraph.cli.demo import demo as work
+
+    _leave(lambda: work(packages=packages, model=model))
+
+
+@app.command(epilog="Example: infergraph dev --port 3001")
+def dev(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the web server.")] = 3000,
+    host: Annotated[str, typer.Option(help="Address that the web server listens on.")] = "127.0.0.1",
+) -> None:
+    """Start the Dagster UI and its daemon on this project's state; Ctrl-C stops both."""
+    from infergraph.cli.dev import dev as work
+
+    _leave(lambda: work(port=port, host=host))
+
+
+@app.command(epilog="Example: infergraph run package_facts+ --max-cost-usd 2")
+def run(
+    assets: Assets,
+    partition: Partition = None,
+    limit: Limit = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Ask again where the store has an answer, and replace it.")
+    ] = False,
+    retry_rejects: Annotated[
+        bool, typer.Option("--retry-rejects", help="Ask again for rows that were rejected before.")
+    ] = False,
+    model: ModelName = None,
+    max_cost_usd: Annotated[
+        float | None, typer.Option(min=0, help="Stop asking when an asset has cost this much.", show_default=False)
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before calls that cost money.")] = False,
+    json: Json = False,
+) -> None:
+    """Materialise assets with progress; what was asked before is not asked again."""
+    from infergraph.cli.run import Options
+    from infergraph.cli.run import run as work
+
+    options = Options(limit=limit, refresh=refresh, retry_rejects=retry_rejects, model=model, max_cost_usd=max_cost_usd)
+    _leave(lambda: work(assets, partition=partition, options=options, yes=yes, json=json))
+
+
+@app.command(epilog="Example: infergraph plan group:packages")
+def plan(
+    assets: Assets, partition: Partition = None, limit: Limit = None, model: ModelName = None, json: Json = False
+) -> None:
+    """Estimate calls, tokens, cost and time of semantic assets, without calling a model."""
+    from infergraph.cli.plan import plan as work
+    from infergraph.cli.run import Options
+
+    _leave(lambda: work(assets, partition=partition, options=Options(limit=limit, model=model), json=json))
+
+
+@app.command(epilog="Example: infergraph rejects package_facts --reason invalid_output")
+def rejects(
+    asset: Asset,
+    partition: Partition = None,
+    reason: Annotated[str | None, typer.Option(help="Only rejects of this reason.", show_default=False)] = None,
+    row: Annotated[
+        str | None, typer.Option(metavar="ID", help="Prompt and response of this row id.", show_default=False)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show the rows of an asset that no model could answer, and why."""
+    from infergraph.cli.rejects import rejects as work
+
+    _leave(lambda: work(asset, partition=partition, reason=reason, row=row, json=json))
+
+
+@app.command(epilog="Example: infergraph models --check tiny")
+def models(
+    check: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Make one tiny call to this model.", show_default=False)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List this project's models: provider, limits, price, context, and whether a key is there."""
+    from infergraph.cli.models import models as work
+
+    _leave(lambda: work(check=check, json=json))
+
+
+def run_command(arguments: list[str]) -> int:
+    """Run one command.
+
+    Args:
+        arguments: What was typed after ``infergraph``; ``--debug`` may stand anywhere.
+
+    Returns:
+        The exit code.
+
+    Example:
+        >>> run_command(["--version"])
+        infergraph ...
+        0
+    """
+    if DEBUG_FLAG in arguments:
+        os.environ[DEBUG_VARIABLE] = "1"
+    rest = [argument for argument in arguments if argument != DEBUG_FLAG]
+    if rest == ["--version"]:
+        return _version()
+    try:
+        app(rest, prog_name="infergraph")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    return 0
+
+
+def _leave(work: Callable[[], int]) -> NoReturn:
+    raise typer.Exit(guarded(work))
+
+
+def _version() -> int:
+    from importlib.metadata import version
+
+    typer.echo(f"infergraph {version('infergraph')}")
+    return 0

@@ -1,0 +1,25 @@
+"""Semantic plans as Dagster assets: the decorator, the resources, the IO manager.
+
+Importing this room imports Dagster, which takes a second; ``infergraph`` itself does so only on first use.
+"""
+
+from infergraph.dagster.asset import rejects_of, semantic_asset, semantic_asset_of
+from infergraph.dagster.config import SemanticConfig
+from infergraph.dagster.data_version import rows_digest
+from infergraph.dagster.home import ensure_dagster_home
+from infergraph.dagster.resources import ModelSettings, ModelsResource, PriceSettings, StoreResource
+from infergraph.dagster.storage import PolarsStorage
+
+__all__ = [
+    "ModelSettings",
+    "ModelsResource",
+    "PolarsStorage",
+    "PriceSettings",
+    "SemanticConfig",
+    "StoreResource",
+    "ensure_dagster_home",
+    "rejects_of",
+    "rows_digest",
+    "semantic_asset",
+    "semantic_asset_of",
+]

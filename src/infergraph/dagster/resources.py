@@ -1,0 +1,195 @@
+"""The resources ``models`` and ``store``: what a deployment's semantic assets run with.
+
+Both are Dagster resources, so every value can come from the environment with ``dg.EnvVar`` and differs
+between a laptop and a cluster by configuration only. All assets of a process that run with the same
+values share one session: one event loop, one set of limits, one store.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from pydantic import Field
+
+from infergraph.errors import ConfigurationError
+from infergraph.models.model import UNSET, Model, Price
+
+if TYPE_CHECKING:
+    from infergraph.frame.session import Session
+
+DEFAULT_STORE = "sqlite:///.infergraph/state.db"
+
+
+class PriceSettings(dg.Config):
+    """A model's price in USD per million tokens, where the price table does not know the model.
+
+    Args:
+        input: USD per million input tokens.
+        output: USD per million output tokens.
+        cached_input: USD per million input tokens read from the prompt cache; ``None``: as ``input``.
+    """
+
+    input: float
+    output: float
+    cached_input: float | None = None
+
+
+class ModelSettings(dg.Config):
+    """One model of the deployment; the fields are those of ``ig.Model``.
+
+    ``api_key`` takes ``dg.EnvVar("NAME")``: Dagster then knows the variable's name and never its value. A
+    key written out would stand in the definition for everyone who can open the UI. Left out, the
+    provider's own environment variable is used for the provider's own host; with ``base_url`` none is sent.
+
+    Example:
+        >>> import dagster as dg
+        >>> own = ModelSettings(name="openai:qwen3-8b", base_url="http://gpu-box:8000/v1", max_concurrency=256)
+        >>> own.as_model().max_concurrency
+        256
+    """
+
+    name: str = Field(description="provider:model-id, for example 'openai:gpt-5-mini'.")
+    base_url: str | None = Field(default=None, description="Address of a compatible server.")
+    api_key: str | None = Field(default=None, repr=False, description='dg.EnvVar("NAME") of the key.')
+    requests_per_minute: int | None = Field(default=None, description="Requests a minute, 1 or more.")
+    tokens_per_minute: int | None = Field(default=None, description="Input and output tokens a minute together.")
+    input_tokens_per_minute: int | None = Field(default=None, description="Input tokens a minute.")
+    output_tokens_per_minute: int | None = Field(default=None, description="Output tokens a minute.")
+    max_concurrency: int | None = Field(default=None, description="Requests in flight at once.")
+    temperature: float | None = Field(default=None, description="Sampling temperature, 0 to 2.")
+    max_output_tokens: int | None = Field(default=None, description="Tokens that an answer may have.")
+    reasoning_effort: str | None = Field(default=None, description="Passed on to models that reason.")
+    timeout_s: float = Field(default=120, description="Seconds until one request is given up.")
+    price: PriceSettings | None = Field(default=None, description="USD per million tokens; None: the price table.")
+    fallback: str | None = Field(default=None, description="Name of the model that takes over.")
+    revision: str | None = Field(default=None, description="A marker of the model's version.")
+    dimensions: int | None = Field(default=None, description="Length of embeddings.")
+    salt: str | None = Field(default=None, description="Any text; another salt asks everything anew.")
+
+    def as_model(self) -> Model:
+        """The ``ig.Model`` of these settings.
+
+        Raises:
+            ConfigurationError: A value is out of range, or the name has no provider.
+        """
+        plain = {name: getattr(self, name) for name in type(self).model_fields if name not in ("price", "api_key")}
+        no_key = None if self.base_url is not None else UNSET
+        price = None if self.price is None else Price(**self.price.model_dump())
+        return Model(**plain, price=price, api_key=no_key if self.api_key is None else self.api_key)
+
+
+class ModelsResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # Dagster's own idiom has no argument
+    """The deployment's models: the resource ``models``.
+
+    Args:
+        models: Name in this deployment -> settings; empty: the embedded model under the name ``local``.
+        default_model: The name that steps without ``model=`` use; may be left out when there is one model.
+
+    Example:
+        >>> import dagster as dg
+        >>> models = ModelsResource(
+        ...     models={
+        ...         "fast": ModelSettings(name="openai:gpt-5-mini", requests_per_minute=5_000),
+        ...         "smart": ModelSettings(name="anthropic:claude-opus-4-6", api_key=dg.EnvVar("TEAM_KEY")),
+        ...     },
+        ...     default_model="fast",
+        ... )
+        >>> sorted(models.models)
+        ['fast', 'smart']
+    """
+
+    models: dict[str, ModelSettings] = Field(default={}, description="Name in this deployment -> settings.")
+    default_model: str | None = Field(default=None, description="The name that steps without model= use.")
+
+    def as_models(self) -> dict[str, Model]:
+        """The models as ``ig.Model``, by name; empty: the embedded model."""
+        return {name: settings.as_model() for name, settings in self.models.items()}
+
+
+class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # Dagster's own idiom has no argument
+    """Where answers are kept: the resource ``store``.
+
+    Args:
+        url: ``sqlite:///path`` (a relative path starts at the project's root) or
+            ``postgresql+psycopg://...``; takes ``dg.EnvVar``, which an address with a password needs.
+
+    Example:
+        >>> StoreResource().url
+        'sqlite:///.infergraph/state.db'
+    """
+
+    url: str = Field(default=DEFAULT_STORE, repr=False, description="Address of the store's database.")
+
+
+class _Sessions:
+    """One session a process and configuration, closed when the process ends."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Start anew in a forked child: loop, connections and lock are the parent's."""
+        self._lock = threading.Lock()
+        self._open: dict[tuple[object, ...], Session] = {}
+
+    def of(self, models: dict[str, Model], default_model: str | None, store: str) -> Session:
+        from infergraph.frame.session import Session, project_root
+
+        root = project_root()
+        key = (tuple(sorted(models.items(), key=lambda item: item[0])), default_model, store, root)
+        with self._lock:
+            session = self._open.get(key)
+            if session is None:
+                session = self._open[key] = Session(models, default_model, store, root=root)
+            return session
+
+    def close(self) -> None:
+        with self._lock:
+            sessions = list(self._open.values())
+            self._open.clear()
+        for session in sessions:
+            session.close()
+
+
+_sessions = _Sessions()
+atexit.register(_sessions.close)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_sessions.forget)
+
+
+def shared_session(models: ModelsResource, store: StoreResource, *, extra_model: str | None = None) -> Session:
+    """The session that all assets of this process with these resources share.
+
+    Args:
+        models: The resource ``models``, with values resolved (as a run hands it out).
+        store: The resource ``store``.
+        extra_model: ``provider:model-id`` of a model outside the deployment's, added under that name.
+
+    Returns:
+        An open session; do not close it, the process's end does.
+
+    Raises:
+        ConfigurationError: A model's settings are wrong, or a resource is of another kind.
+    """
+    if not isinstance(models, ModelsResource) or not isinstance(store, StoreResource):
+        raise ConfigurationError(
+            "The resources 'models' and 'store' must be a ModelsResource and a StoreResource, for example "
+            'resources={"models": ModelsResource(), "store": StoreResource()}; given: '
+            f"{type(models).__name__} and {type(store).__name__}."
+        )
+    from infergraph.frame.session import EMBEDDED
+
+    named = models.as_models() or dict(EMBEDDED)
+    default = models.default_model or (next(iter(named)) if len(named) == 1 else None)
+    if extra_model is not None and extra_model not in named and ":" in extra_model:
+        named = {**named, extra_model: Model(extra_model)}
+    return _sessions.of(named, default, store.url)
+
+
+def close_sessions() -> None:
+    """Close every session that assets of this process share; the next asset opens a new one."""
+    _sessions.close()

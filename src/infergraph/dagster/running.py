@@ -1,0 +1,360 @@
+"""One run of a semantic asset: build the plan, run it into a stage folder, check, and only then publish.
+
+The order is what protects published data: the checks look at staged rows, and rows reach the IO manager
+only when no blocking check failed. A check-only run looks at what is published.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import polars as pl
+from upath import UPath
+
+from infergraph.dagster.checks import Findings, evaluate
+from infergraph.dagster.config import options_of, own_config
+from infergraph.dagster.data_version import rows_digest
+from infergraph.dagster.metadata import run_metadata
+from infergraph.dagster.publish import Place, Staged, Version, current_version, new_stage, scan
+from infergraph.dagster.resources import shared_session
+from infergraph.dagster.signature import Signature
+from infergraph.dagster.storage import PolarsStorage
+from infergraph.dagster.watching import watcher
+from infergraph.errors import (
+    BudgetExceeded,
+    ConfigurationError,
+    PlanError,
+    ProviderRefused,
+    did_you_mean,
+)
+from infergraph.frame.row_ids import ROW_ID
+
+if TYPE_CHECKING:
+    from infergraph.frame.frame import SemanticFrame
+    from infergraph.frame.run import Progress, RunOptions, StagedRun
+    from infergraph.frame.session import Session
+
+LOG_EVERY_S = 10.0
+_FOREVER = (PlanError, ConfigurationError, ProviderRefused, BudgetExceeded)
+"""Errors that the same run again would meet again: retries would only wait."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SemanticAsset:
+    """What ``@ig.semantic_asset`` was given, and what it found out about the function."""
+
+    key: dg.AssetKey
+    fn: Callable[..., Any]
+    signature: Signature
+    key_columns: Mapping[str, str | list[str]]
+    model: str | None
+    max_cost_usd: float | None
+    max_reject_rate: float | None
+    publish_partial: bool
+    keep_versions: int | None
+    io_manager_key: str
+
+    @property
+    def name(self) -> str:
+        """The asset's key, parts separated by ``/``."""
+        return self.key.to_user_string()
+
+    def build(
+        self, session: Session, inputs: Mapping[str, Any], given: Mapping[str, Any], others: Mapping[str, Any]
+    ) -> SemanticFrame:
+        """Call the function; nothing is asked.
+
+        Args:
+            session: From ``session_for``.
+            inputs: Upstream frames by parameter.
+            given: Values of the op's config.
+            others: The context and resources by parameter, where the function wants them.
+
+        Returns:
+            The plan.
+
+        Raises:
+            PlanError: What the function returned is no plan.
+        """
+        arguments: dict[str, Any] = dict(others)
+        for parameter, kind in self.signature.frames.items():
+            arguments[parameter] = _as_wanted(session, parameter, inputs[parameter], kind, self.key_columns)
+        if self.signature.config is not None:
+            arguments["config"] = own_config(self.signature.config, given)
+        return _checked(self.name, self.fn(**arguments))
+
+    def session_for(self, models: Any, store: Any, options: RunOptions) -> Session:
+        """The deployment's session, with this asset's default model."""
+        shared = shared_session(models, store, extra_model=options.model)
+        return shared if self.model is None else _with_default(shared, self.model, self.name)
+
+
+def run_asset(
+    asset: SemanticAsset, context: dg.AssetExecutionContext, given: Mapping[str, Any], inputs: Mapping[str, Any]
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+    """Everything that happens in one step of a semantic asset.
+
+    Args:
+        asset: The asset.
+        context: Dagster's context.
+        given: Values of the op's config.
+        inputs: Upstream frames by parameter.
+
+    Yields:
+        The materialization with its checks, or the checks alone.
+
+    Raises:
+        dagster.Failure: A blocking check failed; what was published is untouched.
+    """
+    with _no_retry_where_useless(context):
+        storage = getattr(context.resources, asset.io_manager_key)
+        _refuse_unfit(asset, context, storage)
+        options = options_of(given, max_cost_usd=asset.max_cost_usd)
+        session = asset.session_for(context.resources.models, context.resources.store, options)
+        frame = asset.build(session, inputs, given, _others(asset.signature, context))
+        if not context.selected_asset_keys:
+            yield from _check_published(asset, context, frame, storage)
+            return
+        stage = _new_stage(storage)
+        try:
+            yield from _materialize(asset, context, frame, options, storage, stage)
+        finally:
+            # The framework comes back here after the IO manager has taken the files.
+            shutil.rmtree(stage, ignore_errors=True)
+
+
+def _materialize(
+    asset: SemanticAsset,
+    context: dg.AssetExecutionContext,
+    frame: SemanticFrame,
+    options: RunOptions,
+    storage: Any,
+    stage: Path,
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+    from infergraph.frame.run import run_to_folder
+
+    run = run_to_folder(
+        frame,
+        stage,
+        options=options,
+        run_id=context.run_id,
+        asset=asset.name,
+        partition=_partition(context),
+        on_progress=_progress(asset.name, context),
+    )
+    operators = _operator_counts(run)
+    data, rejects = pl.scan_parquet(run.data, glob=False), pl.scan_parquet(run.rejects, glob=False)
+    results = _selected(asset, context, frame, Findings(data=data, rejects=rejects, operators=operators))
+    if any(_blocks(asset, result) for result in results):
+        yield from results
+        raise dg.Failure(_why(asset, frame, run, results, options), allow_retries=False)
+    staged = Staged(
+        folder=stage,
+        rows=run.rows,
+        schema=run.schema,
+        rejects=rejects.select(pl.len()).collect().item(),
+        fingerprint=run.fingerprint,
+        data_version=rows_digest(run.data),
+        keep_versions=asset.keep_versions,
+        facts={"operators": operators},
+    )
+    yield dg.MaterializeResult(
+        asset_key=asset.key,
+        value=staged if isinstance(storage, PolarsStorage) else data.drop(ROW_ID),
+        metadata=run_metadata(frame, run, partitioned=context.has_partition_key, limit=options.limit),
+        data_version=dg.DataVersion(staged.data_version),
+        check_results=results,
+    )
+
+
+def _check_published(
+    asset: SemanticAsset, context: dg.AssetExecutionContext, frame: SemanticFrame, storage: Any
+) -> Iterator[dg.AssetCheckResult]:
+    if not isinstance(storage, PolarsStorage):
+        raise ConfigurationError(
+            f"{asset.name!r}: checks alone can look only at rows that PolarsStorage keeps; its IO manager is "
+            f"{type(storage).__name__}. Materialize the asset, which checks it too."
+        )
+    place = Place(asset=tuple(asset.key.path), partition=_partition(context))
+    version = current_version(storage.base(), place)
+    if version is None:
+        raise ConfigurationError(f"Nothing is published of {place}: materialize it first.")
+    yield from _selected(asset, context, frame, _published(version))
+
+
+def _published(version: Version) -> Findings:
+    return Findings(
+        data=scan(version.path("data")),
+        rejects=scan(version.path("rejects")),
+        operators=version.facts.get("operators", []),
+    )
+
+
+def _selected(
+    asset: SemanticAsset, context: dg.AssetExecutionContext, frame: SemanticFrame, findings: Findings
+) -> list[dg.AssetCheckResult]:
+    """The results of the checks that this run is to evaluate: every one of them, or the run is wrong."""
+    results = evaluate(
+        asset.key,
+        frame,
+        findings,
+        max_reject_rate=asset.max_reject_rate,
+        publish_partial=asset.publish_partial,
+    )
+    wanted = {check.name for check in context.selected_asset_check_keys}
+    unknown = wanted - {result.check_name for result in results}
+    if unknown:
+        # Dagster only warns of a blocking check without a result, and would go on.
+        raise PlanError(f"{asset.name!r}: no result for the checks {sorted(unknown)}.")
+    return [result for result in results if result.check_name in wanted]
+
+
+def _blocks(asset: SemanticAsset, result: dg.AssetCheckResult) -> bool:
+    return not result.passed and result.severity is dg.AssetCheckSeverity.ERROR
+
+
+def _why(
+    asset: SemanticAsset,
+    frame: SemanticFrame,
+    run: StagedRun,
+    results: list[dg.AssetCheckResult],
+    options: RunOptions,
+) -> str:
+    failed = [result for result in results if _blocks(asset, result)]
+    text = "; ".join(f"{result.check_name}: {result.description}" for result in failed)
+    said = f"{asset.name!r} was not published, and what was published before still counts. {text}."
+    if run.usage.pending:
+        said += f" {_what_finishing_costs(asset, frame, run, options)}"
+    return said
+
+
+def _what_finishing_costs(asset: SemanticAsset, frame: SemanticFrame, run: StagedRun, options: RunOptions) -> str:
+    usage = run.usage
+    done = usage.rows - usage.pending
+    spent = "an unknown amount" if usage.cost_usd is None else f"{usage.cost_usd:.6f} USD"
+    rest = frame.estimate(options)
+    cost = "an unknown amount" if rest.cost_usd is None else f"about {rest.cost_usd:.6f} USD"
+    return (
+        f"{done} of {usage.rows} rows are done for {spent}, and every answer is kept; finishing takes {rest.calls} "
+        f"more calls and {cost}. Raise max_cost_usd (the asset's, or in the run config) and run it again, or publish "
+        "what is there with publish_partial=True."
+    )
+
+
+def _operator_counts(run: StagedRun) -> list[dict[str, Any]]:
+    if run.usage.by_operator.is_empty():
+        return []
+    return run.usage.by_operator.select("operator", "rows", "nulls", "pending").to_dicts()
+
+
+def _as_wanted(
+    session: Session, parameter: str, value: Any, kind: str, key_columns: Mapping[str, str | list[str]]
+) -> SemanticFrame | pl.LazyFrame | pl.DataFrame:
+    lazy: pl.LazyFrame = value.lazy()
+    if kind == "semantic":
+        return session.frame(lazy, name=parameter, key=key_columns.get(parameter))
+    plain = lazy.drop(ROW_ID, strict=False)
+    return plain.collect() if kind == "eager" else plain
+
+
+def _checked(asset: str, returned: Any) -> SemanticFrame:
+    from infergraph.frame.frame import SemanticFrame
+
+    if isinstance(returned, SemanticFrame):
+        return returned
+    what = "nothing" if returned is None else f"a {type(returned).__name__}"
+    raise PlanError(
+        f"{asset!r} returned {what}. A semantic asset returns the ig.SemanticFrame that it built, such as "
+        "'return tickets.semantic.extract(...)': do not call collect() or run() in it. For an asset without a "
+        "model, use @dg.asset."
+    )
+
+
+def _others(signature: Signature, context: dg.AssetExecutionContext) -> dict[str, Any]:
+    others: dict[str, Any] = {name: context.resources.original_resource_dict[name] for name in signature.resources}
+    if signature.context is not None:
+        others[signature.context] = context
+    return others
+
+
+def _with_default(shared: Session, model: str, asset: str) -> Session:
+    from infergraph.dagster.sessions import AssetSession
+
+    if model not in shared.models:
+        raise PlanError(
+            f"{asset!r}: model={model!r} is no model of the resource 'models'. {did_you_mean(model, shared.models)}"
+        )
+    return AssetSession(shared, model)
+
+
+def _partition(context: dg.AssetExecutionContext) -> str | None:
+    return str(context.partition_key) if context.has_partition_key else None
+
+
+def _refuse_unfit(asset: SemanticAsset, context: dg.AssetExecutionContext, storage: Any) -> None:
+    """Refuse before anything is spent what could not be published afterwards."""
+    if context.has_partition_key_range and len(context.partition_keys) > 1:
+        raise PlanError(
+            f"{asset.name!r}: one run was asked for {len(context.partition_keys)} partitions, and each partition is "
+            "published on its own. Write backfill_policy=dg.BackfillPolicy.multi_run()."
+        )
+    if isinstance(storage, (dg.InMemoryIOManager, dg.FilesystemIOManager)) or "Pickled" in type(storage).__name__:
+        raise ConfigurationError(
+            f"{asset.name!r}: its IO manager {asset.io_manager_key!r} is Dagster's own, which pickles Python objects "
+            'and cannot keep a frame. Add to the resources: "io_manager": PolarsStorage(base_url="...").'
+        )
+
+
+def _new_stage(storage: Any) -> Path:
+    if isinstance(storage, PolarsStorage):
+        return new_stage(storage.base())
+    return new_stage(UPath(tempfile.gettempdir()) / "infergraph")
+
+
+@contextmanager
+def _no_retry_where_useless(context: dg.AssetExecutionContext) -> Iterator[None]:
+    """Turn an error that no retry can mend into a failure without retries, where a retry policy is set."""
+    try:
+        yield
+    except _FOREVER as error:
+        if context.op_execution_context.op_def.retry_policy is None:
+            raise
+        raise dg.Failure(str(error), allow_retries=False) from error
+
+
+def _progress(asset: str, context: dg.AssetExecutionContext) -> Callable[[Progress], None]:
+    """Tell whoever watches this process, and Dagster's log every ten seconds: never a line a row."""
+    watch = watcher(asset)
+    lock = threading.Lock()
+    said = {"at": time.monotonic()}
+
+    def report(progress: Progress) -> None:
+        if watch is not None:
+            watch(progress)
+        now = time.monotonic()
+        with lock:
+            if now - said["at"] < LOG_EVERY_S:
+                return
+            said["at"] = now
+        context.log.info(_line(progress))
+
+    return report
+
+
+def _line(progress: Progress) -> str:
+    total = "" if progress.rows_total is None else f" of {progress.rows_total}"
+    cost = "" if progress.cost_usd is None else f", {progress.cost_usd:.4f} USD"
+    speed = progress.rows / progress.seconds if progress.seconds > 0 else 0.0
+    return (
+        f"{progress.operator}: {progress.rows}{total} rows, {progress.calls} calls, {progress.store_hits} store hits, "
+        f"{progress.rejected} rejected, {progress.pending} pending{cost}, {speed:.1f} rows/s"
+    )

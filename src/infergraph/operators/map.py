@@ -1,0 +1,146 @@
+"""Asks a prompt of each row: a template over its columns, answered with text or with the fields of a schema."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import polars as pl
+from pydantic import BaseModel
+
+from infergraph.errors import PlanError
+from infergraph.models.model import AnswerSchema, Message, Request, Response
+from infergraph.models.verdict import Verdict
+from infergraph.operators.examples import ExamplePairs, worked_examples
+from infergraph.operators.operator import Example
+from infergraph.operators.outputs import check_fields, check_name
+from infergraph.operators.prompt import Head, fingerprint_of, head_of, json_note
+from infergraph.operators.subject import typed
+from infergraph.text.templates import CompiledTemplate, compile_template
+from infergraph.validation.answers import judge_text
+from infergraph.validation.schema import AnswerModel
+
+TEXT_NOTE = "Answer with the result alone."
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapOperator:
+    """A prompt asked of each row."""
+
+    kind: ClassVar[str] = "map"
+    template: CompiledTemplate
+    types: str
+    """The types of the columns that the template reads."""
+    answer: AnswerModel | None
+    into: str | None
+    examples: tuple[Example, ...]
+    head: Head = field(repr=False)
+
+    @classmethod
+    def build(
+        cls,
+        columns: pl.Schema,
+        prompt: str,
+        *,
+        into: str | None,
+        schema: type[BaseModel] | None = None,
+        examples: ExamplePairs = (),
+    ) -> MapOperator:
+        """Check everything against the input's columns.
+
+        Args:
+            columns: The input's columns and types.
+            prompt: A template over the columns.
+            into: The new String column; with a schema the one Struct column, or ``None`` for a column a field.
+            schema: A Pydantic model; ``None``: the answer is text.
+            examples: Pairs of a dict of the template's variables (a text when there is one) and the right answer.
+
+        Raises:
+            TemplateError: The template is not valid or names what is no column.
+            PlanError: The schema, a name, or an example does not fit; the message says what to write.
+
+        Example:
+            >>> operator = MapOperator.build(pl.Schema({"body": pl.String}), "A title for {{ body }}", into="title")
+            >>> operator.describe(), dict(operator.writes)
+            ("'A title for <body>' -> title", {'title': String})
+        """
+        where = f".semantic.{cls.kind}"
+        if not isinstance(prompt, str):
+            raise PlanError(
+                f"{where}: the prompt is a template such as 'Translate {{{{ body }}}}', not {prompt!r:.80}."
+            )
+        answer = None if schema is None else AnswerModel.of(schema)
+        if answer is None and into is None:
+            raise PlanError(f"{where}: name the new column: into='answer'.")
+        if into is not None:
+            check_name(into, columns, where)
+        elif schema is not None and answer is not None:
+            check_fields(answer.fields, columns, where, into=schema.__name__.lower())
+        template = compile_template(prompt, columns, where=where)
+        worked = worked_examples(
+            examples,
+            where=where,
+            columns=columns,
+            reads=template.variables,
+            content=template.content,
+            answer_text=_text if answer is None else answer.answer_text,
+            judge=judge_text if answer is None else answer.judge,
+        )
+        note = TEXT_NOTE if answer is None else json_note(answer.answer_schema)
+        head = head_of((template.instruction, note), template.tags[0], worked)
+        types = typed(template.variables, columns)
+        return cls(template=template, types=types, answer=answer, into=into, examples=worked, head=head)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The template's variables."""
+        return self.template.variables
+
+    @property
+    def writes(self) -> pl.Schema:
+        """The text column, the schema's fields, or one Struct."""
+        if self.answer is None:
+            return pl.Schema({self.into or "": pl.String()})
+        return self.answer.fields if self.into is None else pl.Schema({self.into: self.answer.struct})
+
+    @property
+    def content(self) -> pl.Expr:
+        """The template's content."""
+        return self.template.content
+
+    @property
+    def answer_schema(self) -> AnswerSchema | None:
+        """The model's JSON schema; ``None``: text."""
+        return None if self.answer is None else self.answer.answer_schema
+
+    def request(self, content: str) -> Request:
+        """Instruction, examples, then the content."""
+        return Request(messages=(*self.head, Message("user", content)), schema=self.answer_schema)
+
+    def judge(self, response: Response) -> Verdict:
+        """Any text, or an object that the author's model validates."""
+        return judge_text(response) if self.answer is None else self.answer.judge(response)
+
+    def columns(self, values: Sequence[Any | None]) -> list[pl.Series]:
+        """The text column, the fields' columns, or one Struct column."""
+        if self.answer is None:
+            return [pl.Series(self.into, values, dtype=pl.String)]
+        return self.answer.columns(values) if self.into is None else [self.answer.column(self.into, values)]
+
+    def describe(self) -> str:
+        """The instruction and the new columns."""
+        prompt = " ".join(self.template.instruction.split())
+        shown = prompt if len(prompt) <= 60 else prompt[:57] + "..."
+        fields = "" if self.answer is None else ", ".join(self.answer.fields)
+        return f"{shown!r} -> {self.into or fields}"
+
+    def fingerprint(self) -> str:
+        """Messages, schema, the template and its columns' types."""
+        return fingerprint_of(self.kind, self.head, self.answer_schema, self.template.source, self.types)
+
+
+def _text(answer: Any) -> str:
+    if not isinstance(answer, str):
+        raise ValueError("without a schema the answer is a text")
+    return answer

@@ -1,0 +1,188 @@
+"""Opens a database and says in one sentence what to do when that, or anything after it, fails."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from infergraph.errors import ConfigurationError, MissingExtra, StoreError
+from infergraph.store.migrations import migrate
+
+BUSY_TIMEOUT_S = 30.0
+_FORMS = "sqlite:///path/to/state.db (a file) or postgresql+psycopg://user@host/database (a shared server)"
+
+
+def resolve(url: str, root: Path | None = None) -> URL:
+    """The database's full address: relative SQLite paths are taken from ``root``.
+
+    Args:
+        url: ``sqlite:///...`` or ``postgresql+psycopg://...``.
+        root: Folder that relative paths start from; ``None``: the current one.
+
+    Returns:
+        The address with driver and absolute path.
+
+    Raises:
+        ConfigurationError: Another kind of database, or none.
+
+    Example:
+        >>> str(resolve("sqlite:///state.db", Path("/data")))
+        'sqlite:////data/state.db'
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ConfigurationError(f"store={url!r} is no address of a store. Write {_FORMS}.") from None
+    backend = parsed.get_backend_name()
+    if backend == "postgresql":
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend != "sqlite":
+        raise ConfigurationError(f"store: {parsed.drivername!r} is not supported. Write {_FORMS}.")
+    if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
+        raise ConfigurationError(
+            f"store={url!r}: the store is a file, since answers must outlive the process. "
+            "Write for example store='sqlite:///.infergraph/state.db'."
+        )
+    path = Path(parsed.database).expanduser()
+    return parsed.set(drivername="sqlite", database=str((root or Path.cwd()) / path))
+
+
+def shown(url: URL) -> str:
+    """The database's name for messages: a path, or an address without its password."""
+    return str(url.database) if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
+
+
+def open_engine(url: URL) -> Engine:
+    """A pool of connections to a database that is there, reachable and up to date.
+
+    Args:
+        url: As ``resolve`` gives it.
+
+    Raises:
+        MissingExtra: PostgreSQL without its driver.
+        StoreError: Not reachable, not writable, damaged, another program's or too new.
+    """
+    where = shown(url)
+    if url.get_backend_name() == "sqlite":
+        _make_folder(Path(str(url.database)), where)
+    engine = _engine(url)
+    try:
+        with explained(where):
+            if engine.dialect.name == "sqlite":
+                _use_wal(engine)
+            with writing(engine) as connection:
+                migrate(connection, where)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that holds SQLite's write lock from its start, so that it never has to be repeated."""
+    with engine.connect().execution_options(write=True) as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def explained(where: str) -> Iterator[None]:
+    """Turns a database's failure into a ``StoreError`` that names the database and the next step."""
+    try:
+        yield
+    except DBAPIError as failure:
+        raise StoreError(_explanation(failure, where)) from failure
+
+
+def _make_folder(path: Path, where: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as failure:
+        raise StoreError(
+            f"The folder of the store {where} cannot be made: {failure.strerror}. "
+            "Choose another place with store='sqlite:///path/to/state.db'."
+        ) from failure
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() == "sqlite":
+        engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, pool_size=8, max_overflow=-1)
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    try:
+        return create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=8)
+    except ModuleNotFoundError as missing:
+        raise MissingExtra(
+            f"The store {shown(url)} needs the package {missing.name!r}: pip install 'infergraph[postgres]'."
+        ) from missing
+
+
+def _set_up_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    # Python's sqlite3 would begin transactions by itself, and as readers that cannot always become writers.
+    connection.isolation_level = None
+    # FULL: an answer that was paid for survives a power cut too; commits are grouped, so it costs little.
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get("write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _use_wal(engine: Engine) -> None:
+    """Switch to the write-ahead log; SQLite does not wait for the lock here, so we do."""
+    give_up = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            with engine.connect() as connection:
+                raw = connection.connection.cursor()
+                raw.execute("PRAGMA journal_mode=WAL")
+                raw.close()
+            return
+        except sqlite3.OperationalError as failure:
+            if failure.sqlite_errorname not in _LOCKED or time.monotonic() > give_up:
+                raise DBAPIError.instance("PRAGMA journal_mode=WAL", None, failure, sqlite3.Error) from failure
+            time.sleep(0.05)
+
+
+_LOCKED = ("SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_BUSY_RECOVERY", "SQLITE_LOCKED")
+
+
+def _explanation(failure: DBAPIError, where: str) -> str:
+    cause = failure.orig
+    name = getattr(cause, "sqlite_errorname", "") if isinstance(cause, sqlite3.Error) else ""
+    first_line = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+    for start, sentence in _SQLITE_SENTENCES.items():
+        if name.startswith(start):
+            return sentence.format(where=where)
+    if name:
+        return f"The store {where} failed: {first_line} ({name})."
+    return f"The store {where} cannot be used: {first_line}. Check the server, the address and the user's rights."
+
+
+_SQLITE_SENTENCES = {
+    "SQLITE_BUSY": "The store {where} has been locked by another program for 30 seconds. "
+    "Close what has it open (a database browser, a stuck run) and run again; every answer so far is kept.",
+    "SQLITE_FULL": "The disk of the store {where} is full. Make room and run again; every answer so far is kept.",
+    "SQLITE_CORRUPT": "The store {where} is damaged. Bring back a copy, or save what can be read with "
+    "'sqlite3 FILE .recover'; or move the file away: answers are then asked again.",
+    "SQLITE_NOTADB": "{where} is not a store: it is no SQLite database. Name another file, or move this one away.",
+    "SQLITE_READONLY": "The store {where} cannot be written: its file or folder is read-only. "
+    "Change the rights, or choose another place with store='sqlite:///path/to/state.db'.",
+    "SQLITE_PERM": "The store {where} cannot be opened: this user has no right to.",
+    "SQLITE_CANTOPEN": "The store {where} cannot be opened: is it a folder, or has this user no right to write there? "
+    "Choose another place with store='sqlite:///path/to/state.db'.",
+    "SQLITE_IOERR": "The disk of the store {where} failed to read or write. On a network folder use PostgreSQL, "
+    "or a folder of this machine.",
+    "SQLITE_PROTOCOL": "The store {where} cannot be locked. On a network folder use PostgreSQL, "
+    "or a folder of this machine.",
+}

@@ -1,0 +1,193 @@
+"""The store: every request that was sent, and the answer that each row's question ended with.
+
+It is the centre of Infergraph: incremental runs, resuming after a crash, de-duplication, estimates and
+traces are look-ups in it. Any number of threads and processes may use one store at once. What ``record``
+returned from is on disk and survives ``kill -9``. It knows nothing of plans, operators or Dagster.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+import weakref
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import Connection, Engine
+
+from infergraph.errors import StoreError
+from infergraph.models.model import Response
+from infergraph.store import reading, recording
+from infergraph.store.connect import explained, open_engine, resolve, shown, writing
+from infergraph.store.rows import Answer, Attempt, Learned, StoredAnswer, StoredAttempt, UsageRow
+from infergraph.store.writer import Writer
+
+
+class Store:
+    """One store, opened with ``Store.open``; also a context manager.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder, Store.open("sqlite:///state.db", root=Path(folder)) as store:
+        ...     store.answers([bytes(16)])
+        {}
+    """
+
+    def __init__(self, engine: Engine, where: str) -> None:
+        self._engine: Engine | None = engine
+        self._url = engine.url
+        self.where = where
+        """The database's name for messages: a path, or an address without its password."""
+        self.writer = Writer(self.record)
+        """Commits in groups from one thread; see ``Writer.put``."""
+        _OPEN.add(self)
+
+    @classmethod
+    def open(cls, url: str, *, root: Path | None = None) -> Self:
+        """Open a store, making or upgrading the database where needed.
+
+        Args:
+            url: ``sqlite:///relative/or/absolute.db`` or ``postgresql+psycopg://user@host/database``.
+            root: Folder that a relative path starts from; ``None``: the current one.
+
+        Returns:
+            The open store.
+
+        Raises:
+            ConfigurationError: The address is of no known kind.
+            MissingExtra: PostgreSQL without the extra ``postgres``.
+            StoreError: The database cannot be opened, written or understood.
+        """
+        address = resolve(url, root)
+        return cls(open_engine(address), shown(address))
+
+    def answers(self, hashes: Sequence[bytes], *, max_age_s: float | None = None) -> dict[bytes, StoredAnswer]:
+        """The endings known for these row hashes, in one bulk look-up.
+
+        Args:
+            hashes: Row hashes, any number, repeats allowed.
+            max_age_s: Leave out what is older than so many seconds; ``None``: any age.
+
+        Returns:
+            The known ones by hash; their order says nothing.
+        """
+        oldest = None if max_age_s is None else time.time() - max_age_s
+        with explained(self.where), self._connect() as connection:
+            return reading.answers(connection, hashes, oldest)
+
+    def record(self, attempts: Sequence[Attempt], answers: Sequence[Answer]) -> None:
+        """Write attempts and answers in one transaction; when it returns they are durable.
+
+        Args:
+            attempts: Attempts that did not end their row's question.
+            answers: Endings; each one's own ``attempt`` is written with it. An ending known before is replaced.
+
+        Raises:
+            StoreError: Nothing of it was written.
+        """
+        with explained(self.where), writing(self._open_engine()) as connection:
+            recording.record(connection, attempts, answers)
+
+    def record_usage(self, rows: Iterable[UsageRow]) -> None:
+        """Write what runs used; a row of the same run, asset, partition, operator and model is replaced."""
+        with explained(self.where), writing(self._open_engine()) as connection:
+            recording.record_usage(connection, rows)
+
+    def usage(
+        self, *, run_id: str | None = None, asset: str | None = None, partition: str | None = None, limit: int = 1000
+    ) -> list[UsageRow]:
+        """What runs used, newest first.
+
+        Args:
+            run_id: Only this run's.
+            asset: Only this asset's.
+            partition: Only this partition's.
+            limit: At most so many rows.
+        """
+        with explained(self.where), self._connect() as connection:
+            return reading.usage(connection, run_id, asset, partition, limit)
+
+    def attempts_of(self, row_hash: bytes) -> list[StoredAttempt]:
+        """Every attempt made for a row's question, in the order they were made, prompt and response included."""
+        with explained(self.where), self._connect() as connection:
+            return reading.attempts_of(connection, row_hash)
+
+    def response_of(self, row_hash: bytes) -> Response | None:
+        """What ended a row's question; ``None``: not asked, or nothing came back."""
+        found = self.answers([row_hash]).get(row_hash)
+        return None if found is None else found.response
+
+    def learned(self, model: str, *, operator: str | None = None, asset: str | None = None) -> Learned | None:
+        """What answers of a model were like so far.
+
+        Args:
+            model: ``provider:model-id``.
+            operator: Only this operator's.
+            asset: Only this asset's.
+
+        Returns:
+            Means and how many answers they rest on; ``None``: no answer yet.
+        """
+        with explained(self.where), self._connect() as connection:
+            return reading.learned(connection, model, operator, asset)
+
+    def mean_output_tokens(self, model: str, operator: str | None = None) -> float | None:
+        """Mean output tokens of a model's answers so far; ``None``: no answer yet."""
+        known = self.learned(model, operator=operator)
+        return None if known is None else known.output_tokens
+
+    def close(self) -> None:
+        """Commit what the writer still holds and give back the connections; a closed store stays closed."""
+        self.writer.close()
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Store({self.where!r})"
+
+    def _open_engine(self) -> Engine:
+        if self._engine is None:
+            raise StoreError(f"The store {self.where} is closed. Open it again with Store.open or a new Session.")
+        return self._engine
+
+    def _connect(self) -> Connection:
+        return self._open_engine().connect()
+
+    def _after_fork(self) -> None:
+        self.writer = Writer(self.record)
+        if self._engine is not None:
+            _LEFT_TO_THE_PARENT.append(self._engine.pool)
+            self._engine.dispose(close=False)
+
+
+_OPEN: weakref.WeakSet[Store] = weakref.WeakSet()
+# SQLite forbids using, and even closing, a connection in a child that was forked from its opener.
+_LEFT_TO_THE_PARENT: list[object] = []
+
+
+def _forget_connections() -> None:
+    for store in list(_OPEN):
+        store._after_fork()
+
+
+def _close_all() -> None:
+    for store in list(_OPEN):
+        store.writer.close()
+
+
+# What came back last is committed even where nobody closed the store.
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_connections)

@@ -1,0 +1,8 @@
+"""A simulated model server and pytest fixtures: what Infergraph and its users test pipelines with, offline."""
+
+from __future__ import annotations
+
+from infergraph.testing.faults import Fault, Limits
+from infergraph.testing.server import SimulatedRequest, SimulatedServer
+
+__all__ = ["Fault", "Limits", "SimulatedRequest", "SimulatedServer"]

@@ -1,0 +1,55 @@
+"""``python -m infergraph.testing``: a simulated model server in a process of its own, for benchmarks and by hand."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+
+from infergraph.testing.faults import Fault, Limits
+from infergraph.testing.server import SimulatedServer
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m infergraph.testing",
+        description="Serve a simulated model over the OpenAI and Anthropic protocols until interrupted.",
+        epilog="Example: python -m infergraph.testing --port 8089 --latency 0.1 --fault 429=0.01 --fault reset=0.001",
+    )
+    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0: any free one")
+    parser.add_argument("--latency", type=float, default=0.0, metavar="SECONDS", help="seconds before each answer")
+    parser.add_argument("--requests-per-minute", type=float, metavar="N")
+    parser.add_argument("--tokens-per-minute", type=float, metavar="N")
+    parser.add_argument("--slots", type=int, metavar="N", help="requests worked on at once")
+    parser.add_argument("--fault", action="append", default=[], metavar="KIND=RATE", help="may be given several times")
+    return parser.parse_args()
+
+
+def _fault(given: str) -> Fault:
+    kind, _, rate = given.partition("=")
+    return Fault(int(kind) if kind.isdigit() else kind, rate=float(rate or 1))  # type: ignore[arg-type]
+
+
+def main() -> None:
+    """Serve until interrupted; the first line of output is the server's address."""
+    given = _arguments()
+    server = SimulatedServer(
+        latency_s=given.latency,
+        limits=Limits(
+            requests_per_minute=given.requests_per_minute,
+            tokens_per_minute=given.tokens_per_minute,
+            slots=given.slots,
+        ),
+        faults=[_fault(fault) for fault in given.fault],
+        keep_requests=False,
+        port=given.port,
+    )
+    with server:
+        sys.stdout.write(f"{server.url}\n")
+        sys.stdout.flush()
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    main()

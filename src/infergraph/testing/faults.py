@@ -1,0 +1,133 @@
+"""What a simulated server does wrong on purpose, and when; and the limits that it enforces."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass
+from hashlib import blake2b
+from typing import Any, Literal, get_args
+
+FaultKind = Literal[
+    "reset", "hang", "slow_drip", "not_json", "empty", "truncated", "wrong_schema", "refusal", "content_filter"
+]
+FAULT_STATUSES = (400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504, 529)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that goes wrong.
+
+    Args:
+        kind: An HTTP status (400 to 529), or ``reset`` (the socket is closed), ``hang`` (no answer for
+            ``seconds``), ``slow_drip`` (the answer is spread over ``seconds``), ``not_json`` (a 200 with HTML),
+            ``empty`` (an answer without text), ``truncated`` (cut off at the token limit), ``wrong_schema``
+            (JSON that does not fit), ``refusal``, ``content_filter``.
+        rate: Share of the requests that meet it, 0 to 1; which ones follows from their content and number of tries.
+        first: Only the first so many tries of each different request meet it.
+        when: Only requests for whose JSON body this says true.
+        retry_after_s: Seconds in the ``retry-after`` header.
+        code: The error's code, where the kind is a status.
+        message: The error's message, where the kind is a status.
+        seconds: For ``hang`` and ``slow_drip``.
+
+    Example:
+        >>> Fault(429, first=2, retry_after_s=0.1).kind
+        429
+    """
+
+    kind: int | FaultKind
+    _: KW_ONLY
+    rate: float | None = None
+    first: int | None = None
+    when: Callable[[Mapping[str, Any]], bool] | None = None
+    retry_after_s: float | None = None
+    code: str | None = None
+    message: str | None = None
+    seconds: float = 3600.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in FAULT_STATUSES and self.kind not in get_args(FaultKind):
+            allowed = ", ".join(map(str, (*FAULT_STATUSES, *get_args(FaultKind))))
+            raise ValueError(f"Fault({self.kind!r}): there is no such fault. There are: {allowed}.")
+
+    def strikes(self, body: Mapping[str, Any], raw: bytes, tries: int) -> bool:
+        """Whether this try of this request meets the fault.
+
+        Args:
+            body: The request's JSON.
+            raw: The same as bytes.
+            tries: How often this very request came before.
+
+        Returns:
+            True when the fault is to happen; always the same for the same arguments.
+        """
+        if self.first is not None and tries >= self.first:
+            return False
+        if self.rate is not None and _share(raw, tries, str(self.kind)) >= self.rate:
+            return False
+        return self.when is None or self.when(body)
+
+
+def _share(raw: bytes, tries: int, kind: str) -> float:
+    digest = blake2b(raw, digest_size=6, key=f"{kind} {tries}".encode()).digest()
+    return int.from_bytes(digest, "big") / 2**48
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The limits that a simulated server enforces and states in its headers.
+
+    Args:
+        requests_per_minute: Requests a minute, spread evenly.
+        tokens_per_minute: Tokens a minute: the prompt's and those that the answer may have.
+        slots: Requests worked on at once; more are told 429.
+        burst_s: So many seconds' worth of the limits may come at once.
+
+    Example:
+        >>> Limits(requests_per_minute=1200).requests_per_minute
+        1200
+    """
+
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    slots: int | None = None
+    burst_s: float = 1.0
+
+
+class Bucket:
+    """A leaky allowance: so many units a minute, at most ``burst_s`` seconds' worth at once."""
+
+    def __init__(self, per_minute: float, burst_s: float) -> None:
+        self.per_minute = per_minute
+        self._rate = per_minute / 60
+        self._most = max(1.0, self._rate * burst_s)
+        self._level = self._most
+        self._at = time.monotonic()
+
+    @property
+    def remaining(self) -> int:
+        """Whole units left now."""
+        return max(0, int(self._level))
+
+    def take(self, units: float) -> float:
+        """Take units; returns 0 when they were there, else the seconds until they are.
+
+        Args:
+            units: How many; more than the bucket holds count as a full bucket.
+
+        Returns:
+            Seconds to wait, 0 when taken.
+        """
+        now = time.monotonic()
+        self._level = min(self._most, self._level + (now - self._at) * self._rate)
+        self._at = now
+        missing = min(units, self._most) - self._level
+        if missing > 1e-9:
+            return missing / self._rate
+        self._level -= units
+        return 0.0
+
+    def give_back(self, units: float) -> None:
+        """Return units that were taken but are not used."""
+        self._level = min(self._most, self._level + units)

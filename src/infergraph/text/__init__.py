@@ -1,0 +1,1 @@
+"""Text as Polars expressions: usable without any model."""

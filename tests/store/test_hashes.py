@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infergraph.errors import ConfigurationError
+from infergraph.models.model import AnswerSchema, Choices, Message, Model, Request
+from infergraph.store import RequestHasher, hash_from_text, hash_text, request_hash
+
+MODEL = Model("openai:gpt-5-mini")
+CHOICES = Choices("label", ("bug", "how-to"), ("", "a question"), "What is it?", "It broke")
+REQUEST = Request(
+    messages=(Message("system", "Be brief"), Message("user", "It broke")),
+    schema=AnswerSchema.of("answer", {"type": "object"}),
+    choices=CHOICES,
+    max_output_tokens=100,
+)
+
+texts = st.text(st.characters(), max_size=20)  # lone surrogates included
+messages = st.builds(Message, st.sampled_from(["system", "user", "assistant"]), texts)
+schemas = st.none() | st.builds(AnswerSchema, texts, texts)
+choices = st.none() | st.builds(
+    Choices, texts, st.tuples(texts, texts), st.tuples(texts, texts), texts, texts, st.booleans()
+)
+requests = st.builds(
+    Request,
+    messages=st.lists(messages, max_size=3).map(tuple),
+    embed_text=st.none() | texts,
+    schema=schemas,
+    choices=choices,
+    max_output_tokens=st.none() | st.integers(1, 10),
+)
+
+
+def test_the_algorithm_never_changes_unseen() -> None:
+    """A changed hash loses every stored answer of every user: that must be a decision, not an accident."""
+    assert hash_text(request_hash(MODEL, REQUEST)) == "b2:e1ac29079718f8f78d3484f153252312"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        replace(REQUEST, messages=REQUEST.messages[:1]),
+        replace(REQUEST, messages=(REQUEST.messages[0], Message("assistant", "It broke"))),
+        replace(REQUEST, messages=(Message("system", "Be briefe"), REQUEST.messages[1])),
+        replace(REQUEST, schema=AnswerSchema.of("answer", {"type": "array"})),
+        replace(REQUEST, schema=AnswerSchema.of("other", {"type": "object"})),
+        replace(REQUEST, schema=None),
+        replace(REQUEST, max_output_tokens=101),
+        replace(REQUEST, embed_text="It broke"),
+        replace(REQUEST, choices=None),
+        replace(REQUEST, choices=replace(CHOICES, values=("bug", "howto"))),
+        replace(REQUEST, choices=replace(CHOICES, descriptions=("a question", ""))),
+        replace(REQUEST, choices=replace(CHOICES, subject="It works")),
+        replace(REQUEST, choices=replace(CHOICES, boolean=True)),
+    ],
+)
+def test_what_determines_the_answer_counts(changed: Request) -> None:
+    assert request_hash(MODEL, changed) != request_hash(MODEL, REQUEST)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Model("anthropic:gpt-5-mini"),
+        Model("openai:gpt-5"),
+        Model("openai:gpt-5-mini", temperature=0.5),
+        Model("openai:gpt-5-mini", temperature=0),
+        Model("openai:gpt-5-mini", max_output_tokens=10),
+        Model("openai:gpt-5-mini", reasoning_effort="low"),
+        Model("openai:gpt-5-mini", revision="2"),
+        Model("openai:gpt-5-mini", dimensions=8),
+        Model("openai:gpt-5-mini", salt="again"),
+    ],
+)
+def test_the_models_parameters_count(model: Model) -> None:
+    assert request_hash(model, REQUEST) != request_hash(MODEL, REQUEST)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Model("openai:gpt-5-mini", base_url="http://gpu-box/v1", api_key="sk-something"),
+        Model("openai:gpt-5-mini", requests_per_minute=5, tokens_per_minute=6, max_concurrency=7, timeout_s=8),
+        Model("openai:gpt-5-mini", fallback="other"),
+    ],
+)
+def test_address_key_and_limits_do_not_count(model: Model) -> None:
+    assert request_hash(model, REQUEST) == request_hash(MODEL, REQUEST)
+
+
+@given(st.lists(requests, min_size=1, max_size=6))
+def test_bulk_hashing_is_the_same_and_tells_all_requests_apart(many: list[Request]) -> None:
+    hasher = RequestHasher(MODEL)
+    bulk = hasher.hash_all(many)
+    assert bulk == [request_hash(MODEL, each) for each in many]
+    assert len(set(bulk)) == len(set(many))
+
+
+@given(st.binary(min_size=16, max_size=16))
+def test_hashes_survive_being_written_down(value: bytes) -> None:
+    assert hash_from_text(hash_text(value)) == value
+
+
+@pytest.mark.parametrize("text", ["", "b2:", "b2:zz", "b2:00", "sha:" + "00" * 16])
+def test_what_is_no_hash_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="no request hash"):
+        hash_from_text(text)

@@ -1,0 +1,8 @@
+"""The user's rooms (``assets``, ``resources``, ``sensors``) are found from the project's folder, as Dagster does it."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
