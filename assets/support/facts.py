@@ -42,7 +42,11 @@ def message_facts(support_messages: ig.SemanticFrame) -> ig.SemanticFrame:
 
 
 @ig.semantic_asset(
-    group_name="support", partitions_def=inbox_batches, key={"message_facts": "message_id"}, max_cost_usd=2.0
+    group_name="support",
+    partitions_def=inbox_batches,
+    key={"message_facts": "message_id"},
+    max_cost_usd=2.0,
+    max_reject_rate=0.2,
 )
 def message_topics(message_facts: ig.SemanticFrame) -> ig.SemanticFrame:
     """What every message is about, and its mood."""
@@ -52,7 +56,11 @@ def message_topics(message_facts: ig.SemanticFrame) -> ig.SemanticFrame:
 
 
 @ig.semantic_asset(
-    group_name="support", partitions_def=inbox_batches, key={"message_topics": "message_id"}, max_cost_usd=2.0
+    group_name="support",
+    partitions_def=inbox_batches,
+    key={"message_topics": "message_id"},
+    max_cost_usd=2.0,
+    max_reject_rate=0.2,
 )
 def escalations(message_topics: ig.SemanticFrame) -> ig.SemanticFrame:
     """Messages that a person must see today: the customer is about to leave, or threatens with law or publicity."""

@@ -147,7 +147,16 @@ def test_what_dagster_takes_is_passed_on() -> None:
     plain = dg.asset(**arguments)(facts)
     key = dg.AssetKey(["crm", "ticket_facts"])
     assert made.keys == plain.keys == {key}
-    for name in ("metadata", "tags", "description", "group_name", "owners", "kinds", "automation_condition", "code_version"):
+    for name in (
+        "metadata",
+        "tags",
+        "description",
+        "group_name",
+        "owners",
+        "kinds",
+        "automation_condition",
+        "code_version",
+    ):
         ours, theirs = getattr(made.specs_by_key[key], name), getattr(plain.specs_by_key[key], name)
         if name == "metadata":
             ours = {field: value for field, value in ours.items() if field in theirs}

@@ -81,8 +81,8 @@ def answer(request: Request) -> Mapping[str, Any]:
     known = {
         "product": label["product"] or "unknown",
         "request": "wants help",
-        "topic": label["topic"],
-        "mood": label["sentiment"],
+        "label": label["topic"],
+        "sentiment": label["sentiment"],
     }
     return {field: known.get(field, label["escalate"]) for field in fields}
 

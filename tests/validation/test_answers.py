@@ -151,5 +151,19 @@ def test_hostile_nesting_ends_quickly(text: str) -> None:
     assert embedded_object(text) is None
 
 
+@pytest.mark.parametrize("half", ["\ud83d", "x\udc80ü"])
+def test_half_characters_do_not_get_through(half: str) -> None:
+    text = judge_text(said(f"a{half}"))
+    assert isinstance(text, Accepted)
+    assert text.value.encode()
+    wrong = KIND.judge(said(json.dumps({"kind": half})))
+    assert isinstance(wrong, Repair)
+    assert wrong.message.encode()
+
+
+def test_halves_that_belong_together_become_the_character() -> None:
+    assert judge_text(said("\ud83d\ude00")) == Accepted("\N{GRINNING FACE}")
+
+
 def test_thoughts_that_never_end_stay() -> None:
     assert without_thoughts("<think>I wonder") == "<think>I wonder"

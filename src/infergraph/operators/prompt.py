@@ -55,7 +55,7 @@ def json_note(schema: AnswerSchema) -> str:
         Write null for what the content does not say.
     """
     lines = [JSON_NOTE, *_key_lines(schema.parsed, "")]
-    if any(_is_nullable(node) for node in schema.parsed["properties"].values()):
+    if '"type":"null"' in schema.text:
         lines.append(NULL_NOTE)
     return "\n".join(lines)
 
@@ -73,10 +73,6 @@ def _objects(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield node
     for inner in (*node.get("anyOf", ()), *([node["items"]] if "items" in node else [])):
         yield from _objects(inner)
-
-
-def _is_nullable(node: Mapping[str, Any]) -> bool:
-    return any(option.get("type") == "null" for option in node.get("anyOf", ()))
 
 
 _FORMATS = {"date": "date YYYY-MM-DD", "date-time": "date and time, ISO 8601", "time": "time HH:MM:SS"} | {

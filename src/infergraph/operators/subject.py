@@ -151,8 +151,10 @@ def check_columns(names: Sequence[str], columns: pl.Schema, where: str) -> None:
 
 
 def _schema_of(expr: pl.Expr, columns: pl.Schema, where: str) -> pl.Schema:
+    selected = pl.LazyFrame(schema=columns).select(expr)
     try:
-        return pl.LazyFrame(schema=columns).select(expr).collect_schema()
+        # Polars checks some types only when it runs; an author's Python function is not run here.
+        return selected.collect_schema() if "python_udf" in str(expr) else selected.collect().schema
     except pl.exceptions.ColumnNotFoundError as error:
         raise UnknownColumn(f"{where}: {expr}: {str(error).splitlines()[0]}") from error
     except pl.exceptions.PolarsError as error:

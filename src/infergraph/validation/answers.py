@@ -10,7 +10,7 @@ from typing import Any
 
 from infergraph.models.model import AnswerSchema, Response
 from infergraph.models.verdict import Accepted, Rejected, Repair, Verdict
-from infergraph.validation.parsing import embedded_object, ended_early, without_thoughts
+from infergraph.validation.parsing import embedded_object, encodable, ended_early, without_thoughts
 
 
 def judge_text(response: Response) -> Verdict:
@@ -23,7 +23,7 @@ def judge_text(response: Response) -> Verdict:
     early = ended_early(response)
     if early is not None:
         return early
-    text = without_thoughts(response.text)
+    text = without_thoughts(encodable(response.text))
     return Accepted(text) if text else Repair("The answer is empty. Answer with the text.")
 
 
@@ -83,14 +83,12 @@ class ChoiceAnswer:
         return json.dumps({self.field: answer}, ensure_ascii=False)
 
     def _given(self, text: str) -> Any:
-        text = without_thoughts(text)
-        inner = embedded_object(text)
-        if inner is not None:
-            return json.loads(inner).get(self.field)
         try:
-            return json.loads(text)
+            parsed = json.loads(text)
         except (json.JSONDecodeError, RecursionError):
-            return text.strip("`'\"*. \n")
+            inner = embedded_object(text)
+            parsed = without_thoughts(text).strip("`'\"*. \n") if inner is None else json.loads(inner)
+        return parsed.get(self.field) if isinstance(parsed, dict) else parsed
 
     def _known(self, given: Any) -> str | None:
         if isinstance(given, bool):
@@ -111,7 +109,7 @@ class ChoiceAnswer:
         return Accepted([value for value in self.values if value in known])
 
     def _not_allowed(self, given: Any) -> Repair:
-        shown = json.dumps(given, ensure_ascii=False)[:120]
+        shown = encodable(json.dumps(given, ensure_ascii=False)[:120])
         allowed = ", ".join(value if self.boolean else json.dumps(value, ensure_ascii=False) for value in self.values)
         form = f'{{"{self.field}": [...]}}' if self.several else f'{{"{self.field}": ...}}'
         return Repair(f"{shown} is not allowed. Answer with JSON {form}; allowed: {allowed}.")

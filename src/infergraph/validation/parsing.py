@@ -21,6 +21,18 @@ _MOST_BRACES = 200
 _LONGEST_INPUT = 80
 
 
+def encodable(text: str) -> str:
+    r"""The text without halves of characters, which JSON can spell (``\\ud83d``) and no column or store can hold.
+
+    Example:
+        >>> encodable("cut \ud83d off") == "cut \N{REPLACEMENT CHARACTER} off"
+        True
+    """
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def without_thoughts(text: str) -> str:
     """The text after a leading ``<think>`` block, without blank edges.
 

@@ -17,7 +17,7 @@ from infergraph.errors import SchemaError
 from infergraph.models.model import AnswerSchema, Response
 from infergraph.models.verdict import Accepted, Repair, Verdict
 from infergraph.validation.json_schema import provider_schema
-from infergraph.validation.parsing import ANSWER_AGAIN, embedded_object, ended_early, repair_message
+from infergraph.validation.parsing import ANSWER_AGAIN, embedded_object, encodable, ended_early, repair_message
 from infergraph.validation.types import ModelField, encoded_model, model_fields, plain_model, struct_type
 
 
@@ -86,7 +86,7 @@ class AnswerModel:
             ``Rejected`` when the model refused or the provider filtered.
         """
         early = ended_early(response)
-        return early if early is not None else self._judge_text(response.text)
+        return early if early is not None else self._judge_text(encodable(response.text))
 
     def _judge_text(self, text: str) -> Verdict:
         try:
