@@ -1,7 +1,8 @@
 """Infergraph turns model calls into trustworthy data assets.
 
 Semantic transformations are written like steps on a Polars frame (``Session.frame(...).semantic.extract(...)``) and
-run in a notebook, or as Dagster assets (``semantic_asset``). What needs Dagster is imported on first use.
+run in a notebook, or as Dagster assets (``semantic_asset``). Every name is imported on first use: what needs Dagster
+or a database costs nothing to those who do not use it.
 """
 
 from __future__ import annotations
@@ -9,33 +10,32 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from infergraph.errors import (
-    BudgetExceeded,
-    ConfigurationError,
-    InfergraphError,
-    InternalError,
-    MissingExtra,
-    PlanError,
-    ProviderDown,
-    ProviderError,
-    ProviderRefused,
-    RunCancelled,
-    SchemaError,
-    StoreError,
-    TemplateError,
-    UnknownColumn,
-    UnknownModel,
-)
-from infergraph.frame.estimate import Estimate, OperatorEstimate
-from infergraph.frame.frame import SemanticFrame, concat
-from infergraph.frame.run import Progress, RunOptions, RunResult, SinkResult
-from infergraph.frame.session import Session
-from infergraph.lineage import Trace
-from infergraph.models.model import Model, Price
-from infergraph.records import Usage
-
 if TYPE_CHECKING:
     from infergraph.dagster import rejects_of, semantic_asset
+    from infergraph.errors import (
+        BudgetExceeded,
+        ConfigurationError,
+        InfergraphError,
+        InternalError,
+        MissingExtra,
+        PlanError,
+        ProviderDown,
+        ProviderError,
+        ProviderRefused,
+        RunCancelled,
+        SchemaError,
+        StoreError,
+        TemplateError,
+        UnknownColumn,
+        UnknownModel,
+    )
+    from infergraph.frame.estimate import Estimate, OperatorEstimate
+    from infergraph.frame.frame import SemanticFrame, concat
+    from infergraph.frame.run import Progress, RunOptions, RunResult, SinkResult
+    from infergraph.frame.session import Session
+    from infergraph.lineage import Trace
+    from infergraph.models.model import Model, Price
+    from infergraph.records import Usage
 
 __version__ = "0.1.0"
 
@@ -72,11 +72,43 @@ __all__ = [
     "semantic_asset",
 ]
 
-_NEEDS_DAGSTER = {"semantic_asset", "rejects_of"}
+_ERRORS = [
+    "BudgetExceeded",
+    "ConfigurationError",
+    "InfergraphError",
+    "InternalError",
+    "MissingExtra",
+    "PlanError",
+    "ProviderDown",
+    "ProviderError",
+    "ProviderRefused",
+    "RunCancelled",
+    "SchemaError",
+    "StoreError",
+    "TemplateError",
+    "UnknownColumn",
+    "UnknownModel",
+]
+_HOMES = {
+    **dict.fromkeys(_ERRORS, "infergraph.errors"),
+    **dict.fromkeys(["Estimate", "OperatorEstimate"], "infergraph.frame.estimate"),
+    **dict.fromkeys(["SemanticFrame", "concat"], "infergraph.frame.frame"),
+    **dict.fromkeys(["Progress", "RunOptions", "RunResult", "SinkResult"], "infergraph.frame.run"),
+    "Session": "infergraph.frame.session",
+    "Trace": "infergraph.lineage",
+    **dict.fromkeys(["Model", "Price"], "infergraph.models.model"),
+    "Usage": "infergraph.records",
+    **dict.fromkeys(["rejects_of", "semantic_asset"], "infergraph.dagster"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    # Dagster takes a second to import: only those who write assets pay for it.
-    if name in _NEEDS_DAGSTER:
-        return getattr(importlib.import_module("infergraph.dagster"), name)
-    raise AttributeError(f"module 'infergraph' has no attribute {name!r}")
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'infergraph' has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

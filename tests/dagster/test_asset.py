@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 
 import infergraph as ig
 from infergraph.dagster import ModelSettings, ModelsResource, PolarsStorage, PriceSettings, StoreResource, rows_digest
+from infergraph.dagster.planning import planned
 from infergraph.dagster.resources import close_sessions
 from infergraph.dagster.watching import watch
 from infergraph.models.model import CallFailed, Request
@@ -96,12 +97,14 @@ def source(
 
 
 def facts(**arguments: Any) -> dg.AssetsDefinition:
-    @ig.semantic_asset(**{"name": "facts", "key": {"tickets": "id"}, **arguments})
     def made(tickets: ig.SemanticFrame) -> ig.SemanticFrame:
         """Facts of every ticket."""
         return tickets.semantic.extract("body", Facts)
 
-    return made
+    definition: dg.AssetsDefinition = ig.semantic_asset(**{"name": "facts", "key": {"tickets": "id"}, **arguments})(
+        made
+    )
+    return definition
 
 
 def rows_of(*bodies: str | None) -> dict[str, Any]:
@@ -221,12 +224,12 @@ def test_several_inputs_in_every_form_with_context_config_and_resources(run: Run
     seen: dict[str, Any] = {}
 
     @ig.semantic_asset(name="facts")
-    def made(
+    def made(  # type: ignore[no-untyped-def]  # a parameter without annotation is a SemanticFrame
         context: dg.AssetExecutionContext,
         config: Words,
         shop: Shop,
         tickets: ig.SemanticFrame,
-        names,  # type: ignore[no-untyped-def]  # without annotation it is a SemanticFrame
+        names,
         bans: pl.DataFrame,
     ) -> ig.SemanticFrame:
         seen.update(run=context.run.run_id, config=config, shop=shop.name, names=names, bans=bans)
@@ -344,6 +347,22 @@ def test_rejects_are_an_input_like_any_other(run: Run, desk: Desk, storage: Pola
     assert bad.columns[:3] == ["row_id", "id", "operator"]
     assert bad.select("id", "operator", "reason").to_dicts() == [{"id": 2, "operator": "extract", "reason": "refused"}]
     assert storage.load("why").collect()["why"].to_list()[0] in ("rude", "shut")
+
+
+def test_rows_and_rejects_of_one_asset_are_two_inputs(run: Run, desk: Desk, storage: PolarsStorage) -> None:
+    desk.refuse = {"chair"}
+
+    @ig.semantic_asset(ins={"rejects": ig.rejects_of("facts")})
+    def second_try(facts: ig.SemanticFrame, rejects: pl.LazyFrame) -> ig.SemanticFrame:
+        bad = rejects.select("id").collect()["id"].to_list()
+        labels: ig.SemanticFrame = facts.filter(pl.col("id").is_in(bad)).semantic.classify(
+            "body", ["a", "b"], into="label", model="other"
+        )
+        return labels
+
+    result = run(source(rows_of("lamp", "chair")), facts(), second_try)
+    assert result.success, failure(result)
+    assert storage.load("second_try").collect()["body"].to_list() == ["chair"]
 
 
 def test_rejects_of_a_plain_asset_are_an_error_that_says_so(run: Run) -> None:
@@ -509,6 +528,49 @@ def test_what_is_no_plan_is_refused(run: Run, function: Any, says: str) -> None:
     said = failure(run(source(rows_of("lamp")), ig.semantic_asset(name="facts")(function)))
     assert f"returned {says}" in said
     assert "return tickets.semantic.extract" in said
+
+
+def test_the_plan_outside_of_a_run(run: Run, resources: Resources, instance: dg.DagsterInstance, desk: Desk) -> None:
+    """What the command line's ``plan`` stands on: estimates without a run and without a call."""
+    parts = dg.StaticPartitionsDefinition(["a", "b"])
+    tickets, made = source(lambda key: rows_of(f"lamp {key}", f"desk {key}"), parts), facts(partitions_def=parts)
+
+    class Names(dg.Config):
+        skip: str = ""
+
+    @ig.semantic_asset(ins={"rejects": ig.rejects_of("facts")})
+    def labels(
+        context: dg.AssetExecutionContext, config: Names, facts: ig.SemanticFrame, rejects: pl.DataFrame
+    ) -> ig.SemanticFrame:
+        assert rejects.is_empty()
+        kept = facts.filter(pl.col("body") != config.skip)
+        frame: ig.SemanticFrame = kept.semantic.classify("body", ["a", "b"], into="label", model="other")
+        return frame
+
+    definitions = dg.Definitions(assets=[tickets, made, labels], resources=resources)
+    with (
+        pytest.raises(ig.ConfigurationError, match="partition 'a' of 'tickets'"),
+        planned(definitions, "facts", instance=instance, partition="a"),
+    ):
+        pass
+    run(tickets, partition="a")
+    with planned(definitions, "facts", instance=instance, partition="a", config={"limit": 1}) as (frame, options):
+        assert frame.estimate(options).calls == 1
+        assert frame.estimate().calls == 2
+    for key in ("a", "b"):
+        run(tickets, made, partition=key)
+    with planned(definitions, "facts", instance=instance, partition="a") as (frame, options):
+        assert frame.estimate(options).calls == 0
+    with planned(definitions, "labels", instance=instance, config={"skip": "lamp a"}) as (frame, options):
+        assert frame.estimate(options).calls == 3
+    assert desk.calls == 4
+    for key, says in (
+        ("tickets", "no semantic asset"),
+        ("fact", "Did you mean 'facts'"),
+        ("facts", "name a partition"),
+    ):
+        with pytest.raises(ig.PlanError, match=says), planned(definitions, key, instance=instance):
+            pass
 
 
 class Shelf(dg.ConfigurableIOManager):

@@ -135,6 +135,14 @@ def test_filters(source: str, row: dict[str, Any], text: str) -> None:
     assert block(rendered(source, **row), tag) == text
 
 
+@pytest.mark.parametrize(
+    "source", ["{{ (body ~ '').upper }}", "{{ (body ~ '')['upper'] }}", "{{ (tags|first).format }}"]
+)
+def test_values_have_no_methods(source: str) -> None:
+    row = {name: "x" if name == "body" else ["x"] for name in compiled(source).variables}
+    assert block(rendered(source, **row), compiled(source).tags[0]) == ""
+
+
 def test_loops_render_fields_by_the_table() -> None:
     source = "Sum up. {% for line in lines %}\n- {{ loop.index }} {{ line.what }}: {{ line.price }}\n{% endfor %}"
     text = rendered(source, lines=[{"what": "lamp", "price": 2}, {"what": "</details>", "price": None}])

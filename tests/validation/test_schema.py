@@ -13,8 +13,20 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import AfterValidator, AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WrapValidator,
+    create_model,
+    field_validator,
+)
 
+from infergraph.errors import SchemaError
 from infergraph.models.model import Response
 from infergraph.models.verdict import Accepted, Rejected, Repair, Verdict
 from infergraph.validation.schema import AnswerModel
@@ -343,12 +355,28 @@ def test_the_authors_validators_change_values() -> None:
     assert judged('{"word": "hi"}', AnswerModel.of(Shout)) == Accepted({"word": "HI"})
 
 
-def test_a_default_that_was_never_validated_still_fits() -> None:
-    class Lax(BaseModel):
-        kind: Kind = "bug"  # type: ignore[assignment]  # what authors write: pydantic does not validate defaults
-        days: int = None  # type: ignore[assignment]
+@pytest.mark.parametrize(
+    ("annotation", "default"), [(str, 5), (int, "soon"), (Kind, "weather"), (list[int], ["x"]), (Line, {"what": "x"})]
+)
+def test_a_default_of_another_type_is_refused(annotation: Any, default: Any) -> None:
+    with pytest.raises(SchemaError, match=r"Lax\.x: its default .* is not of the field's type"):
+        AnswerModel.of(create_model("Lax", x=(annotation, default)))
 
-    answer = AnswerModel.of(Lax)
+
+@pytest.mark.parametrize(
+    "annotation",
+    [str, int, float, bool, dt.date, dt.datetime, AwareDatetime, dt.time, dt.timedelta, Decimal, Kind, Line, list[int]],
+)
+def test_a_validator_that_gives_another_type_costs_its_row_alone(annotation: Any) -> None:
+    wrong = Annotated[annotation, BeforeValidator(lambda _: None), WrapValidator(lambda _value, _handler: object())]
+    verdict = judged('{"x": 1}', AnswerModel.of(create_model("Odd", x=(wrong, ...))))
+    assert isinstance(verdict, Repair)
+    assert "x: " in verdict.message or "TypeError" in verdict.message or "AttributeError" in verdict.message
+
+
+def test_a_default_that_was_never_validated_still_fits() -> None:
+    lax = create_model("Lax", kind=(Kind, "bug"), days=(int, None))
+    answer = AnswerModel.of(lax)
     assert judged("{}", answer) == Accepted({"kind": "bug", "days": None})
 
 

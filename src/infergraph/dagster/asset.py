@@ -19,8 +19,8 @@ import polars as pl
 from infergraph.dagster.checks import check_specs
 from infergraph.dagster.config import OPTION_NAMES, config_class
 from infergraph.dagster.running import SemanticAsset, run_asset
-from infergraph.dagster.signature import FrameKind, Signature, signature_of
-from infergraph.dagster.storage import PART, ROW_IDS
+from infergraph.dagster.signature import Signature, signature_of
+from infergraph.dagster.storage import ALSO, PART, ROW_IDS
 from infergraph.errors import PlanError, did_you_mean
 
 KINDS = frozenset({"polars", "infergraph"})
@@ -30,7 +30,8 @@ _IO_MANAGER = "io_manager"
 
 
 def _is_frame(_: dg.TypeCheckContext, value: object) -> dg.TypeCheck:
-    if isinstance(value, (pl.LazyFrame, pl.DataFrame)):
+    values = value.values() if isinstance(value, dict) else [value]
+    if all(isinstance(each, (pl.LazyFrame, pl.DataFrame)) for each in values):
         return dg.TypeCheck(success=True)
     return dg.TypeCheck(
         success=False,
@@ -347,31 +348,50 @@ def _inputs(
             hint = did_you_mean(name, asset.signature.frames)
             raise PlanError(f"{asset.name!r}: ins={{{name!r}: ...}} is no frame parameter. {hint}")
     others = {dep.asset_key: dep for dep in map(dg.AssetDep.from_coercible, deps)}
-    inputs: dict[str, dg.AssetIn] = {}
-    seen: dict[dg.AssetKey, str] = {}
-    for parameter, kind in asset.signature.frames.items():
+    readers: dict[dg.AssetKey, dict[str, dg.AssetIn]] = {}
+    for parameter in asset.signature.frames:
         given = dg.AssetIn.from_coercible(ins[parameter]) if parameter in ins else dg.AssetIn()
-        upstream = given.resolve_key(parameter)
-        if upstream in seen:
-            raise PlanError(
-                f"{asset.name!r}: {seen[upstream]!r} and {parameter!r} both read {upstream.to_user_string()!r}, and "
-                "Dagster gives an asset one input of each upstream asset. Put one of the two into an asset of its own."
-            )
-        seen[upstream] = parameter
-        inputs[parameter] = _input(given, upstream, kind, others.pop(upstream, None))
+        readers.setdefault(given.resolve_key(parameter), {})[parameter] = given
+    inputs = {}
+    for upstream, parameters in readers.items():
+        first = next(iter(parameters))
+        inputs[first] = _input(asset, upstream, parameters, others.pop(upstream, None))
     return inputs, list(others.values())
 
 
-def _input(given: dg.AssetIn, upstream: dg.AssetKey, kind: FrameKind, dep: dg.AssetDep | None) -> dg.AssetIn:
+def _input(
+    asset: SemanticAsset, upstream: dg.AssetKey, parameters: Mapping[str, dg.AssetIn], dep: dg.AssetDep | None
+) -> dg.AssetIn:
+    """The one input that Dagster allows of an upstream asset, for every parameter that reads it."""
+    (_, first), *rest = parameters.items()
+    wishes = {
+        name: {
+            PART: (given.metadata or {}).get(PART, "data"),
+            ROW_IDS: asset.signature.frames[name] == "semantic",
+        }
+        for name, given in parameters.items()
+    }
+    own = {key: value for key, value in (first.metadata or {}).items() if key != PART}
+    for name, given in rest:
+        theirs = {key: value for key, value in (given.metadata or {}).items() if key != PART}
+        if (theirs, given.partition_mapping, given.input_manager_key) != (
+            own,
+            first.partition_mapping,
+            first.input_manager_key,
+        ):
+            raise PlanError(
+                f"{asset.name!r}: {name!r} and {next(iter(parameters))!r} both read {upstream.to_user_string()!r}, so "
+                "they need the same metadata, partition_mapping and input_manager_key."
+            )
+    (_, wish), *more = wishes.items()
     # Dagster refuses a key that is both an input with metadata and a dep: the dep's mapping moves here.
-    mapping = given.partition_mapping or (dep.partition_mapping if dep else None)
-    own_type = getattr(given.dagster_type, "kind", None) is not None
+    mapping = first.partition_mapping or (dep.partition_mapping if dep else None)
     return dg.AssetIn(
         key=upstream,
-        metadata={**(given.metadata or {}), ROW_IDS: kind == "semantic"},
-        input_manager_key=given.input_manager_key,
+        metadata={**own, **wish, **({ALSO: dict(more)} if more else {})},
+        input_manager_key=first.input_manager_key,
         partition_mapping=mapping,
-        dagster_type=given.dagster_type if own_type else FRAME,
+        dagster_type=first.dagster_type if isinstance(first.dagster_type, dg.DagsterType) else FRAME,
     )
 
 

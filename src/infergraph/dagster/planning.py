@@ -95,11 +95,13 @@ def _inputs(
     partition: str | None,
     instance: dg.DagsterInstance,
     stack: ExitStack,
-) -> dict[str, pl.LazyFrame]:
+) -> dict[str, Any]:
     loader = stack.enter_context(definitions.get_asset_value_loader(instance))
-    inputs = {}
+    inputs: dict[str, Any] = {}
     for parameter in found.signature.frames:
-        upstream = definition.keys_by_input_name[parameter]
+        upstream = definition.keys_by_input_name.get(parameter)
+        if upstream is None:
+            continue  # it comes with another parameter's input
         metadata = dict(definition.op.input_def_named(parameter).metadata)
         keys = _upstream_partitions(definitions, definition.key, upstream, partition, instance)
         frames = [
@@ -108,8 +110,15 @@ def _inputs(
             )
             for each in keys
         ]
-        inputs[parameter] = pl.concat([frame.lazy() for frame in frames], how="diagonal_relaxed")
+        inputs[parameter] = _together(frames)
     return inputs
+
+
+def _together(frames: list[Any]) -> Any:
+    """Several partitions' frames as one; where each is a dict of frames, a dict."""
+    if isinstance(frames[0], dict):
+        return {name: _together([each[name] for each in frames]) for name in frames[0]}
+    return pl.concat([frame.lazy() for frame in frames], how="diagonal_relaxed")
 
 
 def _upstream_partitions(

@@ -86,6 +86,7 @@ class SemanticAsset:
             PlanError: What the function returned is no plan.
         """
         arguments: dict[str, Any] = dict(others)
+        inputs = _spread(inputs)
         for parameter, kind in self.signature.frames.items():
             arguments[parameter] = _as_wanted(session, parameter, inputs[parameter], kind, self.key_columns)
         if self.signature.config is not None:
@@ -254,6 +255,17 @@ def _operator_counts(run: StagedRun) -> list[dict[str, Any]]:
     if run.usage.by_operator.is_empty():
         return []
     return run.usage.by_operator.select("operator", "rows", "nulls", "pending").to_dicts()
+
+
+def _spread(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Upstream frames by parameter, where several parameters came in one Dagster input (see ``storage.ALSO``)."""
+    spread: dict[str, Any] = {}
+    for name, value in inputs.items():
+        if isinstance(value, dict):
+            spread.update({also or name: frame for also, frame in value.items()})
+        else:
+            spread[name] = value
+    return spread
 
 
 def _as_wanted(

@@ -38,6 +38,7 @@ from infergraph.models.redact import redact
 
 PART = "infergraph/part"
 ROW_IDS = "infergraph/row_ids"
+ALSO = "infergraph/also"
 
 
 class PolarsStorage(dg.ConfigurableIOManager):
@@ -135,11 +136,24 @@ class PolarsStorage(dg.ConfigurableIOManager):
         if staged is not obj:
             self._describe_plain(context, staged)
 
-    def load_input(self, context: dg.InputContext) -> pl.LazyFrame | pl.DataFrame:
-        """The current rows of an upstream asset, in the form that the input is annotated with."""
+    def load_input(self, context: dg.InputContext) -> Any:
+        """The current rows of an upstream asset, in the form that the input is annotated with.
+
+        Returns:
+            A LazyFrame, or a DataFrame where the input is annotated so; with ``ALSO`` in the input's metadata a
+            dict of LazyFrames, this input's own under ``""``.
+        """
         eager = _wants_eager(context)
-        part: Part = context.definition_metadata.get(PART, "data")
-        row_ids = bool(context.definition_metadata.get(ROW_IDS, False))
+        asked = context.definition_metadata
+        there = self._there(context)
+        frame = _read(there, asked.get(PART, "data"), row_ids=bool(asked.get(ROW_IDS, False)))
+        if ALSO in asked:
+            also = {name: _read(there, wish[PART], row_ids=wish[ROW_IDS]) for name, wish in asked[ALSO].items()}
+            return {"": frame, **also}
+        return frame.collect() if eager else frame
+
+    def _there(self, context: dg.InputContext) -> list[tuple[Place, Version]]:
+        """The published versions that an input reads; every one of them, unless some may be missing."""
         base = self.base()
         versions = [(place, current_version(base, place)) for place in _input_places(context)]
         missing = [place for place, version in versions if version is None]
@@ -151,9 +165,7 @@ class PolarsStorage(dg.ConfigurableIOManager):
             raise ConfigurationError(f"{asset!r} has no partition yet: there is nothing to read.")
         if missing:
             context.log.warning("Not materialized, left out: %s.", ", ".join(map(str, missing)))
-        frames = [_scan_part(version, part, place) for place, version in there]
-        frame = _shown(_together(frames, [version for _, version in there], part), part=part, row_ids=row_ids)
-        return frame.collect() if eager else frame
+        return there
 
     def _stage(self, place: Place, obj: Any) -> Staged:
         if not isinstance(obj, (pl.LazyFrame, pl.DataFrame)):
@@ -246,12 +258,14 @@ def _scan_part(version: Version, part: Part, place: Place) -> pl.LazyFrame:
         ) from error
 
 
-def _together(frames: list[pl.LazyFrame], versions: list[Version], part: Part) -> pl.LazyFrame:
-    if len(frames) == 1:
-        return frames[0]
-    same = part == "data" and all(version.schema == versions[0].schema for version in versions)
+def _read(there: list[tuple[Place, Version]], part: Part, *, row_ids: bool) -> pl.LazyFrame:
+    """One LazyFrame over a part of all these versions."""
+    frames = [_scan_part(version, part, place) for place, version in there]
+    schema = there[0][1].schema
+    same = part == "data" and all(version.schema == schema for _, version in there)
     # Rows of older partitions may lack a column that was added since.
-    return pl.concat(frames, how="vertical" if same else "diagonal_relaxed")
+    frame = frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical" if same else "diagonal_relaxed")
+    return _shown(frame, part=part, row_ids=row_ids)
 
 
 def _shown(frame: pl.LazyFrame, *, part: Part, row_ids: bool) -> pl.LazyFrame:

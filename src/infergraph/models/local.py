@@ -160,11 +160,7 @@ class LocalProvider:
             **self._sampling(),
         }
         if request.schema is not None:
-            schema = local_schema.bounded(request.schema.as_dict())
-            body["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {"name": request.schema.name, "schema": schema, "strict": True},
-            }
+            body["grammar"] = local_schema.grammar(request.schema.as_dict())
         return _response(await self._post("/v1/chat/completions", body))
 
     async def _sentiment(self, choices: Choices) -> Response:
@@ -177,15 +173,23 @@ class LocalProvider:
     async def _next_words(self, prompt: str, candidates: tuple[int, ...]) -> tuple[list[float], Tokens]:
         """How likely each of a few tokens is to come next, as log-probabilities among them."""
         body = {
-            **{"prompt": prompt, "n_predict": 1, "cache_prompt": True, "seed": 0},
+            "prompt": prompt,
+            "n_predict": 1,
+            "n_probs": len(candidates),
+            "post_sampling_probs": True,
+            "samplers": ["temperature"],
+            "temperature": 1,
             # An equal, overwhelming bias leaves only the candidates, at the odds that the model gives them.
-            **{"logit_bias": [[token, 100] for token in candidates], "samplers": ["temperature"], "temperature": 1},
-            **{"n_probs": len(candidates), "post_sampling_probs": True},
+            "logit_bias": [[token, 100] for token in candidates],
+            "cache_prompt": True,
+            "seed": 0,
         }
         answer = await self._post("/completion", body)
         found = {one["id"]: one["prob"] for one in answer["completion_probabilities"][0]["top_probs"]}
         used = Tokens(
-            input=answer["tokens_evaluated"], cached_input=answer["timings"]["cache_n"], output=answer["tokens_predicted"]
+            input=answer["tokens_evaluated"],
+            cached_input=answer["timings"]["cache_n"],
+            output=answer["tokens_predicted"],
         )
         return [math.log(max(found.get(token, 0.0), 1e-30)) for token in candidates], used
 

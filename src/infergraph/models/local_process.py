@@ -153,7 +153,7 @@ def _start(plan: ServerPlan, deadline: float) -> str:
     _wait_until_free(base, deadline)
     base.with_suffix(".json").unlink(missing_ok=True)
     with base.with_suffix(".log").open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter and file
+        process = subprocess.Popen(
             _command(plan, base),
             stdin=subprocess.DEVNULL,
             stdout=log,

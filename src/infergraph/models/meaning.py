@@ -32,8 +32,8 @@ _BLOCK = re.compile(r"<(\w+)>\n(.*?)\n</\1>", re.DOTALL)
 _REFERENCE = re.compile(r"</?\w+>")
 _PART = re.compile(r"[,:;.]\s|\n")
 _NEGATION = re.compile(
-    r"\b(?:(do|does|did)(?:n['\u2019]t| not)|(?<=is )not|(?<=are )not|(?<=was )not|(?<=were )not|never)\b ?"
-    r"|(?<=\b(?:is|re|as))n['\u2019]t\b",
+    r"\b(?:do|does|did) not\b ?|\b(?:do|does|did)n['\u2019]t\b ?|\bnever\b ?"
+    r"|(?:(?<=\bis )|(?<=\bare )|(?<=\bwas )|(?<=\bwere ))not\b ?|(?:(?<=\bis)|(?<=\bare)|(?<=\bwas))n['\u2019]t\b",
     re.IGNORECASE,
 )
 _COMMON = 3

@@ -22,7 +22,7 @@ from typing import Any
 import polars as pl
 from jinja2 import TemplateError as JinjaError
 from jinja2 import TemplateSyntaxError, nodes
-from jinja2.runtime import ChainableUndefined
+from jinja2.runtime import ChainableUndefined, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from infergraph.errors import PlanError, TemplateError
@@ -289,10 +289,16 @@ def _sample(dtype: pl.DataType, *, full: bool) -> Any:
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja with the filters of ``template_syntax`` and the rendering table; a Struct's fields come before methods."""
+    """Jinja over data alone: values have fields and items, no methods and no attributes."""
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        return obj.get(attribute) if isinstance(obj, dict) else super().getattr(obj, attribute)
+        return super().getattr(obj, attribute) if isinstance(obj, LoopContext) else self.getitem(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        try:
+            return obj[argument]
+        except (LookupError, TypeError):
+            return self.undefined(obj=obj, name=argument)
 
 
 def _environment(escape_pattern: str) -> _Sandbox:

@@ -22,6 +22,7 @@ import pydantic
 from pydantic import AliasChoices, BaseModel, TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from infergraph.errors import SchemaError
 
@@ -113,12 +114,19 @@ def _fields(model: type[BaseModel], place: _Place) -> tuple[ModelField, ...]:
     if not model.model_fields:
         raise place.refused(model, "Give it at least one field, for example `name: str`.")
     inner = _Place(place.model, place.path, (*place.inside, model))
-    return tuple(
-        ModelField(
-            name, _json_key(model, name, info, inner), _field_type(info.annotation, info.metadata, inner.step(name))
-        )
-        for name, info in model.model_fields.items()
-    )
+    return tuple(_field(model, name, info, inner) for name, info in model.model_fields.items())
+
+
+def _field(model: type[BaseModel], name: str, info: FieldInfo, place: _Place) -> ModelField:
+    kind = _field_type(info.annotation, info.metadata, place.step(name))
+    if info.default is not PydanticUndefined:
+        # Pydantic takes a default as it is; here it would end up in a column.
+        try:
+            _plain_one(kind, info.default)
+        except (ValueError, TypeError, AttributeError) as error:
+            where = ".".join((place.model, *place.path, name))
+            raise SchemaError(f"{where}: its default {info.default!r:.80} is not of the field's type.") from error
+    return ModelField(name, _json_key(model, name, info, place), kind)
 
 
 def _json_key(model: type[BaseModel], name: str, info: FieldInfo, place: _Place) -> str:
@@ -186,7 +194,7 @@ def _by_json_schema(annotation: Any, place: _Place) -> FieldType:
         case {"type": "integer"}:
             return FieldType(pl.Int64(), _int64)
         case {"type": "number"}:
-            return FieldType(pl.Float64(), float)
+            return FieldType(pl.Float64(), _float)
         case _:
             raise place.refused(annotation, "Write a nested BaseModel with named fields.")
 
@@ -200,7 +208,7 @@ def _union(annotation: Any, arguments: tuple[Any, ...], constraints: list[Any], 
             annotation, [value for member in members for value in get_args(member) if value is not None], place
         )
     if set(members) == {int, float}:
-        return FieldType(pl.Float64(), float)
+        return FieldType(pl.Float64(), _float)
     found = [_field_type(member, constraints, place) for member in members]
     if all(one == found[0] for one in found):
         return found[0]
@@ -217,9 +225,9 @@ def _values(annotation: Any, values: list[Any], place: _Place) -> FieldType:
     kinds = {type(value) for value in values}
     if kinds <= {str} and values:
         names = list(dict.fromkeys(str(value) for value in values))
-        return FieldType(pl.Enum(names), _enum_value)
+        return FieldType(pl.Enum(names), _one_of(names))
     if kinds == {bool}:
-        return FieldType(pl.Boolean(), _enum_value)
+        return _SIMPLE[bool]
     if kinds == {int}:
         return FieldType(pl.Int64(), lambda value: _int64(_enum_value(value)))
     raise place.refused(annotation, "Its values must all be texts, or all whole numbers.")
@@ -273,7 +281,9 @@ def _decimal(constraints: list[Any]) -> FieldType:
     return FieldType(pl.Decimal(precision, scale), lambda value: _fitting(value, precision, scale))
 
 
-def _fitting(value: Decimal, precision: int, scale: int) -> Decimal:
+def _fitting(value: Any, precision: int, scale: int) -> Decimal:
+    if not isinstance(value, Decimal):
+        raise _unexpected(value)
     with localcontext(prec=3 * MAX_DIGITS):
         if not value.is_finite() or abs(value) >= Decimal(10) ** (precision - scale):
             raise ValueError(f"{value} has more than {precision - scale} digits before the point")
@@ -301,25 +311,71 @@ def _enum_value(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
+def _one_of(names: Iterable[str]) -> Callable[[Any], Any]:
+    allowed = frozenset(names)
+
+    def plain(value: Any) -> Any:
+        name = _enum_value(value)
+        if not isinstance(name, str) or name not in allowed:
+            raise _unexpected(value)
+        return name
+
+    return plain
+
+
+def _only(kind: type[Any]) -> Callable[[Any], Any]:
+    def plain(value: Any) -> Any:
+        if not isinstance(value, kind):
+            raise _unexpected(value)
+        return value
+
+    return plain
+
+
+def _unexpected(value: Any) -> ValueError:
+    """A validator or default of the author's gave what the annotation does not say: no column takes it."""
+    return ValueError(f"{value!r:.80} is not of the field's type")
+
+
 def _int64(value: Any) -> int:
-    number = int(value)
-    if number not in _INT64:
-        raise ValueError(f"{number} does not fit into 64 bits")
-    return number
+    if not isinstance(value, int):
+        raise _unexpected(value)
+    if value not in _INT64:
+        raise ValueError(f"{value} does not fit into 64 bits")
+    return int(value)
 
 
-def _naive(value: dt.datetime) -> dt.datetime:
+def _float(value: Any) -> float:
+    if not isinstance(value, (int, float)):
+        raise _unexpected(value)
+    return float(value)
+
+
+def _time(value: Any) -> dt.time:
+    """A time of day has no zone in Polars: what was written stays, its offset is left out."""
+    if not isinstance(value, dt.time):
+        raise _unexpected(value)
+    return value.replace(tzinfo=None)
+
+
+def _naive(value: Any) -> dt.datetime:
+    if not isinstance(value, dt.datetime):
+        raise _unexpected(value)
     return value if value.tzinfo is None else _utc(value).replace(tzinfo=None)
 
 
-def _utc(value: dt.datetime) -> dt.datetime:
+def _utc(value: Any) -> dt.datetime:
+    if not isinstance(value, dt.datetime):
+        raise _unexpected(value)
     try:
         return value.astimezone(dt.UTC) if value.tzinfo is not None else value.replace(tzinfo=dt.UTC)
     except OverflowError:
         raise ValueError(f"{value} is out of range in UTC") from None
 
 
-def _duration(value: dt.timedelta) -> dt.timedelta:
+def _duration(value: Any) -> dt.timedelta:
+    if not isinstance(value, dt.timedelta):
+        raise _unexpected(value)
     if abs(value) > _LONGEST:
         raise ValueError(f"{value} is too long")
     return value
@@ -332,14 +388,13 @@ def _spelled(annotation: Any) -> str:
 _NAIVE = FieldType(pl.Datetime("us"), _naive)
 _AWARE = FieldType(pl.Datetime("us", "UTC"), _utc)
 _SIMPLE: dict[Any, FieldType] = {
-    str: FieldType(pl.String()),
+    str: FieldType(pl.String(), _only(str)),
     int: FieldType(pl.Int64(), _int64),
-    float: FieldType(pl.Float64()),
-    bool: FieldType(pl.Boolean()),
-    dt.date: FieldType(pl.Date()),
+    float: FieldType(pl.Float64(), _float),
+    bool: FieldType(pl.Boolean(), _only(bool)),
+    dt.date: FieldType(pl.Date(), _only(dt.date)),
     dt.datetime: _NAIVE,
-    # A time of day has no zone in Polars: what was written stays, its offset is left out.
-    dt.time: FieldType(pl.Time(), lambda value: value.replace(tzinfo=None)),
+    dt.time: FieldType(pl.Time(), _time),
     dt.timedelta: FieldType(pl.Duration("us"), _duration),
     pydantic.AwareDatetime: _AWARE,
     pydantic.NaiveDatetime: _NAIVE,
