@@ -16,6 +16,21 @@ _STRICTNESS: Final[dict[Licence, int]] = {
     "permissive": 0, "weak copyleft": 1, "strong copyleft": 2, "proprietary": 3, "unknown": 4,
 }  # fmt: skip
 
+FAMILIES: Final[dict[str, str]] = {
+    "MIT": r"\bMIT\b|\bX11\b",
+    "BSD": r"(?<!0)BSD",
+    "Apache": r"Apache",
+    "PSF": r"\bPSF|Python Software|\bPython-2|CNRI",
+    "ISC": r"\bISC|0BSD",
+    "public domain": r"Unlicense|CC0|Public Domain",
+    "MPL": r"\bMPL|Mozilla",
+    "LGPL": r"LGPL|Lesser General",
+    "EPL": r"\bEPL|Eclipse",
+    "GPL": r"\bGPL|GNU General Public",
+    "AGPL": r"AGPL|Affero",
+    "commercial": r"Proprietary|Commercial|Freeware",
+}
+
 _SPDX: Final[tuple[tuple[Licence, str], ...]] = (
     ("proprietary", r"BUSL-|SSPL-|Elastic-|PolyForm-|CC-BY(?:-NC|-ND)|LicenseRef-.*(?:Propriet|Commercial|EULA)"),
     ("strong copyleft", r"A?GPL-|OSL-|EUPL-|CC-BY-SA|CECILL-\d|Sleepycat|QPL-|RPL-"),
@@ -68,6 +83,24 @@ def declared_licence(expression: str | None, classifiers: Iterable[str]) -> Lice
     if not licences:
         return None
     return max((_kind(name, _TROVE, anchored=False) for name in licences), key=_STRICTNESS.__getitem__)
+
+
+def declared_families(expression: str | None, classifiers: Iterable[str]) -> list[str]:
+    """The licences that a package declares, by the names of ``FAMILIES``.
+
+    Args:
+        expression: SPDX ``License-Expression``.
+        classifiers: Trove classifiers, used where there is no expression.
+
+    Returns:
+        Names in the order of ``FAMILIES``; empty when none of them is declared.
+
+    Example:
+        >>> declared_families("Apache-2.0 OR BSD-2-Clause", [])
+        ['Apache', 'BSD']
+    """
+    said = expression or " ".join(line.split(" :: ")[-1] for line in classifiers if line.startswith("License ::"))
+    return [family for family, pattern in FAMILIES.items() if re.search(pattern, said, re.IGNORECASE)]
 
 
 def _spdx(words: Sequence[str]) -> Licence:

@@ -20,6 +20,7 @@ _COPYRIGHT = re.compile(
     r"^[ \t]*(?:portions )?copyright\b.*$|^[ \t]*all rights reserved\.?[ \t]*$|^[ \t]*https?://\S+$", re.I | re.M
 )
 _RULE = re.compile(r"^\s*([=\-~^*#_+.])\1{2,}\s*$", re.MULTILINE)
+_ELSEWHERE = re.compile(r"install|contents|licen[cs]e|copying|develop|contribut|changelog|release|build|test", re.I)
 _HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*#*$|^(\S[^\n]*)\n([=\-~^])\3{2,}\s*$", re.MULTILINE)
 
 
@@ -81,7 +82,8 @@ def opening(markdown: str | None, *, tokens: int) -> str | None:
         >>> opening("# Tool\\n\\n|CI|\\n\\n## About\\nTool turns plain text files into printed books.", tokens=9)
         'Tool turns plain text files…'
     """
-    found = next((prose for _, part in sections(markdown or "") if (prose := _prose(part))), None)
+    parts = [part for title, part in sections(markdown or "") if not _ELSEWHERE.search(title)]
+    found = next((prose for part in parts if (prose := _prose(part))), None)
     return cut(found, tokens=tokens) if found else None
 
 
@@ -90,8 +92,8 @@ def _prose(part: str) -> str:
 
 
 def _is_prose(paragraph: str) -> bool:
-    """At least five words, three a line, and more letters than anything else: no menu, badge or table."""
-    words = re.findall(r"[^\W\d_]{2,}", paragraph)
+    """At least five words, three a line, and more letters than anything else: no menu, badge, table or command."""
+    words = re.findall(r"(?<!\S)[\"'(*`_]*([^\W\d_]+(?:['-][^\W\d_]+)*)[\"')*`_.,;:!?]*(?!\S)", paragraph)
     lines = paragraph.count("\n") + 1
     letters = sum(map(len, words))
     return len(words) >= max(5, 3 * lines) and letters * 10 >= 6 * len(re.sub(r"\s", "", paragraph))

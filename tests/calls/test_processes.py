@@ -56,7 +56,7 @@ def test_a_program_that_just_ends_does_not_hang_and_loses_nothing(tmp_path: Path
     """
     start = time.monotonic()
     process = _start(tmp_path, code)
-    out, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, "")
     assert time.monotonic() - start < 15
     again = _start(tmp_path, "print(submit('quick').result(10)[0].source)")

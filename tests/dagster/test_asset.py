@@ -499,6 +499,37 @@ def test_an_unexpected_error_is_retried_and_one_that_no_retry_mends_is_not(run: 
     assert "Did you mean 'body'" in failure(result)
 
 
+class Hiccup(PolarsStorage):
+    """Storage whose first publication of a semantic asset fails, before or after it counted."""
+
+    after: bool
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        first = type(obj).__name__ == "Staged" and context.step_context.previous_attempt_count == 0
+        if first and not self.after:
+            raise RuntimeError("a bad moment")
+        super().handle_output(context, obj)
+        if first:
+            raise RuntimeError("a bad moment")
+
+
+@pytest.mark.parametrize("after", [True, False])
+def test_a_retry_of_the_same_run_publishes_once_more_and_pays_nothing(
+    run: Run, desk: Desk, storage: PolarsStorage, after: bool
+) -> None:
+    hiccup = Hiccup(base_url=storage.base_url, after=after)
+    made = facts(retry_policy=dg.RetryPolicy(max_retries=1))
+    result = run(source(rows_of("lamp", "desk")), made, extra={"io_manager": hiccup})
+    assert result.success
+    assert desk.calls == 2
+    assert metadata_of(result)["infergraph/store_hits"] == 2
+    version = storage.version("facts")
+    assert version is not None
+    assert version.run_id == result.run_id
+    assert len(version.kept) == (2 if after else 1)
+    assert storage.load("facts").collect()["product"].to_list() == ["lamp", "desk"]
+
+
 def test_a_blocking_check_is_not_retried(run: Run, desk: Desk) -> None:
     desk.refuse = {"chair"}
     made = facts(max_reject_rate=0.0, retry_policy=dg.RetryPolicy(max_retries=3))
@@ -689,6 +720,16 @@ def test_an_asset_may_be_made_without_its_checks(resources: Resources, instance:
     result = job_of(resources, instance, selection, tickets, made)
     assert result.success
     assert not result.get_asset_check_evaluations()
+
+
+def test_rows_that_fail_a_deselected_check_are_not_published_either(
+    resources: Resources, instance: dg.DagsterInstance, desk: Desk, storage: PolarsStorage
+) -> None:
+    desk.refuse = {"lamp"}
+    tickets, made = source(rows_of("lamp")), facts(max_reject_rate=0.0)
+    result = job_of(resources, instance, dg.AssetSelection.assets(tickets, made).without_checks(), tickets, made)
+    assert "reject_rate" in failure(result)
+    assert storage.version("facts") is None
 
 
 def test_rows_that_changed_type_or_lost_a_required_answer_fail_the_schema_check(

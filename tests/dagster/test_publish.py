@@ -117,6 +117,17 @@ def test_what_a_crash_left_is_removed_after_a_week_and_not_before(tmp_path: Path
     assert {child.name for child in folder.iterdir()} == {"new", "run", "current.json"}
 
 
+def test_stages_of_killed_processes_are_removed_after_a_week_and_not_before(tmp_path: Path) -> None:
+    base = UPath(tmp_path)
+    old, new = new_stage(base), new_stage(base)
+    (old / "data.parquet").write_bytes(b"half")
+    moment = time.time() - 8 * 86_400
+    for path in (old / "data.parquet", old):
+        os.utime(path, (moment, moment))
+    latest = new_stage(base)
+    assert set((tmp_path / ".stage").iterdir()) == {new, latest}
+
+
 def test_a_reader_never_sees_half_of_current_json(tmp_path: Path) -> None:
     base = UPath(tmp_path)
     publish(stage(base, 0), base, PLACE, run_id="run-0")

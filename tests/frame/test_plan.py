@@ -95,6 +95,8 @@ def test_fingerprint_follows_what_is_asked(tickets: ig.SemanticFrame) -> None:
     other = tickets.semantic.filter("{{ body }} is happy")
     assert one.fingerprint() == same.fingerprint() != other.fingerprint()
     assert len(one.fingerprint()) == 32
+    moods = [tickets.semantic.sentiment("body", into=name).fingerprint() for name in ("a", "b")]
+    assert moods[0] != moods[1]
 
 
 def test_explain_shows_models_and_blocking_steps(tickets: ig.SemanticFrame) -> None:

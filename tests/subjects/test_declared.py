@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.packages.declared import LICENCES, declared_licence
+from assets.packages.declared import FAMILIES, LICENCES, declared_families, declared_licence
 
 OSI = "License :: OSI Approved :: "
 
@@ -99,3 +99,32 @@ def test_or_is_never_stricter_than_and(left: str, right: str) -> None:
     kinds = sorted((declared_licence(left, []), declared_licence(right, [])), key=lambda kind: order.index(str(kind)))
     assert declared_licence(f"{left} OR {right}", []) == kinds[0]
     assert declared_licence(f"({left}) AND ({right})", []) == kinds[1]
+
+
+@pytest.mark.parametrize(
+    ("expression", "families"),
+    [
+        ("MIT", ["MIT"]),
+        ("Apache-2.0 AND MIT", ["MIT", "Apache"]),
+        ("0BSD", ["ISC"]),
+        ("LGPL-3.0-only", ["LGPL"]),
+        ("AGPL-3.0-only", ["AGPL"]),
+        ("GPL-2.0-or-later", ["GPL"]),
+        ("Zlib", []),
+        ("LIMITED-1.0", []),
+    ],
+)
+def test_families_of_an_expression(expression: str, families: list[str]) -> None:
+    assert declared_families(expression, [OSI + "ISC License (ISCL)"]) == families
+
+
+def test_families_of_classifiers() -> None:
+    assert declared_families(None, [OSI + "GNU Lesser General Public License v3 (LGPLv3)"]) == ["LGPL"]
+    assert declared_families(None, [OSI + "GNU Affero General Public License v3"]) == ["AGPL"]
+    assert declared_families(None, ["License :: OSI Approved", "Topic :: Software Development :: MIT"]) == []
+
+
+def test_the_model_is_offered_every_family_that_can_be_declared() -> None:
+    from assets.packages.facts import KIND_OF_FAMILY, LICENCE_FAMILIES
+
+    assert set(LICENCE_FAMILIES) == set(KIND_OF_FAMILY) == {*FAMILIES, "not stated"}

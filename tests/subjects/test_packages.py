@@ -177,14 +177,28 @@ class TestReport:
 
     def test_rows_columns_and_order(self) -> None:
         rows = report(self.PACKAGES, self.FACTS, self.LICENCE).collect()
-        assert rows.columns == ["package", "version", "purpose", "family", "licence", "declared", "agrees"]
+        assert rows.columns == [
+            *("package", "version", "purpose", "family", "licence", "declared_families", "declared"),
+            *("family_agrees", "agrees"),
+        ]
         assert rows["package"].to_list() == ["a", "b", "c", "d"]
         assert rows["declared"].to_list() == ["permissive", "permissive", None, "strong copyleft"]
+        assert rows["declared_families"].to_list() == [["MIT"], ["BSD"], [], ["GPL"]]
+        assert rows["family_agrees"].to_list() == [True, False, None, None]
         assert rows["agrees"].to_list() == [True, False, None, None]
 
     def test_agreement_counts_only_what_can_be_compared(self) -> None:
         found = agreement(report(self.PACKAGES, self.FACTS, self.LICENCE).collect())
         assert (found.compared, found.agree, found.accuracy, found.most_frequent) == (2, 1, 0.5, 1.0)
+
+    def test_a_wrong_family_of_the_right_kind_is_still_wrong(self) -> None:
+        """Nearly every package is permissive, so the kind alone would flatter the model."""
+        rows = pl.DataFrame(
+            {"declared_families": [["Apache", "BSD"], ["Apache"], ["MIT"]], "family_agrees": [True, False, False]}
+        )
+        found = agreement(rows, agrees="family_agrees", declared="declared_families")
+        assert (found.agree, found.compared) == (1, 3)
+        assert found.most_frequent == 2 / 3
 
     def test_nothing_to_compare(self) -> None:
         found = agreement(

@@ -280,6 +280,8 @@ def test_a_repair_message_stays_short() -> None:
     [
         ("number", 2**63, "number: 9223372036854775808 does not fit into 64 bits"),
         ("exact", "1" * 29, "exact: .* has more than 28 digits"),
+        ("exact", "9" * 28 + ".99999999999", "exact: .* has more than 28 digits"),
+        ("exact", "1E+300", "exact: .* has more than 28 digits"),
         ("span", "P999999999D", "span: .* is too long"),
         ("instant", "0001-01-01T00:00:00+10:00", "instant: .* out of range in UTC"),
         ("nested", [[1], [2**70]], "nested: .* does not fit into 64 bits"),

@@ -160,7 +160,7 @@ class Desk:
         if others:
             question.waiters = others
             question.owner, question.position = others[0]
-            self._loop.call_soon(self._ask, [question])
+            self._loop.call_soon(self.safely, self._ask, [question])
         else:
             self._forget(question)
         for batch, position in mine:
@@ -202,8 +202,12 @@ class Desk:
             self._start_look_up(batch, fresh[start : start + _LOOK_UP_AT_ONCE])
 
     def _start_look_up(self, batch: Batch, questions: list[Question]) -> None:
+        try:
+            done = self._loop.run_in_executor(self._look_ups, self._look_up, batch, questions)
+        except RuntimeError:  # the interpreter is ending, or the engine was closed: no thread starts any more
+            self.stop(batch)
+            return
         self._looking += 1
-        done = self._loop.run_in_executor(self._look_ups, self._look_up, batch, questions)
         done.add_done_callback(lambda future: self.safely(self._looked_up, questions, future))
 
     def _look_up(self, batch: Batch, questions: Sequence[Question]) -> Found:

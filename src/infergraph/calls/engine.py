@@ -148,7 +148,7 @@ class Engine:
             _post(running.loop, _close_and_stop, running)
             if running.thread is not threading.current_thread():
                 running.thread.join(_JOIN_S)
-        self._store.writer.hurry()
+        self._store.writer.flush()
 
     def __enter__(self) -> Self:
         return self

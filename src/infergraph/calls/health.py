@@ -31,7 +31,6 @@ class Health:
     def __init__(self) -> None:
         self.ever_succeeded = False
         self.last_success = float("-inf")
-        self.failures_in_a_row = 0
         self._down_since: float | None = None
         self._fresh: set[int] = set()
 
@@ -48,13 +47,11 @@ class Health:
         """A response came back."""
         self.ever_succeeded = True
         self.last_success = now
-        self.failures_in_a_row = 0
         self._down_since = None
         self._fresh.clear()
 
     def failed(self, row: int, first_tried_at: float, now: float) -> None:
         """A request of this row failed in a way that may pass."""
-        self.failures_in_a_row += 1
         if self._down_since is None:
             self._down_since = now
         if first_tried_at > self.last_success and not self.is_out:

@@ -302,8 +302,7 @@ class Lane:
         elif failure.outcome == "permanent":
             self._reports.failed(question, attempt, Rejected(failure.reason, attempt.message), lasting=True)
         elif failure.outcome == "fatal":
-            self._reports.failed(question, attempt, None, lasting=False)
-            self._reports.stopped(self, ProviderRefused(attempt.message))
+            self._stop(question, attempt, ProviderRefused(attempt.message))
         else:
             self._health.failed(question.number, question.first_tried_at, now)
             self._try_later(flight, failure, attempt, now)
@@ -313,14 +312,18 @@ class Lane:
         worn_out = self._count(flight, failure)
         stop = self._hopeless(question, failure, attempt.message, now)
         if stop is not None:
-            self._reports.failed(question, attempt, None, lasting=False)
-            self._reports.stopped(self, stop)
+            self._stop(question, attempt, stop)
         elif worn_out:
             message = f"Given up after {question.attempts + 1} attempts; the last one: {attempt.message}"
             self._reports.failed(question, attempt, Rejected("timeout", message), lasting=False)
         else:
             self._reports.failed(question, attempt, None, lasting=False)
             self._sleep(question, failure, now)
+
+    def _stop(self, question: Question, attempt: Attempt, error: InfergraphError) -> None:
+        self._reports.failed(question, attempt, None, lasting=False)
+        heapq.heappush(self._queue, (question.number, question))  # it goes where all others of this lane go
+        self._reports.stopped(self, error)
 
     def _count(self, flight: Flight, failure: CallFailed) -> bool:
         """Count the failure against whoever caused it; says whether the question has used up its tries."""
@@ -337,28 +340,31 @@ class Lane:
         """The error that stops the lane, where waiting longer makes no sense."""
         if question.unreachable >= _UNREACHABLE_TRIES:
             return ProviderRefused(f"Model {self.name!r} ({self.model.name}) cannot be reached: {message}")
-        patience = question.owner.policy.max_outage_s
-        if self.model.fallback is not None:
-            patience = min(patience, _PATIENCE_WITH_FALLBACK_S)
         down = self._health.down_s(now)
-        if down >= patience and (self._health.is_out or not self._health.ever_succeeded):
+        if down >= self._patience(question) and (self._health.is_out or not self._health.ever_succeeded):
             return ProviderDown(
                 f"Model {self.name!r} ({self.model.name}) has been down for {down:.0f} seconds: {message} "
                 "Every answer so far is stored: run again later, and only the rest is asked."
             )
         return None
 
+    def _patience(self, question: Question) -> float:
+        patience = question.owner.policy.max_outage_s
+        return patience if self.model.fallback is None else min(patience, _PATIENCE_WITH_FALLBACK_S)
+
     def _sleep(self, question: Question, failure: CallFailed, now: float) -> None:
         tries = max(1, question.strikes, question.throttled, question.unreachable)
         delay = backoff_s(tries, failure.retry_after_s, self._first_backoff_s)
         if failure.status in _SLOW_DOWN:
             self._limits.slow_down(delay, now)
+        # Not past the end of our patience: then somebody has to find out whether it is over.
+        longest = max(0.01, self._patience(question) - self._health.down_s(now))
         if self._health.is_out or question.unreachable:
             # Nothing else needs to find out the same: one request at a time, at growing distances.
-            self._limits.probe()
-            self._limits.pause(backoff_s(self._health.failures_in_a_row, None, self._first_backoff_s), now)
-        delay = min(delay, question.owner.policy.max_outage_s)
-        self._sleeping[question] = self._loop.call_later(delay, self._reports.safely, self._wake, question)
+            pause = backoff_s(self._limits.probe(), None, self._first_backoff_s)
+            self._limits.pause(min(pause, longest), now)
+        handle = self._loop.call_later(min(delay, longest), self._reports.safely, self._wake, question)
+        self._sleeping[question] = handle
 
     def _wake(self, question: Question) -> None:
         del self._sleeping[question]

@@ -60,7 +60,7 @@ class Limits:
     def __init__(self, model: Model, slots: int, now: float) -> None:
         self._slots = slots
         self._allowed = float(slots)
-        self._probing = False
+        self._probes = 0
         self._paused_until = 0.0
         self._requests = _bucket(model.requests_per_minute, now)
         self._both = _bucket(model.tokens_per_minute, now)
@@ -72,7 +72,7 @@ class Limits:
 
     def wait_s(self, tokens_in: int, tokens_out: int, now: float) -> float | None:
         """Seconds until a request of this size may go (0.0: now); ``None``: when another one has come back."""
-        if self.in_flight >= (1 if self._probing else int(self._allowed)):
+        if self.in_flight >= (1 if self._probes else int(self._allowed)):
             return None
         waits = [self._paused_until - now]
         for bucket, amount in self._amounts(1, tokens_in, tokens_out):
@@ -101,14 +101,15 @@ class Limits:
             self._allowed = max(1.0, min(self._allowed, self.in_flight + 1) / 2)
         self.pause(seconds, now)
 
-    def probe(self) -> None:
-        """The model is out: send one request at a time until one succeeds."""
-        self._probing = True
+    def probe(self) -> int:
+        """The model is out: send one request at a time until one succeeds; gives the number of probes so far."""
+        self._probes = max(1, self._probes + (not self.in_flight))
+        return self._probes
 
     def went_well(self) -> None:
         """A request succeeded: the slots grow back, one a round."""
-        if self._probing:
-            self._probing, self._paused_until = False, 0.0
+        if self._probes:
+            self._probes, self._paused_until = 0, 0.0
         if self._allowed < self._slots:
             self._allowed = min(float(self._slots), self._allowed + 1 / self._allowed)
 

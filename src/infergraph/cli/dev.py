@@ -106,12 +106,15 @@ def _bind(host: str, port: int) -> None:
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP end this process the way Ctrl-C does, so that nothing survives it."""
+    """Make SIGTERM and SIGHUP end this process the way Ctrl-C does, so that nothing survives it.
+
+    A shell that starts us in the background has SIGINT ignored, and so would Dagster: a handler undoes that.
+    """
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {name: signal.signal(getattr(signal, name), stop) for name in names}
     try:
         yield

@@ -196,11 +196,26 @@ def new_stage(base: UPath) -> Path:
     stage = local / STAGE / uuid4().hex
     try:
         stage.mkdir(parents=True)
+        _sweep(local / STAGE)
     except OSError as error:
         raise ConfigurationError(
             f"{local}: cannot be written ({error.strerror}). Set another base_url on the storage resource."
         ) from error
     return stage
+
+
+def _sweep(stages: Path) -> None:
+    """Remove the stages of processes that were killed, once nothing was written there for a week."""
+    for stage in stages.iterdir():
+        if time.time() - _last_write(stage) > _ORPHAN_AGE_S:
+            shutil.rmtree(stage, ignore_errors=True)
+
+
+def _last_write(folder: Path) -> float:
+    try:
+        return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+    except FileNotFoundError:
+        return time.time()  # someone is at work there
 
 
 def current_version(base: UPath, place: Place) -> Version | None:
@@ -363,6 +378,8 @@ def _put_current(folder: UPath, manifest: Mapping[str, Any]) -> None:
 
 def _flush(path: Path) -> None:
     """Wait until a file or a folder's list of names is on the disk."""
+    if os.name == "nt":
+        return  # Windows cannot flush a handle that was opened for reading
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -382,7 +399,11 @@ def _prune(folder: UPath, *, dropped: set[str], kept: Sequence[str]) -> None:
 def _is_orphan(child: UPath) -> bool:
     # A run beside us may be between its folder and its current.json: only old folders are left-overs.
     data = child / "data.parquet"
-    return data.exists() and time.time() - data.stat().st_mtime > _ORPHAN_AGE_S
+    if not data.exists():
+        return False
+    modified = data.stat().st_mtime
+    # Some object stores do not say when a file was written: then it stays.
+    return modified > 0 and time.time() - modified > _ORPHAN_AGE_S
 
 
 def _remove(child: UPath) -> None:

@@ -32,6 +32,7 @@ from infergraph.dagster.watching import watcher
 from infergraph.errors import (
     BudgetExceeded,
     ConfigurationError,
+    InternalError,
     PlanError,
     ProviderRefused,
     did_you_mean,
@@ -154,9 +155,11 @@ def _materialize(
     )
     operators = _operator_counts(run)
     data, rejects = pl.scan_parquet(run.data, glob=False), pl.scan_parquet(run.rejects, glob=False)
-    results = _selected(asset, context, frame, Findings(data=data, rejects=rejects, operators=operators))
-    if any(_blocks(asset, result) for result in results):
-        yield from results
+    results = _results(asset, frame, Findings(data=data, rejects=rejects, operators=operators))
+    selected = _selected(asset, context, results)
+    if any(_blocks(result) for result in results):
+        # Checks that were deselected are not reported, but rows that fail them are not published either.
+        yield from selected
         raise dg.Failure(_why(asset, frame, run, results, options), allow_retries=False)
     staged = Staged(
         folder=stage,
@@ -173,7 +176,7 @@ def _materialize(
         value=staged if isinstance(storage, PolarsStorage) else data.drop(ROW_ID),
         metadata=run_metadata(frame, run, partitioned=context.has_partition_key, limit=options.limit),
         data_version=dg.DataVersion(staged.data_version),
-        check_results=results,
+        check_results=selected,
     )
 
 
@@ -189,7 +192,7 @@ def _check_published(
     version = current_version(storage.base(), place)
     if version is None:
         raise ConfigurationError(f"Nothing is published of {place}: materialize it first.")
-    yield from _selected(asset, context, frame, _published(version))
+    yield from _selected(asset, context, _results(asset, frame, _published(version)))
 
 
 def _published(version: Version) -> Findings:
@@ -200,26 +203,25 @@ def _published(version: Version) -> Findings:
     )
 
 
-def _selected(
-    asset: SemanticAsset, context: dg.AssetExecutionContext, frame: SemanticFrame, findings: Findings
-) -> list[dg.AssetCheckResult]:
-    """The results of the checks that this run is to evaluate: every one of them, or the run is wrong."""
-    results = evaluate(
-        asset.key,
-        frame,
-        findings,
-        max_reject_rate=asset.max_reject_rate,
-        publish_partial=asset.publish_partial,
+def _results(asset: SemanticAsset, frame: SemanticFrame, findings: Findings) -> list[dg.AssetCheckResult]:
+    return evaluate(
+        asset.key, frame, findings, max_reject_rate=asset.max_reject_rate, publish_partial=asset.publish_partial
     )
+
+
+def _selected(
+    asset: SemanticAsset, context: dg.AssetExecutionContext, results: list[dg.AssetCheckResult]
+) -> list[dg.AssetCheckResult]:
+    """The results of the checks that this run is to report: every one of them, or the run is wrong."""
     wanted = {check.name for check in context.selected_asset_check_keys}
     unknown = wanted - {result.check_name for result in results}
     if unknown:
         # Dagster only warns of a blocking check without a result, and would go on.
-        raise PlanError(f"{asset.name!r}: no result for the checks {sorted(unknown)}.")
+        raise InternalError(f"{asset.name!r}: no result for the checks {sorted(unknown)}. Please report this.")
     return [result for result in results if result.check_name in wanted]
 
 
-def _blocks(asset: SemanticAsset, result: dg.AssetCheckResult) -> bool:
+def _blocks(result: dg.AssetCheckResult) -> bool:
     return not result.passed and result.severity is dg.AssetCheckSeverity.ERROR
 
 
@@ -230,7 +232,7 @@ def _why(
     results: list[dg.AssetCheckResult],
     options: RunOptions,
 ) -> str:
-    failed = [result for result in results if _blocks(asset, result)]
+    failed = [result for result in results if _blocks(result)]
     text = "; ".join(f"{result.check_name}: {result.description}" for result in failed)
     said = f"{asset.name!r} was not published, and what was published before still counts. {text}."
     if run.usage.pending:

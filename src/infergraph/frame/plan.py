@@ -212,7 +212,8 @@ def fingerprint(node: Node, model_text: Callable[[str], str]) -> str:
     for current in walk(node):
         if isinstance(current, OperatorStep):
             where = "" if current.where is None else current.where.meta.serialize(format="json")
-            parts = [current.operator.kind, current.operator.fingerprint(), model_text(current.model), where]
+            writes = [f"{name}:{dtype}" for name, dtype in current.operator.writes.items()]
+            parts = [current.operator.kind, current.operator.fingerprint(), model_text(current.model), where, *writes]
         elif isinstance(current, Step):
             parts = [current.method, current.text]
         else:

@@ -13,7 +13,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from decimal import Decimal
 from enum import Enum
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -25,11 +25,21 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from infergraph.errors import SchemaError
+from infergraph.validation.values import (
+    MAX_DIGITS,
+    clock,
+    duration,
+    enum_value,
+    fitting,
+    float64,
+    int64,
+    naive,
+    one_of,
+    only,
+    utc,
+)
 
-MAX_DIGITS = 38
 DEFAULT_SCALE = 10
-_INT64 = range(-(2**63), 2**63)
-_LONGEST = dt.timedelta(microseconds=2**63 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +202,9 @@ def _by_json_schema(annotation: Any, place: _Place) -> FieldType:
         case {"type": "string"}:
             return FieldType(pl.String(), str)
         case {"type": "integer"}:
-            return FieldType(pl.Int64(), _int64)
+            return FieldType(pl.Int64(), int64)
         case {"type": "number"}:
-            return FieldType(pl.Float64(), _float)
+            return FieldType(pl.Float64(), float64)
         case _:
             raise place.refused(annotation, "Write a nested BaseModel with named fields.")
 
@@ -208,7 +218,7 @@ def _union(annotation: Any, arguments: tuple[Any, ...], constraints: list[Any], 
             annotation, [value for member in members for value in get_args(member) if value is not None], place
         )
     if set(members) == {int, float}:
-        return FieldType(pl.Float64(), _float)
+        return FieldType(pl.Float64(), float64)
     found = [_field_type(member, constraints, place) for member in members]
     if all(one == found[0] for one in found):
         return found[0]
@@ -225,11 +235,11 @@ def _values(annotation: Any, values: list[Any], place: _Place) -> FieldType:
     kinds = {type(value) for value in values}
     if kinds <= {str} and values:
         names = list(dict.fromkeys(str(value) for value in values))
-        return FieldType(pl.Enum(names), _one_of(names))
+        return FieldType(pl.Enum(names), one_of(names))
     if kinds == {bool}:
         return _SIMPLE[bool]
     if kinds == {int}:
-        return FieldType(pl.Int64(), lambda value: _int64(_enum_value(value)))
+        return FieldType(pl.Int64(), lambda value: int64(enum_value(value)))
     raise place.refused(annotation, "Its values must all be texts, or all whole numbers.")
 
 
@@ -278,16 +288,7 @@ def _decimal(constraints: list[Any]) -> FieldType:
         precision, scale = min(2 * digits, MAX_DIGITS), min(digits, MAX_DIGITS // 2)
     else:
         precision, scale = min(digits or MAX_DIGITS, MAX_DIGITS), DEFAULT_SCALE if places is None else places
-    return FieldType(pl.Decimal(precision, scale), lambda value: _fitting(value, precision, scale))
-
-
-def _fitting(value: Any, precision: int, scale: int) -> Decimal:
-    if not isinstance(value, Decimal):
-        raise _unexpected(value)
-    with localcontext(prec=3 * MAX_DIGITS):
-        if not value.is_finite() or abs(value) >= Decimal(10) ** (precision - scale):
-            raise ValueError(f"{value} has more than {precision - scale} digits before the point")
-        return value.quantize(Decimal(1).scaleb(-scale), ROUND_HALF_EVEN)
+    return FieldType(pl.Decimal(precision, scale), lambda value: fitting(value, precision, scale))
 
 
 def _constraint(constraints: Iterable[Any], name: str) -> int | None:
@@ -307,95 +308,21 @@ def _encode_one(kind: FieldType, value: Any) -> Any:
     return value if value is None or kind.encode is None else kind.encode(value)
 
 
-def _enum_value(value: Any) -> Any:
-    return value.value if isinstance(value, Enum) else value
-
-
-def _one_of(names: Iterable[str]) -> Callable[[Any], Any]:
-    allowed = frozenset(names)
-
-    def plain(value: Any) -> Any:
-        name = _enum_value(value)
-        if not isinstance(name, str) or name not in allowed:
-            raise _unexpected(value)
-        return name
-
-    return plain
-
-
-def _only(kind: type[Any]) -> Callable[[Any], Any]:
-    def plain(value: Any) -> Any:
-        if not isinstance(value, kind):
-            raise _unexpected(value)
-        return value
-
-    return plain
-
-
-def _unexpected(value: Any) -> ValueError:
-    """A validator or default of the author's gave what the annotation does not say: no column takes it."""
-    return ValueError(f"{value!r:.80} is not of the field's type")
-
-
-def _int64(value: Any) -> int:
-    if not isinstance(value, int):
-        raise _unexpected(value)
-    if value not in _INT64:
-        raise ValueError(f"{value} does not fit into 64 bits")
-    return int(value)
-
-
-def _float(value: Any) -> float:
-    if not isinstance(value, (int, float)):
-        raise _unexpected(value)
-    return float(value)
-
-
-def _time(value: Any) -> dt.time:
-    """A time of day has no zone in Polars: what was written stays, its offset is left out."""
-    if not isinstance(value, dt.time):
-        raise _unexpected(value)
-    return value.replace(tzinfo=None)
-
-
-def _naive(value: Any) -> dt.datetime:
-    if not isinstance(value, dt.datetime):
-        raise _unexpected(value)
-    return value if value.tzinfo is None else _utc(value).replace(tzinfo=None)
-
-
-def _utc(value: Any) -> dt.datetime:
-    if not isinstance(value, dt.datetime):
-        raise _unexpected(value)
-    try:
-        return value.astimezone(dt.UTC) if value.tzinfo is not None else value.replace(tzinfo=dt.UTC)
-    except OverflowError:
-        raise ValueError(f"{value} is out of range in UTC") from None
-
-
-def _duration(value: Any) -> dt.timedelta:
-    if not isinstance(value, dt.timedelta):
-        raise _unexpected(value)
-    if abs(value) > _LONGEST:
-        raise ValueError(f"{value} is too long")
-    return value
-
-
 def _spelled(annotation: Any) -> str:
     return annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
 
 
-_NAIVE = FieldType(pl.Datetime("us"), _naive)
-_AWARE = FieldType(pl.Datetime("us", "UTC"), _utc)
+_NAIVE = FieldType(pl.Datetime("us"), naive)
+_AWARE = FieldType(pl.Datetime("us", "UTC"), utc)
 _SIMPLE: dict[Any, FieldType] = {
-    str: FieldType(pl.String(), _only(str)),
-    int: FieldType(pl.Int64(), _int64),
-    float: FieldType(pl.Float64(), _float),
-    bool: FieldType(pl.Boolean(), _only(bool)),
-    dt.date: FieldType(pl.Date(), _only(dt.date)),
+    str: FieldType(pl.String(), only(str)),
+    int: FieldType(pl.Int64(), int64),
+    float: FieldType(pl.Float64(), float64),
+    bool: FieldType(pl.Boolean(), only(bool)),
+    dt.date: FieldType(pl.Date(), only(dt.date)),
     dt.datetime: _NAIVE,
-    dt.time: FieldType(pl.Time(), _time),
-    dt.timedelta: FieldType(pl.Duration("us"), _duration),
+    dt.time: FieldType(pl.Time(), clock),
+    dt.timedelta: FieldType(pl.Duration("us"), duration),
     pydantic.AwareDatetime: _AWARE,
     pydantic.NaiveDatetime: _NAIVE,
 }
