@@ -97,7 +97,7 @@ def declared_families(expression: str | None, classifiers: Iterable[str]) -> lis
 
     Example:
         >>> declared_families("Apache-2.0 OR BSD-2-Clause", [])
-        ['Apache', 'BSD']
+        ['BSD', 'Apache']
     """
     said = expression or " ".join(line.split(" :: ")[-1] for line in classifiers if line.startswith("License ::"))
     return [family for family, pattern in FAMILIES.items() if re.search(pattern, said, re.IGNORECASE)]

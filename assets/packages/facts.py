@@ -1,7 +1,5 @@
 """What the models read out of the packages' own words."""
 
-from typing import Literal
-
 import polars as pl
 from pydantic import BaseModel, Field
 
@@ -32,22 +30,58 @@ KIND_OF_FAMILY: dict[str, Licence] = {
 }
 
 
-class PackageFacts(BaseModel):
-    """What somebody who finds a package in a requirements file wants to know first."""
+AREAS = {
+    "web": "web and networking: HTTP client, web server, sockets, WebSocket, URLs, GraphQL, gRPC, browser automation",
+    "concurrency": "concurrency: asyncio, event loop, coroutines, async callbacks, locks, retry",
+    "data": "data and numbers: arrays, data frames, scientific computing, statistics, visualization, sorting",
+    "code quality": "testing and code quality: test framework, pytest plugin, static type checker, linter",
+    "formats": "formats and parsing: parse, validate and serialize JSON, YAML, TOML, Markdown, templates, schema",
+    "terminal": "terminal: command-line interface, colored output, progress bar, table printing, shell, logging",
+    "AI": "artificial intelligence: LLM API client, tokenizer, embeddings, model inference, model hub",
+    "storage": "databases and files: SQL database, migrations, file system, paths, watching files for changes",
+    "security": "security: cryptography, TLS certificates, signatures",
+    "time": "dates and time zones: datetime, calendar, time zone database",
+    "language": "language features: type hints, typing backports, compatibility, decorators, foreign functions",
+    "operations": "pipelines: orchestration of data assets, workflow scheduler, tracing, telemetry, monitoring",
+}
 
-    purpose: str = Field(description="what the package is for, in one short sentence", max_length=160)
-    audience: Literal["developers", "data scientists", "system administrators", "end users"] = Field(
-        description="who uses the package"
+
+class PackageFacts(BaseModel):
+    """One sentence about a Python package."""
+
+    purpose: str = Field(
+        description="What the package does, as a phrase of 5 to 15 words that begins with a verb",
+        min_length=20,
+        max_length=140,
     )
-    kind: Literal["library", "framework", "command-line tool", "plugin", "type stubs"] = Field(
-        description="what sort of package it is"
-    )
+
+
+EXAMPLES = [
+    (
+        "sparrow: Sparrow sends e-mail.\nSparrow is a small command-line program that sends e-mail through any SMTP "
+        "server. Install it with pip and call `sparrow send`.",
+        PackageFacts(purpose="sends e-mail through any SMTP server"),
+    ),
+    (
+        "pytest-stopwatch: Pytest plugin that measures slow tests\nShows which tests took the most time.",
+        PackageFacts(purpose="shows which tests took the most time"),
+    ),
+    (
+        "lattice: N-dimensional lattices\nLattice is a library of arrays for physics simulations, with "
+        "interpolation and Fourier transforms.",
+        PackageFacts(purpose="arrays for physics simulations, with interpolation and Fourier transforms"),
+    ),
+]
 
 
 @ig.semantic_asset(group_name="packages", key={"installed_packages": "package"}, max_reject_rate=0.2)
 def package_facts(installed_packages: ig.SemanticFrame) -> ig.SemanticFrame:
-    """Purpose, audience and kind of every package, from its summary and the first section of its README."""
-    return installed_packages.select("package", "version", "about").semantic.extract("about", PackageFacts)
+    """Purpose and area of every package, from its summary and the first section of its README."""
+    return (
+        installed_packages.select("package", "version", "about")
+        .semantic.extract("about", PackageFacts, examples=EXAMPLES)
+        .semantic.classify("about", AREAS, into="area", instruction="What is this Python package about?")
+    )
 
 
 @ig.semantic_asset(group_name="packages", key={"installed_packages": "package"}, max_reject_rate=0.2)

@@ -33,9 +33,9 @@ def report(packages: pl.LazyFrame, facts: pl.LazyFrame, licence: pl.LazyFrame) -
         licence: ``package_licence``.
 
     Returns:
-        ``package``, ``version``, the facts, ``family`` and ``licence`` (as read), ``declared_families`` and ``declared``
-        (empty and null: nothing is), ``family_agrees`` and ``agrees`` (null: nothing to compare), in the order of
-        the packages.
+        ``package``, ``version``, the facts, ``family`` and ``licence`` as read, ``declared_families`` and
+        ``declared`` (empty and null: nothing is), ``family_agrees`` and ``agrees`` (null: nothing to compare),
+        in the order of the packages.
     """
     said = pl.struct("licence_expression", "classifiers")
     declared = packages.select(
@@ -142,7 +142,7 @@ def wilson(right: int, n: int) -> tuple[float, float]:
 
 @dg.asset_check(
     asset=package_report,
-    description="Family and kind of licence as read by the model are the declared ones for 70 % of the packages or more.",
+    description="Family and kind of licence as read by the model are the declared ones for 70 % of the packages.",
 )
 def licence_agreement(package_report: pl.LazyFrame) -> dg.AssetCheckResult:
     """Accuracy with its interval, what always naming the most frequent one would reach, and one row that disagrees."""
@@ -178,8 +178,8 @@ def _sentence(found: Agreement) -> str:
     if not found.compared:
         return "no package declares one that could be compared."
     return (
-        f"read as the package's own metadata says for {found.agree} of {found.compared} packages ({found.accuracy:.0%}; "
-        f"95 % interval {found.low:.0%} to {found.high:.0%}; always naming the most frequent one: {found.most_frequent:.0%})."
+        f"as in the package's own metadata for {found.agree} of {found.compared} packages ({found.accuracy:.0%}; 95 % "
+        f"interval {found.low:.0%} to {found.high:.0%}; always naming the commonest one: {found.most_frequent:.0%})."
     )
 
 

@@ -72,7 +72,7 @@ def dev(project: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     )
     yield process, port
     process.kill()
-    process.communicate()
+    process.wait(timeout=10)
 
 
 def said_until(process: subprocess.Popen[str], last: str) -> str:
@@ -102,6 +102,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 
 
 @needs_proc
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_and_leaves_nothing_behind(
     project: Path, dev: tuple[subprocess.Popen[str], int], number: signal.Signals
@@ -117,7 +118,7 @@ def test_it_serves_and_leaves_nothing_behind(
     process.send_signal(number)
     out, err = process.communicate(timeout=40)
     assert process.returncode == 0, err
-    assert "Stopping" in out
+    assert "Stopped." in out
     assert "Traceback" not in err
     assert "dg dev" not in err, "advice to use another command is left out"
     deadline = time.monotonic() + 5

@@ -16,17 +16,8 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from infergraph.dagster import publish as room
-from infergraph.dagster.publish import (
-    Place,
-    Staged,
-    current_version,
-    folder_names,
-    key_of,
-    local_path,
-    new_stage,
-    publish,
-    scan,
-)
+from infergraph.dagster.layout import Place, folder_names, key_of, local_path
+from infergraph.dagster.publish import Staged, current_version, new_stage, publish, scan
 from infergraph.errors import ConfigurationError
 
 PLACE = Place(asset=("support", "facts"), partition="2026-11-21")

@@ -34,7 +34,7 @@ ProviderOf = Callable[[str], Provider]
 Found = list[tuple[Question, StoredAnswer | None, Verdict | None]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, eq=False)
 class Ending:
     """How a question ended, before it is told to anybody."""
 
@@ -77,7 +77,7 @@ class Desk:
         self._lanes: dict[str, Lane] = {}
         self._numbers = itertools.count()
         self._looking = 0
-        self._look_ups = ThreadPoolExecutor(2, thread_name_prefix="infergraph-look-up")
+        self._look_ups = ThreadPoolExecutor(1, thread_name_prefix="infergraph-look-up")
         self._committed: deque[tuple[Question, Ending, InfergraphError | None]] = deque()
         self._draining = False
         self._drain_lock = threading.Lock()
@@ -357,11 +357,13 @@ class Desk:
         again: dict[Batch, list[int]] = {}
         shared = False
         for batch, position in question.waiters:
-            verdict = as_seen_by(batch.asks[position], question.ask, ending.verdict, ending.response)
-            stale = ending.source != "call" and batch.policy != question.owner.policy
-            if stale or isinstance(verdict, Repair):
-                again.setdefault(batch, []).append(position)
-                continue
+            verdict: Verdict = ending.verdict
+            if batch is not question.owner or position != question.position:
+                verdict = as_seen_by(batch.asks[position], question.ask, ending.verdict, ending.response)
+                stale = ending.source != "call" and batch.policy != question.owner.policy
+                if stale or isinstance(verdict, Repair):
+                    again.setdefault(batch, []).append(position)
+                    continue
             self._deliver(batch, position, _outcome(question.hash, ending, verdict, shared=shared))
             shared = ending.source == "call"
         for batch, positions in again.items():
@@ -450,19 +452,31 @@ def _stored_ending(known: StoredAnswer, verdict: Accepted | Rejected, source: So
     )
 
 
-def _outcome(row_hash: bytes, ending: Ending, verdict: Accepted | Rejected, *, shared: bool) -> Outcome:
-    rejected = verdict if isinstance(verdict, Rejected) else None
+def _outcome(row_hash: bytes, ending: Ending, verdict: Verdict, *, shared: bool) -> Outcome:
     bought_now = ending.source == "call" and not shared
+    source: Source = "shared" if shared else ending.source
+    spent, saved = (ending.spent, 0) if bought_now else (_NOTHING, ending.cost)
+    if isinstance(verdict, Accepted):
+        return Outcome(
+            hash=row_hash,
+            source=source,
+            value=verdict.value,
+            attempts=ending.attempts,
+            model=ending.model,
+            via=ending.via,
+            spent=spent,
+            saved_nano_usd=saved,
+        )
+    assert isinstance(verdict, Rejected)
     return Outcome(
         hash=row_hash,
-        source="shared" if shared else ending.source,
-        value=verdict.value if isinstance(verdict, Accepted) else None,
-        rejected=None if rejected is None else rejected.reason,
-        message="" if rejected is None else rejected.message,
+        source=source,
+        rejected=verdict.reason,
+        message=verdict.message,
         attempts=ending.attempts,
         model=ending.model,
         via=ending.via,
-        response_text=ending.response.text if rejected is not None and ending.response is not None else "",
-        spent=ending.spent if bought_now else _NOTHING,
-        saved_nano_usd=0 if bought_now else ending.cost,
+        response_text="" if ending.response is None else ending.response.text,
+        spent=spent,
+        saved_nano_usd=saved,
     )

@@ -29,7 +29,7 @@ from infergraph.errors import ConfigurationError
 START_WITHIN_S = 120.0
 STOP_WITHIN_S = 20.0
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-UNHELPFUL = ("SupersessionWarning", "@superseded", "warnings.warn(", "dg dev")
+EVERYWHERE = {"0.0.0.0", "::"}
 
 
 def dev(*, port: int, host: str) -> int:
@@ -50,20 +50,28 @@ def dev(*, port: int, host: str) -> int:
     home = dagster_home(root)
     console = screen.out()
     console.print(f"Starting Dagster on {root} (its state: {home}) ...", soft_wrap=True)
-    with _stopped_by_signals(), _services(root, host, port) as process:
-        url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}"  # noqa: S104 - compared, not bound
-        _wait_until_up(process, url)
-        console.print(f"The UI is at {url}", soft_wrap=True)
-        if host not in LOOPBACK:
-            console.print("It has no login of its own: everyone who reaches this address can start runs.")
-        _say_drop_folders(root)
-        console.print("Ctrl-C stops the web server and the daemon.")
+    code = 0
+    with _stopped_by_signals():
         try:
-            code = process.wait()
+            with _services(root, host, port) as process:
+                _announce(process, root, host, port)
+                code = process.wait()
         except KeyboardInterrupt:
-            console.print("Stopping ...")
+            console.print("Stopped.")
             return 0
     raise ConfigurationError(f"Dagster stopped by itself with exit code {code}. {_how_to_look()}")
+
+
+def _announce(process: subprocess.Popen[str], root: Path, host: str, port: int) -> None:
+    console = screen.out()
+    shown = "127.0.0.1" if host in EVERYWHERE else host
+    url = f"http://{shown}:{port}"
+    _wait_until_up(process, url)
+    console.print(f"The UI is at {url}", soft_wrap=True)
+    if host not in LOOPBACK:
+        console.print("It has no login of its own: everyone who reaches this address can start runs.")
+    _say_drop_folders(root)
+    console.print("Ctrl-C stops the web server and the daemon.")
 
 
 def check_port(host: str, port: int) -> None:
@@ -154,9 +162,12 @@ def _interrupted_with_parent() -> None:
 
 
 def _pass_on(stream: IO[str] | None) -> None:
-    """Dagster's log goes to ours, without its advice to use another command."""
+    """Dagster's log goes to ours, without its advice to use another command (a warning and its source line)."""
+    advice = False
     for line in stream or ():
-        if not any(part in line for part in UNHELPFUL):
+        source_line = advice and line.startswith("  ")
+        advice = "SupersessionWarning" in line
+        if not advice and not source_line:
             sys.stderr.write(line)
             sys.stderr.flush()
 

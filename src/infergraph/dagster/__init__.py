@@ -3,10 +3,11 @@
 Importing this room imports Dagster, which takes a second; ``infergraph`` itself does so only on first use.
 """
 
-from infergraph.dagster.asset import rejects_of, semantic_asset, semantic_asset_of
+from infergraph.dagster.asset import semantic_asset, semantic_asset_of
 from infergraph.dagster.config import SemanticConfig
 from infergraph.dagster.data_version import rows_digest
 from infergraph.dagster.home import ensure_dagster_home
+from infergraph.dagster.inputs import rejects_of
 from infergraph.dagster.resources import ModelSettings, ModelsResource, PriceSettings, StoreResource
 from infergraph.dagster.storage import PolarsStorage
 

@@ -23,8 +23,9 @@ from upath import UPath
 from infergraph.dagster.checks import Findings, evaluate
 from infergraph.dagster.config import options_of, own_config
 from infergraph.dagster.data_version import rows_digest
+from infergraph.dagster.layout import Place
 from infergraph.dagster.metadata import run_metadata
-from infergraph.dagster.publish import Place, Staged, Version, current_version, new_stage, scan
+from infergraph.dagster.publish import Staged, Version, current_version, new_stage, scan
 from infergraph.dagster.resources import shared_session
 from infergraph.dagster.signature import Signature
 from infergraph.dagster.storage import PolarsStorage

@@ -19,19 +19,9 @@ from pydantic import Field
 from upath import UPath
 
 from infergraph.dagster.data_version import rows_digest
+from infergraph.dagster.layout import Place, local_path
 from infergraph.dagster.metadata import table_schema
-from infergraph.dagster.publish import (
-    CURRENT,
-    Part,
-    Place,
-    Staged,
-    Version,
-    current_version,
-    local_path,
-    new_stage,
-    publish,
-    scan,
-)
+from infergraph.dagster.publish import CURRENT, Part, Staged, Version, current_version, new_stage, publish, scan
 from infergraph.errors import ConfigurationError, PlanError
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.models.redact import redact

@@ -1,0 +1,1 @@
+"""The assets of this deployment, one package a subject."""

@@ -1,0 +1,232 @@
+"""``infergraph run``: materialise assets with progress, and say what came of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+
+from infergraph.cli import figures, screen
+from infergraph.cli.guard import debugging
+from infergraph.cli.materialize import AssetOutcome, RunOutcome, check_partition, materialize
+from infergraph.cli.progress import board_for
+from infergraph.cli.project import Project, open_project
+from infergraph.cli.selection import select_assets
+from infergraph.errors import ConfigurationError, PlanError
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What was asked of the semantic assets of one run; ``None`` and ``False`` leave it to the asset."""
+
+    limit: int | None = None
+    refresh: bool = False
+    retry_rejects: bool = False
+    model: str | None = None
+    max_cost_usd: float | None = None
+
+    def as_config(self) -> dict[str, Any]:
+        """The values that were given, as a semantic asset's run config."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, False)}
+
+
+def run(assets: Sequence[str], *, partition: str | None, options: Options, yes: bool, json: bool) -> int:
+    """Materialise assets in one run.
+
+    Args:
+        assets: Selections as they were typed.
+        partition: The partition's key; ``None`` for assets without partitions.
+        options: For the semantic assets among them.
+        yes: Do not ask before calls that cost money.
+        json: Write what came of it as JSON, and no progress.
+
+    Returns:
+        0 when every asset was made, else the exit code of what went wrong.
+    """
+    project = open_project()
+    keys = select_assets(project.definitions, assets)
+    config = config_for(project.definitions, keys, options.as_config())
+    with project.instance() as instance:
+        check_partition(project.definitions, keys, partition, instance)
+        if not yes and not json and sys.stdin.isatty():
+            _confirm(project, keys, instance, partition, options)
+        board = board_for(screen.err(), silent=json)
+        outcome = materialize(
+            project.definitions,
+            keys,
+            instance=instance,
+            board=board,
+            partition=partition,
+            op_config=config,
+            quiet=not debugging(),
+        )
+    if json:
+        screen.out().print(screen.as_json(as_dict(outcome)), soft_wrap=True)
+    else:
+        report(outcome, screen.out(), screen.err())
+    return outcome.exit_code
+
+
+def config_for(
+    definitions: dg.Definitions, keys: Sequence[dg.AssetKey], values: Mapping[str, Any]
+) -> dict[str, Mapping[str, Any]]:
+    """The same run options for every semantic asset of a selection: op name -> config.
+
+    Raises:
+        PlanError: Options were given and none of the assets is semantic.
+    """
+    from infergraph.dagster.asset import semantic_asset_of
+
+    graph = definitions.resolve_asset_graph()
+    found = [graph.get(key).assets_def for key in keys]
+    semantic = [definition.op.name for definition in found if semantic_asset_of(definition) is not None]
+    if values and not semantic:
+        given = ", ".join(f"--{name.replace('_', '-')}" for name in values)
+        raise PlanError(f"None of these assets calls a model, so {given} would do nothing: leave it out.")
+    return dict.fromkeys(semantic, values) if values else {}
+
+
+def semantic_keys(definitions: dg.Definitions, keys: Sequence[dg.AssetKey]) -> list[dg.AssetKey]:
+    """Those of the assets that call models, in the same order."""
+    from infergraph.dagster.asset import semantic_asset_of
+
+    graph = definitions.resolve_asset_graph()
+    return [key for key in keys if semantic_asset_of(graph.get(key).assets_def) is not None]
+
+
+def _confirm(
+    project: Project,
+    keys: Sequence[dg.AssetKey],
+    instance: dg.DagsterInstance,
+    partition: str | None,
+    options: Options,
+) -> None:
+    """Ask before money is spent; calls that cost nothing are not asked about."""
+    import typer
+
+    expected = _expected_cost(project, keys, instance, partition, options)
+    if expected is not None:
+        typer.confirm(f"{expected} Go on?", abort=True, err=True)
+
+
+def _expected_cost(
+    project: Project,
+    keys: Sequence[dg.AssetKey],
+    instance: dg.DagsterInstance,
+    partition: str | None,
+    options: Options,
+) -> str | None:
+    """What the run would cost, in a sentence; ``None``: nothing."""
+    from infergraph.dagster.planning import planned
+
+    high, unknown = Decimal(0), []
+    for key in semantic_keys(project.definitions, keys):
+        try:
+            with planned(
+                project.definitions, key, instance=instance, partition=partition, config=options.as_config()
+            ) as (frame, chosen):
+                estimate = frame.estimate(chosen)
+        except ConfigurationError:
+            unknown.append(key.to_user_string())  # what it reads is made by this very run
+            continue
+        if estimate.cost_usd_high is None:
+            unknown.append(key.to_user_string())
+        else:
+            high += estimate.cost_usd_high
+    free = _is_free(project, options.model)
+    if not high and (free or not unknown):
+        return None
+    left_out = f", without {', '.join(unknown)}, which cannot be estimated yet" if unknown else ""
+    return f"This may cost up to {figures.usd(high)}{left_out}."
+
+
+def _is_free(project: Project, model: str | None) -> bool:
+    """Whether every model that could be asked is known to cost nothing."""
+    from infergraph.cli.models import deployment
+    from infergraph.models.model import Model
+    from infergraph.models.prices import price_of
+
+    models = {name: entry.model for name, entry in deployment(project).entries.items()}
+    asked = [models.get(model) or Model(model)] if model else list(models.values())
+    prices = [price_of(each) for each in asked]
+    return all(price is not None and price.input == 0 and price.output == 0 for price in prices)
+
+
+def report(outcome: RunOutcome, out: Console, err: Console) -> None:
+    """Write what came of a run: a line an asset, then failed checks and errors."""
+    out.print(outcome_table(outcome.assets))
+    for asset in outcome.assets:
+        for check in asset.checks:
+            if not check.passed:
+                out.print(
+                    Text(f"{check.severity} {asset.asset}, check {check.name}: {check.description}"), soft_wrap=True
+                )
+    for asset in outcome.assets:
+        if asset.state == "failed":
+            err.print(Text.assemble(("Error: ", "bold red"), f"{asset.asset}: {asset.message}"), soft_wrap=True)
+    calls = sum(int(asset.figure("calls") or 0) for asset in outcome.assets)
+    if outcome.success and not calls and any(asset.semantic for asset in outcome.assets):
+        out.print("No call was made: every answer was in the store.")
+
+
+def outcome_table(assets: Sequence[AssetOutcome]) -> Any:
+    """One line an asset: state, rows, calls, tokens, cost and time."""
+    rows = []
+    for asset in assets:
+        tokens = (asset.figure("input_tokens"), asset.figure("output_tokens"))
+        semantic = [
+            *(figures.count(asset.figure(name)) for name in ("calls", "store_hits", "rejected")),
+            "/".join(figures.count(count) for count in tokens),
+            figures.usd(asset.figure("cost_usd")),
+        ]
+        rows.append(
+            [
+                asset.asset,
+                asset.state,
+                "" if asset.rows is None else figures.count(asset.rows),
+                *(semantic if asset.semantic else [""] * 5),
+                figures.seconds(asset.seconds) if asset.state == "made" else "",
+            ]
+        )
+    columns: dict[str, screen.Justify] = {"asset": "left", "": "left"}
+    columns |= dict.fromkeys(("rows", "calls", "from store", "rejected", "tokens in/out", "cost", "time"), "right")
+    return screen.table(columns, rows)
+
+
+def as_dict(outcome: RunOutcome) -> dict[str, Any]:
+    """What came of a run as plain data."""
+    assets = []
+    for asset in outcome.assets:
+        figures_ = {
+            name.removeprefix("infergraph/"): value
+            for name, value in asset.metadata.items()
+            if name.startswith("infergraph/") and isinstance(value, int | float)
+        }
+        assets.append(
+            {
+                "asset": asset.asset,
+                "state": asset.state,
+                "rows": asset.rows,
+                "seconds": asset.seconds,
+                "error": asset.error or None,
+                "message": asset.message or None,
+                "uri": asset.metadata.get("dagster/uri"),
+                "usage": figures_ if asset.semantic else None,
+                "checks": [asdict(check) for check in asset.checks],
+            }
+        )
+    return {
+        "run_id": outcome.run_id,
+        "success": outcome.success,
+        "partition": outcome.partition,
+        "seconds": outcome.seconds,
+        "assets": assets,
+    }
