@@ -11,15 +11,15 @@ LICENCE_FAMILIES = {
     "BSD": "BSD License. Redistribution and use in source and binary forms, with or without modification",
     "Apache": "Apache License, Version 2.0. Terms and conditions for use, reproduction, and distribution",
     "PSF": "Python Software Foundation License. A. History of the software, PSF License Agreement for Python",
-    "ISC": "ISC License. Permission to use, copy, modify, and/or distribute this software for any purpose",
+    "ISC": "ISC License. Permission to use and copy this software for any purpose with or without fee is granted",
     "public domain": "Unlicense or CC0. This is free and unencumbered software released into the public domain",
     "MPL": "Mozilla Public License, Version 2.0. This Source Code Form is subject to the terms of the MPL",
     "LGPL": "GNU Lesser General Public License, LGPL. This library is free software",
     "EPL": "Eclipse Public License, EPL. The accompanying program is provided under this agreement",
     "GPL": "GNU General Public License, GPL. This program is free software",
     "AGPL": "GNU Affero General Public License, AGPL",
-    "commercial": "Proprietary. All rights reserved. End user license agreement, EULA. No part may be copied",
-    "not stated": "License: see the LICENSE file, unknown, other, none, to be decided",
+    "commercial": "Proprietary software, all rights reserved, commercial licence, closed source, end user licence",
+    "not stated": "The licence is not stated. UNKNOWN, to be decided, see the LICENSE",
 }
 KIND_OF_FAMILY: dict[str, Licence] = {
     **dict.fromkeys(("MIT", "BSD", "Apache", "PSF", "ISC", "public domain"), "permissive"),
@@ -31,17 +31,17 @@ KIND_OF_FAMILY: dict[str, Licence] = {
 
 
 AREAS = {
-    "web": "web and networking: HTTP client, web server, sockets, WebSocket, URLs, GraphQL, gRPC, browser automation",
-    "concurrency": "concurrency: asyncio, event loop, coroutines, async callbacks, locks, retry",
+    "web": "web and networking: HTTP client, HTTP requests, web server, ASGI, sockets, WebSocket, URL, GraphQL, gRPC",
+    "concurrency": "concurrency: event loop, coroutines, callbacks, locks, greenlets, retry and backoff",
     "data": "data and numbers: arrays, data frames, scientific computing, statistics, visualization, sorting",
-    "code quality": "testing and code quality: test framework, pytest plugin, static type checker, linter",
-    "formats": "formats and parsing: parse, validate and serialize JSON, YAML, TOML, Markdown, templates, schema",
+    "code quality": "code quality: unit tests, testing framework, linting source code",
+    "formats": "formats and parsing: parser, serialization, data validation, JSON, YAML, TOML, Markdown, encoding",
     "terminal": "terminal: command-line interface, colored output, progress bar, table printing, shell, logging",
     "AI": "artificial intelligence: LLM API client, tokenizer, embeddings, model inference, model hub",
-    "storage": "databases and files: SQL database, migrations, file system, paths, watching files for changes",
+    "storage": "databases and files: SQL database, PostgreSQL, migrations, file system, paths, watching files",
     "security": "security: cryptography, TLS certificates, signatures",
     "time": "dates and time zones: datetime, calendar, time zone database",
-    "language": "language features: type hints, typing backports, compatibility, decorators, foreign functions",
+    "language": "language: type hints, typing, type stubs, backports, compatibility, foreign functions, packaging",
     "operations": "pipelines: orchestration of data assets, workflow scheduler, tracing, telemetry, monitoring",
 }
 

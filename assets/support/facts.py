@@ -9,15 +9,16 @@ import infergraph as ig
 from assets.support import inbox_batches
 
 TOPICS = {
-    "bug": "something does not work, crashes, is slow, or data got lost",
-    "billing": "an invoice, a charge, a refund, a price or a plan",
-    "account": "logging in, passwords, owners, users, personal data",
-    "how-to": "asks how something is done",
-    "feature request": "wishes for something that does not exist yet",
-    "cancellation": "ends the contract",
-    "praise": "says thank you and wants nothing",
-    "other": "anything else, such as automatic replies",
+    "bug": "it crashes, an error, it stopped working, it is broken, it is slow, files are gone, it fails",
+    "billing": "an invoice, charged twice, a refund, yearly billing, the payment, my card, prices",
+    "account": "I cannot log in, password, two-factor, account locked, delete my personal data, owner of the workspace",
+    "how-to": "how do I, how can I, where do I find it, how to change a setting, what is the limit",
+    "feature request": "could you add, please add support for, it would be great if, a wish",
+    "cancellation": "cancel my subscription, I want to end the contract, we will not renew, we are moving away",
+    "praise": "thank you, I love it, great work, best support, wonderful",
+    "other": "out of office, automatic reply",
 }
+"""Said in the words of customers: helps large models a little, and small ones a lot (see ``docs/models.md``)."""
 
 
 class MessageFacts(BaseModel):
@@ -64,6 +65,6 @@ def message_topics(message_facts: ig.SemanticFrame) -> ig.SemanticFrame:
 )
 def escalations(message_topics: ig.SemanticFrame) -> ig.SemanticFrame:
     """Messages that a person must see today: the customer is about to leave, or threatens with law or publicity."""
-    return message_topics.filter(pl.col("mood") == "negative").semantic.filter(
+    return message_topics.filter(pl.col("mood").ne_missing("positive")).semantic.filter(
         "The customer who wrote {{ text }} wants to leave, or threatens with a lawyer, an authority or the public"
     )

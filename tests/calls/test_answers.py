@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infergraph.calls import Ask, Budget, Engine, Outcome, Scope
+from infergraph.calls import Ask, Budget, Engine, Outcome, Policy, Scope
 from infergraph.errors import ConfigurationError, UnknownModel
 from infergraph.models.model import CallFailed, Capabilities, Message, Model, Price, Request, Response, Tokens
 from infergraph.models.scripted import script
@@ -122,6 +122,16 @@ def test_refresh_asks_again_and_replaces(world: Any) -> None:
         assert of(world.run("a", refresh=True), "value") == [2]
     assert of(world.run("a"), "value") == [2]
     assert len(world.attempts("a")) == 2
+
+
+def test_a_refresh_beside_a_plain_run_still_asks(world: Any) -> None:
+    with script("m", ["1"]):
+        world.run("a")
+    with script("m", ["2"]):
+        plain = world.submit(["a"])
+        fresh = world.submit(["a"], policy=Policy(refresh=True))
+        assert of(plain.result(10), "value") == [1]
+        assert of(fresh.result(10), "value") == [2]
 
 
 def test_too_old_answers_are_asked_again(world: Any) -> None:

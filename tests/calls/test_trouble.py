@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from infergraph.calls import Budget, CancelToken, Outcome
-from infergraph.errors import ProviderDown, ProviderRefused, RunCancelled, StoreError
+from infergraph.calls import Budget, CancelToken, Outcome, Scope
+from infergraph.errors import ConfigurationError, ProviderDown, ProviderRefused, RunCancelled, StoreError
 from infergraph.models.model import CallFailed, Model, Price, Request, Response, Tokens
 from infergraph.models.scripted import script
 from infergraph.models.verdict import Verdict
@@ -289,6 +289,28 @@ def test_cancelling_stops_sending_and_keeps_what_came_back(make_world: Any) -> N
     assert world.run("first")[0].source == "store"
 
 
+def test_cancelling_one_run_leaves_what_another_waits_for(world: Any) -> None:
+    release = threading.Event()
+
+    async def answer(request: Request) -> str:
+        while not release.is_set():
+            await asyncio.sleep(0.005)
+        return "1"
+
+    token = CancelToken()
+    with script("m", answer) as asked:
+        first = world.submit(["a"], cancel=token)
+        second = world.submit(["a"], scope=Scope(run_id="second", operator="extract"))
+        while not asked.requests:
+            time.sleep(0.001)
+        token.cancel()
+        with pytest.raises(RunCancelled):
+            first.result(5)
+        release.set()
+        (outcome,) = second.result(10)
+    assert (outcome.value, outcome.source, len(asked.requests)) == (1, "call", 1)
+
+
 def test_closing_ends_everything_that_waits(world: Any) -> None:
     async def hang(request: Request) -> str:
         await asyncio.sleep(60)
@@ -357,6 +379,21 @@ def test_when_the_fallback_refuses_too_the_run_stops(make_world: Any) -> None:
         pytest.raises(ProviderRefused, match="wrong key for spare"),
     ):
         world.run("a", model="main")
+
+
+def test_a_fallback_takes_over_when_a_model_is_down(make_world: Any) -> None:
+    world = make_world(main=Model("scripted:main", fallback="spare"), spare=Model("scripted:spare"))
+    with script("main", lambda request: passing()), script("spare", lambda request: "2"):
+        outcomes = world.run(*map(str, range(20)), model="main", max_outage_s=0.2)
+    assert of(outcomes, "via") == ["fallback:spare"] * 20
+
+
+@pytest.mark.filterwarnings("ignore:.*price")
+def test_a_budget_covers_the_price_of_the_fallback_too(make_world: Any) -> None:
+    own = Model("openai:own", base_url="http://own-box/v1", api_key=None)
+    world = make_world(m=Model("scripted:m", fallback="own"), own=own)
+    with pytest.raises(ConfigurationError, match=r"'own' .* no known price"):
+        world.run("a", budget=Budget(1))
 
 
 # -- limits ---------------------------------------------------------------------------------------------------

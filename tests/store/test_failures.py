@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import event, inspect, select
 from sqlalchemy.exc import DBAPIError
 
-from infergraph.errors import ConfigurationError, StoreError
+from infergraph.errors import ConfigurationError, MissingExtra, StoreError
 from infergraph.store import Store, connect, tables
 from infergraph.store.migrations import MIGRATIONS, NEWEST
 
@@ -163,6 +163,12 @@ def test_a_server_that_is_not_there() -> None:
     assert isinstance(caught.value.__cause__, DBAPIError)
 
 
+def test_a_missing_driver_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)  # what Python itself sees of a package that is not there
+    with pytest.raises(MissingExtra, match=r"'psycopg'.*infergraph\[postgres\]"):
+        Store.open("postgresql+psycopg://me:hunter22@host/none")
+
+
 def test_the_address_of_another_kind_keeps_its_password_to_itself() -> None:
     with pytest.raises(ConfigurationError) as caught:
         Store.open("mysql://me:hunter22@host/db")
@@ -194,9 +200,8 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path: Path, make
     assert process.stdout is not None
     acknowledged = [int(process.stdout.readline()) for _ in range(1500)]
     process.send_signal(signal.SIGKILL)
-    rest = process.communicate(timeout=30)[0].splitlines()
-    acknowledged += [int(line) for line in rest[:-1]]
-    assert process.returncode == -signal.SIGKILL
+    acknowledged += [int(line) for line in process.stdout.read().splitlines()[:-1]]
+    assert process.wait(timeout=30) == -signal.SIGKILL
     with Store.open(url) as store:
         found = store.answers([make.row_hash(number) for number in acknowledged])
         assert len(found) == len(acknowledged)

@@ -182,3 +182,15 @@ def test_the_report_counts_every_batch(deployment: Deployment, agent: Script) ->
 def test_the_job_of_the_sensor_covers_the_chain() -> None:
     job = defs.resolve_job_def(support_batch.name)
     assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == set(CHAIN)
+
+
+def test_on_the_embedded_model(tmp_path: Path) -> None:
+    """Three real messages on the real model: the chain runs, and what is easy for it is right."""
+    deployment = Deployment(tmp_path, "local:smollm2-135m")
+    deployment.drop("0001-invoice-charged-twice.eml", "0002-export-crashes.eml", "0034-mobile-crash.txt")
+    partition = deployment.tick()
+    assert deployment.run(*CHAIN, partition=partition).success
+    topics = deployment.rows("message_topics", partition)
+    assert topics["topic"].to_list() == ["billing", "bug", "bug"]
+    assert topics["mood"].null_count() == 0
+    assert deployment.storage.load("message_topics", partition, part="rejects").collect().height == 0

@@ -40,7 +40,8 @@ class Policy:
         retry_rejects: Ask again where the store remembers a rejection.
         max_age_s: Treat answers older than so many seconds as missing; ``None``: any age is good.
         max_repairs: How often a wrong answer is sent back with its error, 0 or more.
-        max_attempts: How often one request is sent at most when the failure is transient, 1 or more.
+        max_attempts: How often one request is sent at most when the failure is transient, 1 or more; tries made
+            while the model as a whole was out or told everybody to slow down do not count.
         max_outage_s: Seconds without any success that are waited out before ``ProviderDown``.
     """
 

@@ -1,6 +1,6 @@
 """Keeps the questions of one process apart and together: looks them up, has them asked, hands out their endings.
 
-All of it runs on the engine's event loop, except the look-ups, which have threads of their own. No ending is
+All of it runs on the engine's event loop, except the look-ups, which have a thread of their own. No ending is
 handed out before the store has committed it.
 """
 
@@ -10,42 +10,28 @@ import asyncio
 import contextlib
 import itertools
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 
-from infergraph.calls.asks import Outcome, Source, Spent
+from infergraph.calls.asks import Ask, Outcome, Spent
+from infergraph.calls.ending import Ending, accepted_after_all
 from infergraph.calls.lane import Lane
-from infergraph.calls.question import Batch, Question, as_seen_by
+from infergraph.calls.question import Batch, Question
 from infergraph.errors import ConfigurationError, InfergraphError, InternalError, RunCancelled
 from infergraph.models.model import Model, Provider, Response, Tokens
 from infergraph.models.verdict import Accepted, Rejected, Repair, Verdict
-from infergraph.store import Answer, Attempt, Store, StoredAnswer
+from infergraph.store import Attempt, Store, StoredAnswer
 
 _LOOK_UP_AT_ONCE = 2000
 _AWAY_S = 60.0
 _CLOSING_S = 5.0
-_NOTHING = Spent()
 _NO_TOKENS = Tokens()
 
 ProviderOf = Callable[[str], Provider]
 Found = list[tuple[Question, StoredAnswer | None, Verdict | None]]
-
-
-@dataclass(slots=True, eq=False)
-class Ending:
-    """How a question ended, before it is told to anybody."""
-
-    verdict: Accepted | Rejected
-    source: Source
-    response: Response | None
-    model: str
-    via: str
-    attempts: int
-    cost: int | None
-    spent: Spent
 
 
 class Desk:
@@ -77,6 +63,7 @@ class Desk:
         self._lanes: dict[str, Lane] = {}
         self._numbers = itertools.count()
         self._looking = 0
+        # One thread: SQLite gives up the interpreter's lock for every row, and two threads would fight for it.
         self._look_ups = ThreadPoolExecutor(1, thread_name_prefix="infergraph-look-up")
         self._committed: deque[tuple[Question, Ending, InfergraphError | None]] = deque()
         self._draining = False
@@ -171,7 +158,7 @@ class Desk:
         """No question of this lane can be asked now: its fallback takes over, or whoever waits gets the error."""
         batches = {batch for question in lane.questions() for batch, _ in question.waiters}
         if lane.model.fallback is not None:
-            lane.away_until = self._loop.time() + _AWAY_S
+            lane.away_until = time.monotonic() + _AWAY_S
             try:
                 self._ask(lane.hand_over())
                 return
@@ -201,40 +188,53 @@ class Desk:
         for start in range(0, len(fresh), _LOOK_UP_AT_ONCE):
             self._start_look_up(batch, fresh[start : start + _LOOK_UP_AT_ONCE])
 
-    def _start_look_up(self, batch: Batch, questions: list[Question]) -> None:
+    def _start_look_up(self, batch: Batch, questions: Sequence[Question]) -> None:
+        asks = [(question, question.ask) for question in questions]
         try:
-            done = self._loop.run_in_executor(self._look_ups, self._look_up, batch, questions)
+            done = self._loop.run_in_executor(self._look_ups, self._look_up, batch, asks)
         except RuntimeError:  # the interpreter is ending, or the engine was closed: no thread starts any more
             self.stop(batch)
             return
         self._looking += 1
-        done.add_done_callback(lambda future: self.safely(self._looked_up, questions, future))
+        done.add_done_callback(lambda future: self.safely(self._looked_up, batch, questions, future))
 
-    def _look_up(self, batch: Batch, questions: Sequence[Question]) -> Found:
-        """On a look-up thread: the store's endings, judged again; and the provider, where something is to be asked."""
+    def _look_up(self, batch: Batch, asks: Sequence[tuple[Question, Ask]]) -> Found:
+        """On the look-up thread: the store's endings, judged again; and the provider, where it will be needed."""
         policy = batch.policy
         stored = (
-            {} if policy.refresh else self._store.answers([each.hash for each in questions], max_age_s=policy.max_age_s)
+            {} if policy.refresh else self._store.answers([ask.hash for _, ask in asks], max_age_s=policy.max_age_s)
         )
         found: Found = []
-        for question in questions:
-            known = stored.get(question.hash)
+        for question, ask in asks:
+            known = stored.get(ask.hash)
             response = None if known is None else known.response
-            verdict = None if response is None else batch.asks[question.position].judge(response)
-            found.append((question, known, verdict))
+            found.append((question, known, None if response is None else ask.judge(response)))
         if any(known is None or not isinstance(verdict, Accepted) for _, known, verdict in found):
             self._provider_of(batch.model)
         return found
 
-    def _looked_up(self, questions: Sequence[Question], future: asyncio.Future[Found]) -> None:
+    def _looked_up(self, batch: Batch, questions: Sequence[Question], future: asyncio.Future[Found]) -> None:
         self._looking -= 1
         if future.cancelled() or (error := future.exception()) is not None:
             reason = cancelled() if future.cancelled() else error
             assert reason is not None
-            for batch in {batch for question in questions for batch, _ in question.waiters}:
-                self.fail(batch, reason)
+            for waiting in {waiting for question in questions for waiting, _ in question.waiters}:
+                self.fail(waiting, reason)
             return
-        self._ask([each for each in itertools.starmap(self._settle, future.result()) if each is not None])
+        to_ask: list[Question] = []
+        for question, known, verdict in future.result():
+            if question.owner is not batch:
+                self._start_again(question)
+            elif (left := self._settle(question, known, verdict)) is not None:
+                to_ask.append(left)
+        self._ask(to_ask)
+
+    def _start_again(self, question: Question) -> None:
+        """Whoever had it looked up is gone: the others may judge differently, or want it fresh."""
+        if not question.dropped:
+            self._forget(question)
+            for batch, position in question.waiters:
+                self._take_in(batch, [position])
 
     def _settle(self, question: Question, known: StoredAnswer | None, verdict: Verdict | None) -> Question | None:
         """End a question with what the store knows, or give it back to be asked."""
@@ -242,12 +242,12 @@ class Desk:
             return None if question.dropped else question
         if isinstance(verdict, Accepted):
             if known.state == "rejected":
-                self._store.writer.put(None, _now_accepted(known))
-            self._finish(question, _stored_ending(known, verdict, "store"))
+                self._store.writer.put(None, accepted_after_all(known))
+            self._finish(question, Ending.of_store(question, known, verdict))
             return None
         if known.state == "rejected" and not question.owner.policy.retry_rejects:
             rejected = Rejected(known.reason or "invalid_output", known.message)
-            self._finish(question, _stored_ending(known, rejected, "rejected_before"))
+            self._finish(question, Ending.of_store(question, known, rejected))
             return None
         question.before = known
         if known.state == "rejected" or known.response is None:
@@ -265,7 +265,7 @@ class Desk:
             rejected = question.repair(verdict, response, lane.model.max_output_tokens, context)
         if rejected is None:
             return question
-        self._finish(question, _stored_ending(known, rejected, "rejected_before"))
+        self._finish(question, Ending.of_store(question, known, rejected))
         return None
 
     # -- asking -----------------------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ class Desk:
     def _route(self, question: Question) -> str:
         """The model that is asked: the batch's own, or the first of its fallbacks that is not away."""
         name = question.owner.model
-        while (fallback := self._models[name].fallback) and self._lane(name).away_until > self._loop.time():
+        while (fallback := self._models[name].fallback) and self._lane(name).away_until > time.monotonic():
             name = fallback
         took_over = name if name != question.owner.model else ""
         if took_over != question.fallback:
@@ -305,19 +305,10 @@ class Desk:
             self._store.writer.put(attempt)
             return
         self._settle_lane(question)
-        ending = Ending(
-            verdict=verdict,
-            source="call",
-            response=attempt.response,
-            model=attempt.model,
-            via=attempt.via,
-            attempts=question.all_attempts(),
-            cost=question.all_cost(),
-            spent=question.spent(),
-        )
+        ending = Ending.of_attempt(question, attempt, verdict)
         notify = partial(self._on_commit, question, ending)
         if lasting:
-            self._store.writer.put(None, _answer(question, attempt, ending), notify)
+            self._store.writer.put(None, ending.answer(question.hash, attempt), notify)
         else:
             self._store.writer.put(attempt, None, notify)
         if not self._looking and all(lane.is_idle for lane in self._lanes.values()):
@@ -357,14 +348,12 @@ class Desk:
         again: dict[Batch, list[int]] = {}
         shared = False
         for batch, position in question.waiters:
-            verdict: Verdict = ending.verdict
-            if batch is not question.owner or position != question.position:
-                verdict = as_seen_by(batch.asks[position], question.ask, ending.verdict, ending.response)
-                stale = ending.source != "call" and batch.policy != question.owner.policy
-                if stale or isinstance(verdict, Repair):
-                    again.setdefault(batch, []).append(position)
-                    continue
-            self._deliver(batch, position, _outcome(question.hash, ending, verdict, shared=shared))
+            ask = batch.asks[position]
+            verdict = ending.verdict if ask is ending.asked else ending.seen_by(ask, batch.policy)
+            if verdict is None or isinstance(verdict, Repair):
+                again.setdefault(batch, []).append(position)
+                continue
+            self._deliver(batch, position, ending.outcome(question.hash, verdict, shared=shared))
             shared = ending.source == "call"
         for batch, positions in again.items():
             self._take_in(batch, positions)
@@ -409,74 +398,3 @@ class Desk:
 def cancelled() -> RunCancelled:
     """What everybody who waits for a stopped run gets."""
     return RunCancelled("The run was cancelled; every answer that came back is kept.")
-
-
-def _answer(question: Question, attempt: Attempt, ending: Ending) -> Answer:
-    rejected = ending.verdict if isinstance(ending.verdict, Rejected) else None
-    return Answer(
-        row_hash=question.hash,
-        state="done" if rejected is None else "rejected",
-        attempt=attempt,
-        reason=None if rejected is None else rejected.reason,
-        message="" if rejected is None else rejected.message,
-        attempts=ending.attempts,
-        via=ending.via,
-        model=ending.model,
-        cost_nano_usd=ending.cost,
-    )
-
-
-def _now_accepted(known: StoredAnswer) -> Answer:
-    return Answer(
-        row_hash=known.row_hash,
-        state="done",
-        attempt=known.attempt_id,
-        attempts=known.attempts,
-        via=known.via,
-        model=known.model,
-        cost_nano_usd=known.cost_nano_usd,
-        created_at=known.created_at,
-    )
-
-
-def _stored_ending(known: StoredAnswer, verdict: Accepted | Rejected, source: Source) -> Ending:
-    return Ending(
-        verdict=verdict,
-        source=source,
-        response=known.response,
-        model=known.model,
-        via=known.via,
-        attempts=known.attempts,
-        cost=known.cost_nano_usd,
-        spent=_NOTHING,
-    )
-
-
-def _outcome(row_hash: bytes, ending: Ending, verdict: Verdict, *, shared: bool) -> Outcome:
-    bought_now = ending.source == "call" and not shared
-    source: Source = "shared" if shared else ending.source
-    spent, saved = (ending.spent, 0) if bought_now else (_NOTHING, ending.cost)
-    if isinstance(verdict, Accepted):
-        return Outcome(
-            hash=row_hash,
-            source=source,
-            value=verdict.value,
-            attempts=ending.attempts,
-            model=ending.model,
-            via=ending.via,
-            spent=spent,
-            saved_nano_usd=saved,
-        )
-    assert isinstance(verdict, Rejected)
-    return Outcome(
-        hash=row_hash,
-        source=source,
-        rejected=verdict.reason,
-        message=verdict.message,
-        attempts=ending.attempts,
-        model=ending.model,
-        via=ending.via,
-        response_text="" if ending.response is None else ending.response.text,
-        spent=spent,
-        saved_nano_usd=saved,
-    )

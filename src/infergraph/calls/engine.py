@@ -46,6 +46,26 @@ class Engine:
     Raises:
         UnknownModel: A fallback is no model of the deployment.
         ConfigurationError: Fallbacks lead back to where they started.
+
+    Example:
+        >>> import tempfile
+        >>> from infergraph.models.model import Message, Request
+        >>> from infergraph.models.scripted import script
+        >>> from infergraph.models.verdict import Accepted
+        >>> from infergraph.store import request_hash
+        >>> models = {"fast": Model("scripted:parrot")}
+        >>> request = Request(messages=(Message("user", "Say hello"),))
+        >>> ask = Ask(request_hash(models["fast"], request), request, lambda response: Accepted(response.text))
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> store = Store.open(f"sqlite:///{folder.name}/state.db")
+        >>> with script("parrot", ["hello"]), Engine(models, store) as engine:
+        ...     for _ in range(2):
+        ...         asked = engine.submit([ask, ask], model="fast", scope=Scope(run_id="1", operator="map"))
+        ...         [(outcome.source, outcome.value) for outcome in asked.result()]
+        [('call', 'hello'), ('shared', 'hello')]
+        [('store', 'hello'), ('store', 'hello')]
+        >>> store.close()
+        >>> folder.cleanup()
     """
 
     _lock: threading.Lock
@@ -161,11 +181,14 @@ class Engine:
     def _check(self, model: str, budget: Budget | None) -> None:
         if model not in self._models:
             raise UnknownModel(f"There is no model {model!r}. {did_you_mean(model, self._models)}")
-        if budget is not None and price_of(self._models[model]) is None:
-            raise ConfigurationError(
-                f"Model {model!r} ({self._models[model].name}) has no known price, so a budget cannot be kept. "
-                "State it: Model(..., price=Price(input=, output=)), in USD per million tokens."
-            )
+        name: str | None = model
+        while budget is not None and name is not None:
+            if price_of(self._models[name]) is None:
+                raise ConfigurationError(
+                    f"Model {name!r} ({self._models[name].name}) has no known price, so a budget cannot be kept. "
+                    "State it: Model(..., price=Price(input=, output=)), in USD per million tokens."
+                )
+            name = self._models[name].fallback
 
     def _ready_provider(self, model: str) -> Provider:
         provider = self.provider(model)
@@ -255,8 +278,13 @@ def _close_all() -> None:
         engine.close()
 
 
+# A child after a fork must not even free the loop of its parent, which is running there.
+_LEFT_TO_THE_PARENT: list[object] = []
+
+
 def _forget_all() -> None:
     for engine in list(_OPEN):
+        _LEFT_TO_THE_PARENT.append((engine._background, engine._providers))
         engine._forget()
 
 

@@ -9,16 +9,14 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable
 
-from infergraph.calls.budget import Budget
+from infergraph.calls.flight import Flight, Reports
 from infergraph.calls.health import Health, backoff_s
 from infergraph.calls.limits import Limits
 from infergraph.calls.question import Question
 from infergraph.errors import InfergraphError, ProviderDown, ProviderRefused
-from infergraph.models.model import CallFailed, Model, Provider, Request, Response, Tokens
+from infergraph.models.model import CallFailed, Model, Provider, Tokens
 from infergraph.models.prices import cost_nano_usd
 from infergraph.models.redact import Secret, redact
 from infergraph.models.verdict import Accepted, Rejected, Repair, Verdict
@@ -32,52 +30,6 @@ _THROTTLED = 10
 _EXPECTED_OUTPUT = 256
 _PATIENCE_WITH_FALLBACK_S = 30.0
 _CHARS_PER_TOKEN = 4
-
-
-@dataclass(slots=True, eq=False)
-class Flight:
-    """One attempt on its way, as it was when it was sent."""
-
-    question: Question
-    request: Request
-    via: str
-    direct: bool
-    budget: Budget | None
-    started: float
-    tokens_in: int
-    tokens_out: int
-    reserved: int
-    response: Response | None = None
-    verdict: Verdict | None = None
-    failure: CallFailed | None = None
-
-
-class Reports(Protocol):
-    """Who a lane tells what came of its questions."""
-
-    def answered(self, lane: Lane, question: Question, attempt: Attempt, verdict: Verdict) -> None:
-        """A response came back and was judged."""
-        ...
-
-    def failed(self, question: Question, attempt: Attempt, rejected: Rejected | None, *, lasting: bool) -> None:
-        """An attempt brought nothing; with ``rejected`` the question ends, for good where ``lasting``."""
-        ...
-
-    def unaffordable(self, question: Question) -> None:
-        """The budget ended before the question could be asked."""
-        ...
-
-    def stopped(self, lane: Lane, error: InfergraphError) -> None:
-        """No question of this lane can be asked now."""
-        ...
-
-    def broke(self, question: Question, error: BaseException) -> None:
-        """Code that is not the engine's failed: a bug of a provider or a judge."""
-        ...
-
-    def safely(self, step: Callable[..., None], *arguments: object) -> None:
-        """Run one step of a lane; a bug in it must leave nobody waiting."""
-        ...
 
 
 class Lane:
@@ -96,15 +48,15 @@ class Lane:
         self.model = model
         self.provider = provider
         self.away_until = 0.0
-        """Until then, on the loop's clock, questions go to the fallback."""
+        """Until then, on the monotonic clock, questions go to the fallback."""
         self._reports = reports
         self._loop = asyncio.get_running_loop()
         slots = model.max_concurrency or provider.capabilities.default_concurrency
-        self._limits = Limits(model, slots, self._loop.time())
+        self._limits = Limits(model, slots, time.monotonic())
         self._health = Health()
         self._hasher = RequestHasher(model)
         self._first_backoff_s = first_backoff_s
-        self._queue: list[tuple[int, Question]] = []
+        self._queue: list[Question] = []
         self._sleeping: dict[Question, asyncio.TimerHandle] = {}
         self._short_of_money: set[Question] = set()
         self._flights: dict[Question, asyncio.Task[None]] = {}
@@ -125,7 +77,7 @@ class Lane:
         """Let these questions be asked, each when its turn comes."""
         for question in questions:
             question.lane = self.name
-            heapq.heappush(self._queue, (question.number, question))
+            heapq.heappush(self._queue, question)
         self._pump()
 
     def drop(self, question: Question) -> None:
@@ -140,9 +92,9 @@ class Lane:
 
     def questions(self) -> list[Question]:
         """Every question that waits, sleeps or is in flight here, oldest first."""
-        waiting = (question for _, question in self._queue if self._is_ours(question))
+        waiting = filter(self._is_ours, self._queue)
         all_of_them = [*waiting, *self._sleeping, *self._short_of_money, *filter(self._is_ours, self._flights)]
-        return sorted(all_of_them, key=lambda question: question.number)
+        return sorted(all_of_them)
 
     def hand_over(self) -> list[Question]:
         """Give every question away, oldest first; attempts in flight are given up."""
@@ -159,7 +111,7 @@ class Lane:
     def _pump(self) -> None:
         """Send what may go now, oldest first."""
         while self._queue:
-            question = self._queue[0][1]
+            question = self._queue[0]
             if not self._is_ours(question):
                 heapq.heappop(self._queue)
             elif not self._next_goes(question):
@@ -167,7 +119,7 @@ class Lane:
 
     def _next_goes(self, question: Question) -> bool:
         tokens_in, tokens_out = self._expected(question)
-        wait = self._limits.wait_s(tokens_in, tokens_out, self._loop.time())
+        wait = self._limits.wait_s(tokens_in, tokens_out, time.monotonic())
         if wait is None:
             return False
         if wait > 0:
@@ -218,7 +170,7 @@ class Lane:
             self.push([question])
 
     def _send(self, question: Question, tokens_in: int, tokens_out: int, reserved: int) -> None:
-        now = self._loop.time()
+        now = time.monotonic()
         self._limits.enter(tokens_in, tokens_out, now)
         if not question.first_tried_at:
             question.first_tried_at = now
@@ -229,6 +181,7 @@ class Lane:
             direct=question.request is question.ask.request and not question.fallback,
             budget=question.owner.budget,
             started=now,
+            started_at=time.time(),
             tokens_in=tokens_in,
             tokens_out=tokens_out,
             reserved=reserved,
@@ -247,12 +200,13 @@ class Lane:
         except CallFailed as failure:
             flight.failure = failure
         if flight.response is not None:
+            flight.question.judged_by = flight.question.ask
             flight.verdict = flight.question.ask.judge(flight.response)
 
     def _landed(self, flight: Flight, task: asyncio.Task[None]) -> None:
         """Settle, then say what came of it; called once for each attempt, whatever happened to it."""
         question = flight.question
-        now = self._loop.time()
+        now = time.monotonic()
         if self._flights.get(question) is task:
             del self._flights[question]
         cost = None if flight.response is None else cost_nano_usd(self.model, flight.response.tokens)
@@ -322,7 +276,7 @@ class Lane:
 
     def _stop(self, question: Question, attempt: Attempt, error: InfergraphError) -> None:
         self._reports.failed(question, attempt, None, lasting=False)
-        heapq.heappush(self._queue, (question.number, question))  # it goes where all others of this lane go
+        heapq.heappush(self._queue, question)  # it goes where all others of this lane go
         self._reports.stopped(self, error)
 
     def _count(self, flight: Flight, failure: CallFailed) -> bool:
@@ -381,7 +335,6 @@ class Lane:
     ) -> Attempt:
         question = flight.question
         scope = question.owner.scope
-        seconds = self._loop.time() - flight.started
         key = self.model.api_key
         return Attempt(
             row_hash=question.hash,
@@ -392,8 +345,8 @@ class Lane:
             operator=scope.operator,
             model=self.model.name,
             request=flight.request,
-            started_at=time.time() - seconds,
-            seconds=seconds,
+            started_at=flight.started_at,
+            seconds=time.monotonic() - flight.started,
             outcome=outcome,
             shared_messages=question.shared_messages,
             status=status,

@@ -10,7 +10,7 @@ from infergraph.calls.asks import Ask, Outcome, Policy, Scope, Spent
 from infergraph.calls.budget import Budget
 from infergraph.calls.cancel import CancelToken
 from infergraph.models.model import Message, Request, Response, Tokens
-from infergraph.models.verdict import Rejected, Repair, Verdict
+from infergraph.models.verdict import Rejected, Repair
 from infergraph.store.rows import StoredAnswer
 
 _UNKNOWN_ROOM = 1024
@@ -58,6 +58,8 @@ class Question:
     """Nobody waits for it any more."""
     settled: bool = False
     """Its ending is known, and on its way into the store."""
+    judged_by: Ask | None = None
+    """The ask whose judge saw the last response."""
     before: StoredAnswer | None = None
     """The ending that the store had, where it is not good enough."""
     fallback: str = ""
@@ -72,6 +74,9 @@ class Question:
     tokens: Tokens = field(default_factory=Tokens)
     cost: int | None = 0
     seconds: float = 0.0
+
+    def __lt__(self, other: Question) -> bool:
+        return self.number < other.number
 
     @property
     def ask(self) -> Ask:
@@ -154,8 +159,3 @@ def _more_room(given: int | None, response: Response, context_tokens: int | None
     most = _MOST_ROOM if context_tokens is None else context_tokens - response.tokens.input
     room = min(2 * had, most)
     return room if room > had else None
-
-
-def as_seen_by(ask: Ask, asked: Ask, verdict: Verdict, response: Response | None) -> Verdict:
-    """The ending of a shared question for another ask: judged anew where that one judges differently."""
-    return verdict if response is None or ask.judge == asked.judge else ask.judge(response)

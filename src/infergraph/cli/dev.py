@@ -6,6 +6,7 @@ stopped, it is asked to stop, and what is left of the group after that is ended.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import signal
 import socket
@@ -28,8 +29,6 @@ from infergraph.errors import ConfigurationError
 
 START_WITHIN_S = 120.0
 STOP_WITHIN_S = 20.0
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-EVERYWHERE = {"0.0.0.0", "::"}
 
 
 def dev(*, port: int, host: str) -> int:
@@ -64,14 +63,23 @@ def dev(*, port: int, host: str) -> int:
 
 def _announce(process: subprocess.Popen[str], root: Path, host: str, port: int) -> None:
     console = screen.out()
-    shown = "127.0.0.1" if host in EVERYWHERE else host
-    url = f"http://{shown}:{port}"
+    everywhere, loopback = _kind_of_address(host)
+    url = f"http://{'127.0.0.1' if everywhere else f'[{host}]' if ':' in host else host}:{port}"
     _wait_until_up(process, url)
     console.print(f"The UI is at {url}", soft_wrap=True)
-    if host not in LOOPBACK:
+    if not loopback:
         console.print("It has no login of its own: everyone who reaches this address can start runs.")
     _say_drop_folders(root)
     console.print("Ctrl-C stops the web server and the daemon.")
+
+
+def _kind_of_address(host: str) -> tuple[bool, bool]:
+    """Whether a host means every address of this machine, and whether only this machine reaches it."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False, host == "localhost"
+    return address.is_unspecified, address.is_loopback
 
 
 def check_port(host: str, port: int) -> None:

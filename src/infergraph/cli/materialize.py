@@ -19,7 +19,7 @@ from infergraph.errors import PlanError
 
 if TYPE_CHECKING:
     import dagster as dg
-    from dagster._utils.error import SerializableErrorInfo
+    from dagster_shared.error import SerializableErrorInfo
 
 State = Literal["made", "failed", "skipped"]
 CALL_FIGURES = ("calls", "store_hits", "shared", "rejected", "pending", "input_tokens", "output_tokens")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 WORKSPACE = "workspace.yaml"
 DEFINITIONS = "definitions.py"
+_UNSET = re.compile(r'environment variable "(?P<name>[^"]+)" which is not set')
 
 
 def find_root(start: Path | None = None) -> Path:
@@ -62,7 +64,7 @@ class Project:
         import dagster as dg
 
         home = dagster_home(self.root)
-        with dg.DagsterInstance.from_config(str(home)) as instance:
+        with dg.DagsterInstance.from_config(str(home)) as instance, _clear_errors():
             yield instance
 
 
@@ -77,6 +79,24 @@ def dagster_home(root: Path) -> Path:
         raise ConfigurationError(f"DAGSTER_HOME={str(home)!r} is no folder. Make it, or type: unset DAGSTER_HOME")
     os.environ["DAGSTER_HOME"] = str(home)
     return home
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """Dagster's errors about configuration, without its stack traces."""
+    import dagster as dg
+
+    try:
+        yield
+    except dg.DagsterInvalidConfigError as error:
+        missing = _UNSET.search(str(error))
+        if missing:
+            name = missing["name"]
+            raise ConfigurationError(
+                f"The environment variable {name!r}, which resources/ asks for, is not set. Type: export {name}=..."
+            ) from error
+        said = str(error).partition("Stack Trace:")[0]
+        raise ConfigurationError(" ".join(said.split())) from error
 
 
 def _own_home(root: Path) -> Path:

@@ -60,9 +60,10 @@ def load_rejects(
     """
     from infergraph.dagster.storage import PART
 
-    loaded = project.definitions.load_asset_value(
-        key, python_type=pl.DataFrame, instance=instance, partition_key=partition, metadata={PART: "rejects"}
-    )
+    with project.definitions.get_asset_value_loader(instance) as loader:
+        loaded = loader.load_asset_value(
+            key, python_type=pl.DataFrame, partition_key=partition, input_definition_metadata={PART: "rejects"}
+        )
     if not isinstance(loaded, pl.DataFrame) or "reason" not in loaded.columns:
         raise PlanError(f"{key.to_user_string()!r} has no rejects: its IO manager is not infergraph's.")
     return loaded

@@ -35,7 +35,7 @@ class Options:
 
     def as_config(self) -> dict[str, Any]:
         """The values that were given, as a semantic asset's run config."""
-        return {name: value for name, value in asdict(self).items() if value not in (None, False)}
+        return {name: value for name, value in asdict(self).items() if value is not None and value is not False}
 
 
 def run(assets: Sequence[str], *, partition: str | None, options: Options, yes: bool, json: bool) -> int:

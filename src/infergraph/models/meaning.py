@@ -17,19 +17,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
+from statistics import fmean
 
 import numpy as np
 
 from infergraph.models.minilm import Vector, minilm
 from infergraph.models.model import Choices
 
-PHRASE_WEIGHT, WORD_WEIGHT, EXAMPLE_WEIGHT = 0.5, 2.0, 1.0
-TRUE_ABOVE = 1.0
+PHRASE_WEIGHT, WORD_WEIGHT, EXAMPLE_WEIGHT = 0.5, 2.0, 0.5
+TRUE_ABOVE = 1.25
 """Standard deviations above the background from which a sentence counts as true of a text."""
 
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*|\d+")
 _BLOCK = re.compile(r"<(\w+)>\n(.*?)\n</\1>", re.DOTALL)
 _REFERENCE = re.compile(r"</?\w+>")
+_REFERRED_TO_AS = ("this", "this message", "it", "")
+"""How a sentence may speak of the content: which one fits is not known, so all are tried and averaged."""
 _PART = re.compile(r"[,:;.]\s|\n")
 _NEGATION = re.compile(
     r"\b(?:do|does|did) not\b ?|\b(?:do|does|did)n['\u2019]t\b ?|\bnever\b ?"
@@ -156,12 +159,14 @@ def _nearness(value: str, vector: Vector, examples: Sequence[Worked]) -> float:
 
 
 def _is_true(question: str, vector: Vector, examples: Sequence[Worked]) -> bool:
-    statement = " ".join(_REFERENCE.sub("the text", question).split())
-    affirmed = _NEGATION.sub("", statement)
-    strength = _anchor(affirmed).strength(vector)
-    if affirmed != statement:
+    affirmed = _NEGATION.sub("", question)
+    strength = fmean(
+        _anchor(" ".join(_REFERENCE.sub(name, affirmed).split())).strength(vector) for name in _REFERRED_TO_AS
+    )
+    if affirmed != question:
         # An embedding hardly notices a "not": the sentence without it is judged, and the answer turned round.
         return strength <= TRUE_ABOVE
     if examples:
-        strength += EXAMPLE_WEIGHT * (_nearness("true", vector, examples) - _nearness("false", vector, examples)) / 2
+        nearer = _nearness("true", vector, examples) - _nearness("false", vector, examples)
+        strength += EXAMPLE_WEIGHT * nearer
     return strength > TRUE_ABOVE

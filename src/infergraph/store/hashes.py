@@ -100,7 +100,13 @@ class RequestHasher:
     def hash(self, request: Request) -> bytes:
         """The 16-byte hash of one request."""
         choices = request.choices
-        shared = (len(request.messages), request.messages[:-1], request.schema, request.max_output_tokens, _fixed(choices))
+        shared = (
+            len(request.messages),
+            request.messages[:-1],
+            request.schema,
+            request.max_output_tokens,
+            _fixed(choices),
+        )
         # Comparing is cheap where the shared parts are the same objects, which operators see to.
         if shared != self._shared:
             self._state = self._after_shared(request)

@@ -1,0 +1,66 @@
+"""One attempt on its way, and who hears of what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from infergraph.calls.budget import Budget
+from infergraph.calls.question import Question
+from infergraph.errors import InfergraphError
+from infergraph.models.model import CallFailed, Request, Response
+from infergraph.models.verdict import Rejected, Verdict
+from infergraph.store import Attempt
+
+if TYPE_CHECKING:
+    from infergraph.calls.lane import Lane
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One attempt on its way, as it was when it was sent."""
+
+    question: Question
+    request: Request
+    via: str
+    direct: bool
+    budget: Budget | None
+    started: float
+    """On the monotonic clock."""
+    started_at: float
+    """Seconds since 1970."""
+    tokens_in: int
+    tokens_out: int
+    reserved: int
+    response: Response | None = None
+    verdict: Verdict | None = None
+    failure: CallFailed | None = None
+
+
+class Reports(Protocol):
+    """Who a lane tells what came of its questions."""
+
+    def answered(self, lane: Lane, question: Question, attempt: Attempt, verdict: Verdict) -> None:
+        """A response came back and was judged."""
+        ...
+
+    def failed(self, question: Question, attempt: Attempt, rejected: Rejected | None, *, lasting: bool) -> None:
+        """An attempt brought nothing; with ``rejected`` the question ends, for good where ``lasting``."""
+        ...
+
+    def unaffordable(self, question: Question) -> None:
+        """The budget ended before the question could be asked."""
+        ...
+
+    def stopped(self, lane: Lane, error: InfergraphError) -> None:
+        """No question of this lane can be asked now."""
+        ...
+
+    def broke(self, question: Question, error: BaseException) -> None:
+        """Code that is not the engine's failed: a bug of a provider or a judge."""
+        ...
+
+    def safely(self, step: Callable[..., None], *arguments: object) -> None:
+        """Run one step of a lane; a bug in it must leave nobody waiting."""
+        ...

@@ -1,0 +1,329 @@
+"""The commands on a small project with a scripted model, as they are typed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infergraph.cli.app import run_command
+from infergraph.dagster.resources import close_sessions
+from infergraph.errors import ConfigurationError, PlanError, ProviderError, RunCancelled
+from infergraph.models.model import Request
+from infergraph.models.scripted import Script, script
+
+CODE = '''
+import dagster as dg
+import polars as pl
+from pydantic import BaseModel
+import infergraph as ig
+from infergraph.dagster import ModelSettings, ModelsResource, PolarsStorage, StoreResource
+from infergraph.dagster.resources import PriceSettings
+
+class Fact(BaseModel):
+    product: str
+
+@dg.asset(group_name="support")
+def tickets() -> pl.DataFrame:
+    return pl.DataFrame({"id": [1, 2, 3], "body": ["the lamp hums", "the kettle leaks", "[red]broken[/] \\x1b[2J"]})
+
+@ig.semantic_asset(group_name="support", key={"tickets": "id"}, max_reject_rate=0.5)
+def facts(tickets: ig.SemanticFrame) -> ig.SemanticFrame:
+    """What each ticket is about."""
+    return tickets.semantic.extract("body", Fact)
+
+@dg.asset(group_name="support")
+def products(facts: pl.LazyFrame) -> pl.LazyFrame:
+    return facts.group_by("product").len()
+
+days = dg.StaticPartitionsDefinition(["monday", "tuesday"])
+
+@dg.asset(partitions_def=days)
+def letters(context: dg.AssetExecutionContext) -> pl.DataFrame:
+    return pl.DataFrame({"body": [context.partition_key]})
+
+@ig.semantic_asset(partitions_def=days)
+def letter_facts(letters: ig.SemanticFrame) -> ig.SemanticFrame:
+    return letters.semantic.extract("body", Fact)
+
+defs = dg.Definitions(
+    assets=[tickets, facts, products, letters, letter_facts],
+    resources={
+        "models": ModelsResource(
+            models={
+                "shop": ModelSettings(name="scripted:shop", price=PriceSettings(input=1, output=2)),
+                "team": ModelSettings(name="openai:gpt-5-mini", api_key=dg.EnvVar("H7_TEAM_KEY"), fallback="shop",
+                                      requests_per_minute=500),
+            },
+            default_model="shop",
+        ),
+        "store": StoreResource(),
+        "io_manager": PolarsStorage(),
+    },
+    executor=dg.in_process_executor,
+)
+'''
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def answer(request: Request) -> str:
+    """Two good answers; what is broken stays unanswered."""
+    text = " ".join(message.content for message in request.messages)
+    if "broken" in text:
+        return "no JSON at all"
+    return json.dumps({"product": "lamp" if "lamp" in text else "kettle"})
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    (tmp_path / "definitions.py").write_text(CODE)
+    (tmp_path / "workspace.yaml").write_text("load_from:\n  - python_file: definitions.py\n")
+    below = tmp_path / "assets"
+    below.mkdir()
+    monkeypatch.chdir(below)
+    monkeypatch.setenv("H7_TEAM_KEY", "sk-secret-secret-secret")
+    for name in ("DAGSTER_HOME", "OPENAI_API_KEY", "INFERGRAPH_DEBUG", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    path = list(sys.path)
+    yield tmp_path
+    close_sessions()
+    sys.path[:] = path
+    sys.modules.pop("definitions", None)
+    os.environ.pop("DAGSTER_HOME", None)
+    os.environ.pop("INFERGRAPH_DEBUG", None)
+
+
+@pytest.fixture
+def shop() -> Iterator[Script]:
+    with script("shop", answer) as running:
+        yield running
+
+
+@pytest.fixture
+def typed(project: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Type a command: exit code, stdout and stderr."""
+
+    def type_it(*arguments: str) -> tuple[int, str, str]:
+        os.environ.pop("DAGSTER_HOME", None)
+        sys.modules.pop("definitions", None)
+        code = run_command(list(arguments))
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return type_it
+
+
+def parsed(run: tuple[int, str, str]) -> Any:
+    code, out, err = run
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_run_materialises_and_a_second_run_makes_no_call(typed: Run, shop: Script) -> None:
+    code, out, err = typed("run", "group:support")
+    assert code == 0, err
+    assert "facts extract: 3 of 3 rows" in err
+    assert "products: done" in err
+    assert "\x1b" not in out + err, "no colour and no cursor movement in a pipe"
+    asked = len(shop.requests)
+    assert asked >= 3
+    code, out, _ = typed("run", "facts+")
+    assert code == 0
+    assert "No call was made: every answer was in the store." in out
+    assert len(shop.requests) == asked
+
+
+def test_run_as_json_is_one_object_and_nothing_else(typed: Run, shop: Script) -> None:
+    result = parsed(typed("run", "group:support", "--json"))
+    assert result["success"] is True
+    facts = next(asset for asset in result["assets"] if asset["asset"] == "facts")
+    assert (facts["state"], facts["rows"]) == ("made", 3)
+    assert facts["usage"]["calls"] == 3
+    assert facts["usage"]["rejected"] == 1
+    assert facts["usage"]["cost_usd"] > 0
+    assert {check["name"] for check in facts["checks"]} == {"schema", "reject_rate", "budget"}
+    assert Path(facts["uri"]).exists()
+
+
+def test_limit_refresh_and_retry_reach_the_model(typed: Run, shop: Script) -> None:
+    parsed(typed("run", "tickets", "--json"))
+    assert parsed(typed("run", "facts", "--limit", "1", "--json"))["assets"][0]["usage"]["calls"] == 1
+    assert parsed(typed("run", "facts", "--json"))["assets"][0]["usage"]["calls"] == 2
+    assert parsed(typed("run", "facts", "--refresh", "--json"))["assets"][0]["usage"]["calls"] == 3
+    assert parsed(typed("run", "facts", "--json"))["assets"][0]["usage"]["calls"] == 0
+    assert parsed(typed("run", "facts", "--retry-rejects", "--json"))["assets"][0]["usage"]["calls"] == 1
+
+
+def test_a_budget_that_ends_has_its_own_exit_code(typed: Run, shop: Script) -> None:
+    parsed(typed("run", "tickets", "--json"))
+    code, _, err = typed("run", "facts", "--max-cost-usd", "0")
+    assert code == 5
+    assert "Error: facts:" in err
+    assert "every answer is kept" in err
+    assert "Traceback" not in err
+
+
+def test_a_failing_asset_is_one_message(typed: Run) -> None:
+    code, out, err = typed("run", "facts")
+    assert code == ConfigurationError.exit_code
+    assert err.count("Error:") == 1
+    assert "Nothing is published" in err
+    assert "Traceback" not in out + err
+
+
+def test_partitions(typed: Run, shop: Script) -> None:
+    assert typed("run", "letters+", "--partition", "monday")[0] == 0
+    code, _, err = typed("run", "letters")
+    assert code == PlanError.exit_code
+    assert "--partition KEY" in err
+    found = parsed(typed("rejects", "letter_facts", "--partition", "monday", "--json"))
+    assert found["partition"] == "monday"
+    assert found["rejects"] == []
+
+
+def test_plan_estimates_without_a_call(typed: Run, shop: Script) -> None:
+    parsed(typed("run", "tickets", "--json"))
+    estimate = parsed(typed("plan", "group:support", "--json"))["assets"][0]["estimate"]
+    assert estimate["calls"] == 3
+    assert estimate["cost_usd"] > 0
+    assert shop.requests == []
+    code, out, _ = typed("plan", "facts")
+    assert code == 0
+    assert "extract (shop)" in out
+
+
+def test_plan_says_when_an_upstream_has_no_data(typed: Run) -> None:
+    code, out, _ = typed("plan", "facts")
+    assert code == ConfigurationError.exit_code
+    assert "facts: cannot be estimated." in out
+    assert "'tickets'" in out
+
+
+def test_plan_of_plain_assets_is_refused(typed: Run) -> None:
+    code, _, err = typed("plan", "tickets")
+    assert code == PlanError.exit_code
+    assert "nothing to estimate" in err
+
+
+def test_rejects_in_short_and_in_full(typed: Run, shop: Script) -> None:
+    parsed(typed("run", "tickets+", "--json"))
+    code, out, _ = typed("rejects", "facts")
+    assert code == 0
+    assert "facts: 1 reject (1 invalid_output)" in out
+    (reject,) = parsed(typed("rejects", "facts", "--json"))["rejects"]
+    assert reject["id"] == 3
+    _, out, _ = typed("rejects", "facts", "--row", reject["row_id"][:6])
+    assert "no JSON at all" in out
+    assert "\x1b" not in out
+    code, _, err = typed("rejects", "facts", "--reason", "refused")
+    assert code == PlanError.exit_code
+    assert "'invalid_output'" in err
+
+
+def test_rejects_of_what_was_never_made(typed: Run) -> None:
+    code, _, err = typed("rejects", "facts")
+    assert code == ConfigurationError.exit_code
+    assert "materialize that first" in err
+
+
+def test_models_never_shows_a_key(typed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("H7_TEAM_KEY")
+    listed = {model["name"]: model for model in parsed(typed("models", "--json"))["models"]}
+    assert listed["shop"]["default"] is True
+    assert listed["shop"]["ready"] is True
+    assert listed["shop"]["input_usd_per_million"] == 1.0
+    assert listed["team"]["ready"] is False
+    assert "export H7_TEAM_KEY=" in listed["team"]["problem"]
+    assert listed["team"]["limits"] == {"requests_per_minute": 500}
+    assert listed["team"]["input_usd_per_million"] == 0.25
+    monkeypatch.setenv("H7_TEAM_KEY", "sk-secret-secret-secret")
+    code, out, err = typed("models")
+    assert code == 0
+    assert "team" in out
+    assert "secret" not in out + err
+    listed = {model["name"]: model for model in parsed(typed("models", "--json"))["models"]}
+    assert listed["team"]["ready"] is True
+
+
+def test_a_variable_that_is_not_set_is_named(typed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("H7_TEAM_KEY")
+    code, _, err = typed("run", "tickets+")
+    assert code == ConfigurationError.exit_code
+    assert err.endswith("is not set. Type: export H7_TEAM_KEY=...\n")
+
+
+def test_models_check_makes_one_call(typed: Run, shop: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("H7_TEAM_KEY")
+    assert parsed(typed("models", "--check", "shop", "--json"))["model"] == "scripted:shop"
+    assert len(shop.requests) == 1
+    code, _, err = typed("models", "--check", "team")
+    assert code == ConfigurationError.exit_code
+    assert "H7_TEAM_KEY" in err
+    code, _, err = typed("models", "--check", "shopp")
+    assert code == ConfigurationError.exit_code
+    assert "Did you mean 'shop'?" in err
+
+
+def test_models_check_says_why_a_model_does_not_answer(typed: Run) -> None:
+    with script("shop", []):
+        code, _, err = typed("models", "--check", "shop")
+    assert code == ProviderError.exit_code
+    assert "shop (scripted:shop) does not answer" in err
+
+
+def test_an_own_bug_is_one_line_unless_debugging(typed: Run, project: Path) -> None:
+    (project / "definitions.py").write_text("1/0")
+    code, _, err = typed("models")
+    assert code == 70
+    assert err == "Error: ZeroDivisionError: division by zero To see where, add --debug.\n"
+    code, _, err = typed("models", "--debug")
+    assert code == 70
+    assert "Traceback" in err
+    assert "definitions.py" in err
+
+
+def test_ctrl_c_says_that_answers_are_kept(typed: Run, project: Path) -> None:
+    (project / "definitions.py").write_text("raise KeyboardInterrupt")
+    code, _, err = typed("models")
+    assert code == RunCancelled.exit_code
+    assert "Every answer that came back is kept" in err
+
+
+@pytest.mark.parametrize("command", ["demo", "dev", "run", "plan", "rejects", "models"])
+def test_every_command_has_help_with_an_example(typed: Run, command: str) -> None:
+    code, out, _ = typed(command, "--help")
+    assert code == 0
+    assert f"Example: infergraph {command}" in out
+
+
+@pytest.mark.parametrize("command", ["demo", "dev", "run x", "plan x", "rejects x", "models"])
+def test_outside_of_a_project_every_command_says_so(
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert run_command(command.split()) == ConfigurationError.exit_code
+    assert "not inside an Infergraph project" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["run"], ["plan", "x", "--limit", "0"], ["demo", "--packages", "none"], ["nope"]]
+)
+def test_a_wrong_command_line_is_exit_code_2(typed: Run, arguments: list[str]) -> None:
+    code, _, err = typed(*arguments)
+    assert code == 2
+    assert "Traceback" not in err
+
+
+def test_the_demo_belongs_to_its_own_project(typed: Run) -> None:
+    code, _, err = typed("demo")
+    assert code == ConfigurationError.exit_code
+    assert "no asset group 'packages'" in err
