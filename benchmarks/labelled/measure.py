@@ -1,8 +1,8 @@
 """How often the embedded model is right on texts with known answers, as operators ask it; the table of docs/models.md.
 
-    python benchmarks/labelled/measure.py            # rows of the split "report": not looked at when choosing methods
-    python benchmarks/labelled/measure.py --greedy   # also: the model writes the answer as JSON instead
-    python benchmarks/labelled/measure.py --split tune
+    python -m benchmarks.labelled.measure            # rows of the split "report": not those that methods were chosen on
+    python -m benchmarks.labelled.measure --greedy   # also: the model writes the answer as JSON instead
+    python -m benchmarks.labelled.measure --split tune
 
 Sets: four files beside this one, written for the purpose (short texts, English with some German, French, Spanish), and
 two that were written for other purposes and lie in the project: the support inbox, and what the packages
@@ -15,7 +15,6 @@ import argparse
 import asyncio
 import dataclasses
 import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,22 +25,19 @@ from typing import NamedTuple
 
 import polars as pl
 
+from assets.packages.declared import declared_licence
+from assets.packages.facts import KIND_OF_FAMILY, LICENCE_FAMILIES
+from assets.packages.installed import installed
+from assets.support.facts import TOPICS as INBOX_TOPICS
+from assets.support.letters import Letter, read_letter
+from infergraph.models.local import LocalProvider
+from infergraph.models.model import Model, Request, Response
+from infergraph.models.verdict import Accepted
+from infergraph.operators.classify import ClassifyOperator
+from infergraph.operators.filter import FilterOperator
+from infergraph.operators.sentiment import SentimentOperator
+
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parents[1]))
-
-from assets.packages.declared import declared_licence  # noqa: E402 - the project's rooms are no installed packages
-from assets.packages.facts import KIND_OF_FAMILY, LICENCE_FAMILIES  # noqa: E402
-from assets.packages.installed import installed  # noqa: E402
-from assets.support.facts import TOPICS as INBOX_TOPICS  # noqa: E402
-from assets.support.letters import Letter, read_letter  # noqa: E402
-
-from infergraph.models.local import LocalProvider  # noqa: E402
-from infergraph.models.model import Model, Request, Response  # noqa: E402
-from infergraph.models.verdict import Accepted  # noqa: E402
-from infergraph.operators.classify import ClassifyOperator  # noqa: E402
-from infergraph.operators.filter import FilterOperator  # noqa: E402
-from infergraph.operators.sentiment import SentimentOperator  # noqa: E402
-
 TEXT = pl.Schema({"text": pl.String})
 TOPICS = {
     "bug": "something is broken, crashes or gives a wrong result",

@@ -51,7 +51,8 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "definitions.py").write_text(CODE)
     home = tmp_path / "home"
     home.mkdir()
-    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    for folder in (home, tmp_path):
+        (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     return tmp_path
 
 
@@ -121,6 +122,7 @@ def test_it_serves_and_leaves_nothing_behind(
     assert "Stopped." in out
     assert "Traceback" not in err
     assert "dg dev" not in err, "advice to use another command is left out"
+    assert "DAGSTER_HOME" not in err, "the root's dagster.yaml is for plain dagster dev"
     deadline = time.monotonic() + 5
     while processes_of(project) and time.monotonic() < deadline:
         time.sleep(0.1)

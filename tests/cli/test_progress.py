@@ -73,7 +73,7 @@ def test_a_note_comes_after_the_state_that_led_to_it() -> None:
 
 
 def test_bars_on_a_terminal() -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, width=160)
+    console = Console(file=io.StringIO(), force_terminal=True, width=160, highlight=False)
     board = board_for(console)
     assert isinstance(board, BarBoard)
     board.progress("facts", HALF)

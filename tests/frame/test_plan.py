@@ -15,7 +15,7 @@ class Ticket(BaseModel):
 
 
 def test_unknown_column_names_the_nearest(tickets: ig.SemanticFrame) -> None:
-    with pytest.raises(ig.UnknownColumn, match="'bdoy'.*Did you mean 'body'"):
+    with pytest.raises(ig.UnknownColumn, match=r"'bdoy'.*Did you mean 'body'"):
         tickets.filter(pl.col("bdoy") == "x")
     with pytest.raises(ig.UnknownColumn, match="Did you mean 'body'"):
         tickets.semantic.extract("bdoy", Ticket)
@@ -76,9 +76,9 @@ def test_reserved_column_names() -> None:
 
 
 def test_unknown_key() -> None:
-    with ig.Session(models={"m": ig.Model("scripted:m")}, store="sqlite://") as session:
-        with pytest.raises(ig.UnknownColumn, match="Did you mean 'id'"):
-            session.frame(pl.DataFrame({"id": [1]}), name="t", key="idd")
+    session = ig.Session(models={"m": ig.Model("scripted:m")}, store="sqlite://")
+    with pytest.raises(ig.UnknownColumn, match="Did you mean 'id'"):
+        session.frame(pl.DataFrame({"id": [1]}), name="t", key="idd")
 
 
 def test_schema_is_known_without_running(tickets: ig.SemanticFrame) -> None:

@@ -31,7 +31,7 @@ FACTS = AnswerSchema.of(
         "type": "object",
         "properties": {
             "fruit": {"type": "string"},
-            "others": {"type": "array", "items": {"type": "string"}},
+            "others": {"type": "array", "items": {"type": "string", "maxLength": 12}},
             "colour": {"enum": ["red", "green", "yellow"]},
             "grams": {"type": "integer", "minimum": 10, "maximum": 99},
         },
@@ -92,9 +92,7 @@ def test_a_prompt_longer_than_the_context_is_rejected_for_good(url: str) -> None
     with pytest.raises(CallFailed) as failed:
         send(CHAT, Request(messages=(Message("user", "word " * (room + 1)),)))
     assert (failed.value.outcome, failed.value.reason) == ("permanent", "too_long")
-    fitting = Request(messages=(Message("user", "word " * (room - 100)),), max_output_tokens=5)
-    (response,) = send(CHAT, fitting)
-    assert room - 100 < response.tokens.input < room
+    assert str(room) in failed.value.message
 
 
 def test_many_at_once_are_answered(url: str) -> None:

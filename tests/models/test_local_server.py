@@ -18,8 +18,16 @@ import pytest
 
 from infergraph.errors import ConfigurationError, UnknownModel
 from infergraph.models.local import LocalProvider, local_server_url
-from infergraph.models.local_process import DIR_VARIABLE, IDLE_VARIABLE, ServerPlan, running_url, server_url, stop_server
-from infergraph.models.model import CallFailed, Message, Model, Request, Response
+from infergraph.models.local_process import (
+    DIR_VARIABLE,
+    IDLE_VARIABLE,
+    ServerPlan,
+    running_url,
+    server_url,
+    stop_server,
+)
+from infergraph.models.local_server import Held
+from infergraph.models.model import AnswerSchema, CallFailed, Message, Model, Request, Response
 
 MODEL = Model("local:smollm2-135m")
 HELLO = Request(messages=(Message("user", "Say hello."),), max_output_tokens=4)
@@ -52,7 +60,7 @@ def send(provider: LocalProvider, *requests: Request) -> list[Response]:
 
 def wait_until_gone(plan: ServerPlan, *, seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    while running_url(plan) is not None:
+    while running_url(plan) is not None or not Held(plan.base().with_suffix(".alive")).is_free():
         assert time.monotonic() < deadline, "the server is still there"
         time.sleep(0.05)
 
@@ -122,7 +130,9 @@ def test_a_killed_server_is_replaced(plan: ServerPlan) -> None:
 
 def test_a_server_killed_while_it_answers_is_worth_another_try(plan: ServerPlan) -> None:
     provider = LocalProvider(MODEL)
-    long = Request(messages=(Message("user", "Count to one thousand."),), max_output_tokens=1500)
+    numbers = {"type": "array", "items": {"type": "integer"}, "minItems": 600}
+    schema = AnswerSchema.of("count", {"type": "object", "properties": {"n": numbers}, "required": ["n"]})
+    long = Request(messages=(Message("user", "Count."),), schema=schema, max_output_tokens=1500)
 
     async def run() -> None:
         await provider.send(HELLO)

@@ -129,9 +129,7 @@ def _rejects(
     for key in keys:
         if key.to_user_string() in with_rejects:
             found = load_rejects(project, key, None, instance)
-            out.print(
-                f"Rejects of {key.to_user_string()}: {figures.plural(found.height, 'row')}, set aside with the reason"
-            )
+            out.print(f"Rejects of {key.to_user_string()}, set aside: {figures.plural(found.height, 'row')}")
             columns = [name for name in ("package", "operator", "reason", "message") if name in found.columns]
             out.print(screen.frame_table(found.select(columns), most=10))
 
@@ -163,12 +161,8 @@ def _costs(outcome: RunOutcome, out: Console) -> None:
         return
     tokens = Tokens(input=int(outcome.total("input_tokens") or 0), output=int(outcome.total("output_tokens") or 0))
     cost = outcome.total("cost_usd")
-    elsewhere = api_cost(tokens)
-    other = (
-        ""
-        if elsewhere is None
-        else f"; {COMPARED_WITH.partition(':')[2]} would have asked about {figures.usd(elsewhere)}"
-    )
+    elsewhere, name = api_cost(tokens), Model(COMPARED_WITH).model_id
+    other = "" if elsewhere is None else f"; on {name} it would have been about {figures.usd(elsewhere)}"
     out.print(
         f"{figures.plural(calls, 'call')}, {tokens.input:,} tokens read, {tokens.output:,} written, in "
         f"{figures.seconds(outcome.seconds)}. Cost: {figures.usd(cost)}{other}.",

@@ -29,6 +29,9 @@ from infergraph.errors import ConfigurationError
 
 START_WITHIN_S = 120.0
 STOP_WITHIN_S = 20.0
+NOT_FOR_US = ("SupersessionWarning", "Found a dagster instance configuration value")
+"""Advice to use another command (a warning and its source line), and that a root ``dagster.yaml``, which is for
+plain ``dagster dev``, is passed over here."""
 
 
 def dev(*, port: int, host: str) -> int:
@@ -170,11 +173,11 @@ def _interrupted_with_parent() -> None:
 
 
 def _pass_on(stream: IO[str] | None) -> None:
-    """Dagster's log goes to ours, without its advice to use another command (a warning and its source line)."""
+    """Dagster's log goes to ours, without what does not concern the user of this command."""
     advice = False
     for line in stream or ():
         source_line = advice and line.startswith("  ")
-        advice = "SupersessionWarning" in line
+        advice = any(part in line for part in NOT_FOR_US)
         if not advice and not source_line:
             sys.stderr.write(line)
             sys.stderr.flush()

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from infergraph import errors
 from infergraph.cli import figures
+from infergraph.cli.guard import STOPPED
 from infergraph.cli.progress import Board
 from infergraph.errors import PlanError
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from dagster_shared.error import SerializableErrorInfo
 
 State = Literal["made", "failed", "skipped"]
-CALL_FIGURES = ("calls", "store_hits", "shared", "rejected", "pending", "input_tokens", "output_tokens")
+INTERRUPTED = {"DagsterExecutionInterruptedError", "KeyboardInterrupt"}
+"""What Dagster makes of Ctrl-C while a step runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,6 +260,8 @@ class _Recorder:
         data = event.step_failure_data
         said = data.user_failure_data.description if data.user_failure_data else None
         error, message = _cause(data.error) if data.error else ("", "")
+        if error in INTERRUPTED:
+            error, message = errors.RunCancelled.__name__, STOPPED
         for outcome in outcomes:
             outcome.state, outcome.error, outcome.message = "failed", error, said or message
             self._board.note(f"{outcome.asset}: failed")

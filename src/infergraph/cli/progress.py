@@ -97,7 +97,7 @@ class LineBoard:
         """Write a line, after the last state of steps that have not been written."""
         with self._lock:
             self._write_latest()
-            self._console.print(text, soft_wrap=True)
+            self._console.print(text, soft_wrap=True, markup=False)
 
     def progress(self, asset: str, progress: Progress) -> None:
         """Write a line, unless this step wrote one in the last ten seconds."""
@@ -120,7 +120,7 @@ class LineBoard:
             self._write(step, self._latest.pop(step))
 
     def _write(self, step: tuple[str, str], progress: Progress) -> None:
-        self._console.print(f"{step[0]} {step[1]}: {line_of(progress)}", soft_wrap=True)
+        self._console.print(f"{step[0]} {step[1]}: {line_of(progress)}", soft_wrap=True, markup=False)
 
 
 class BarBoard:
@@ -132,9 +132,9 @@ class BarBoard:
 
     def __init__(self, console: Console) -> None:
         self._bars = Bars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             TextColumn("{task.fields[left]}", style="dim"),
             console=console,
             refresh_per_second=8,
@@ -145,7 +145,7 @@ class BarBoard:
 
     def note(self, text: str) -> None:
         """Write a line above the bars."""
-        self._bars.console.print(text, soft_wrap=True)
+        self._bars.console.print(text, soft_wrap=True, markup=False)
 
     def progress(self, asset: str, progress: Progress) -> None:
         """Move the step's bar."""

@@ -17,7 +17,7 @@ from infergraph.cli.materialize import AssetOutcome, RunOutcome, check_partition
 from infergraph.cli.progress import board_for
 from infergraph.cli.project import Project, open_project
 from infergraph.cli.selection import select_assets
-from infergraph.errors import ConfigurationError, PlanError
+from infergraph.errors import ConfigurationError, PlanError, RunCancelled
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -113,8 +113,8 @@ def _confirm(
     import typer
 
     expected = _expected_cost(project, keys, instance, partition, options)
-    if expected is not None:
-        typer.confirm(f"{expected} Go on?", abort=True, err=True)
+    if expected is not None and not typer.confirm(f"{expected} Go on?", err=True):
+        raise RunCancelled("Nothing was asked and nothing was spent.")
 
 
 def _expected_cost(

@@ -89,6 +89,15 @@ def write_whole(path: Path, value: dict[str, Any]) -> None:
     beside.replace(path)
 
 
+def loading_problem() -> str | None:
+    """Why llama.cpp cannot be loaded on this machine, with what to do; ``None``: it can."""
+    try:
+        import xllamacpp  # noqa: F401 - only whether it loads
+    except ImportError as error:
+        return f"llama.cpp cannot be loaded: {error}. If a libgomp is missing, install it: apt-get install libgomp1"
+    return None
+
+
 def server_parameters(model: Path, *, slots: int, slot_tokens: int, threads: int, alias: str) -> Any:
     """llama.cpp's parameters for one model file.
 
@@ -159,7 +168,7 @@ def watch(url: str, state: Path, idle_s: float, stop: threading.Event) -> str:
 
 
 def serve(base: Path, params: Any, idle_s: float, about: dict[str, Any]) -> int:
-    """Run the server until it is idle; the exit code.
+    """Run the server until it is idle, then end the process; returns only where it could not start.
 
     Args:
         base: Path whose suffixes name this server's files: ``.alive``, ``.json``.
@@ -188,9 +197,8 @@ def serve(base: Path, params: Any, idle_s: float, about: dict[str, Any]) -> int:
     with contextlib.suppress(OSError):
         state.unlink()
     print(f"stopped: {why}", flush=True)  # noqa: T201 - goes to the server's log
-    del server
-    alive.release()
-    return 0
+    # Not by closing the server: that waits for ever for a request which came in after its queue was closed.
+    os._exit(0)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -204,6 +212,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--idle", type=float, required=True)
     given = parser.parse_args(arguments)
+    if (problem := loading_problem()) is not None:
+        print(problem)  # noqa: T201 - goes to the server's log
+        return 4
     params = server_parameters(
         given.model, slots=given.slots, slot_tokens=given.slot_tokens, threads=given.threads, alias=given.alias
     )

@@ -112,7 +112,7 @@ class Model:
     name: str
     _: KW_ONLY
     base_url: str | None = None
-    api_key: str | Secret | None | Unset = field(default=UNSET, repr=False)
+    api_key: str | Secret | Unset | None = field(default=UNSET, repr=False)
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     input_tokens_per_minute: int | None = None
