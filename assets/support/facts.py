@@ -18,7 +18,7 @@ TOPICS = {
     "praise": "thank you, I love it, great work, best support, wonderful",
     "other": "out of office, automatic reply",
 }
-"""Said in the words of customers: helps large models a little, and small ones a lot (see ``docs/models.md``)."""
+"""Said in the words of customers, which the embedded model tells apart better than definitions."""
 
 
 class MessageFacts(BaseModel):

@@ -92,12 +92,9 @@ def _read(inbox: Inbox, file: InboxFile) -> Letter | Skipped:
     if file.size > inbox.max_bytes:
         return Skipped(reason="too large", detail=f"{file.size:,} bytes, {inbox.max_bytes:,} at most")
     try:
-        content = inbox.read(file.name)
+        content = _content(inbox, file)
     except FileNotFoundError:
-        name = inbox.renamed(file)
-        if name is None:
-            return Skipped(reason="deleted", detail="deleted after the batch was made")
-        content = inbox.read(name)
+        return Skipped(reason="deleted", detail="deleted after the batch was made")
     except OSError as error:
         return Skipped(reason="unreadable", detail=error.strerror or type(error).__name__)
     if inbox.digest(len(content), content) != file.digest:
@@ -105,6 +102,16 @@ def _read(inbox: Inbox, file: InboxFile) -> Letter | Skipped:
             reason="changed", detail="changed after the batch was made; the new version is a batch of its own"
         )
     return read_letter(content)
+
+
+def _content(inbox: Inbox, file: InboxFile) -> bytes:
+    try:
+        return inbox.read(file.name)
+    except FileNotFoundError:
+        name = inbox.renamed(file)
+        if name is None:
+            raise
+        return inbox.read(name)
 
 
 def _row(file: InboxFile, letter: Letter) -> dict[str, str | datetime | None]:

@@ -25,6 +25,7 @@ from types import FrameType
 from typing import IO, Any
 
 POLL_S = 1.0
+HTTP_THREADS = 64
 
 
 class Held:
@@ -118,6 +119,8 @@ def server_parameters(model: Path, *, slots: int, slot_tokens: int, threads: int
     params.model_alias = {alias}
     params.hostnames = ["127.0.0.1"]
     params.port = 0
+    # A connection that is kept open holds a thread for five seconds after its last request, and others wait.
+    params.n_threads_http = HTTP_THREADS
     params.n_parallel = slots
     params.n_ctx = slots * slot_tokens
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads or _cores()

@@ -174,9 +174,7 @@ _COUNTS = (
 )
 
 
-def _check_range(
-    model: Model, name: str, low: float, high: float | None, *, open_below: bool = False
-) -> None:
+def _check_range(model: Model, name: str, low: float, high: float | None, *, open_below: bool = False) -> None:
     value = getattr(model, name)
     if value is None:
         return
