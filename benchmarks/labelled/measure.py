@@ -82,7 +82,7 @@ def cases(name: str, split: str) -> Iterator[Case]:
 def inbox(field: str, *, english: bool) -> Iterator[Case]:
     """The messages of the support example; ``english``: without other languages and attempts to give orders."""
     folder = HERE.parents[1] / "assets" / "support"
-    operators = {
+    operators: dict[str, ClassifyOperator | FilterOperator | SentimentOperator] = {
         "topic": ClassifyOperator.build(TEXT, "text", INBOX_TOPICS),
         "sentiment": SentimentOperator.build(TEXT, "text"),
         "escalate": FilterOperator.build(TEXT, ESCALATE),

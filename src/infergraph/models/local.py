@@ -223,7 +223,7 @@ class LocalProvider:
             self._url = await asyncio.to_thread(server_url, self.server_plan())
         if self._session is None or self._session.closed:
             # More would only wait inside the server, where each holds one of its threads.
-            connector = aiohttp.TCPConnector(limit=2 * SLOTS, keepalive_timeout=2)
+            connector = aiohttp.TCPConnector(limit=32, keepalive_timeout=2)
             self._session = aiohttp.ClientSession(connector=connector)
         timeout = aiohttp.ClientTimeout(total=self._model.timeout_s)
         async with self._session.post(self._url + path, json=body, timeout=timeout) as answer:
