@@ -28,9 +28,11 @@ if TYPE_CHECKING:
         TemplateError,
         UnknownColumn,
         UnknownModel,
+        UnknownVariable,
     )
+    from infergraph.frame.combining import concat
     from infergraph.frame.estimate import Estimate, OperatorEstimate
-    from infergraph.frame.frame import SemanticFrame, concat
+    from infergraph.frame.frame import SemanticFrame
     from infergraph.frame.run import Progress, RunOptions, RunResult, SinkResult
     from infergraph.frame.session import Session
     from infergraph.lineage import Trace
@@ -66,6 +68,7 @@ __all__ = [
     "Trace",
     "UnknownColumn",
     "UnknownModel",
+    "UnknownVariable",
     "Usage",
     "concat",
     "rejects_of",
@@ -88,11 +91,13 @@ _ERRORS = [
     "TemplateError",
     "UnknownColumn",
     "UnknownModel",
+    "UnknownVariable",
 ]
 _HOMES = {
     **dict.fromkeys(_ERRORS, "infergraph.errors"),
     **dict.fromkeys(["Estimate", "OperatorEstimate"], "infergraph.frame.estimate"),
-    **dict.fromkeys(["SemanticFrame", "concat"], "infergraph.frame.frame"),
+    "SemanticFrame": "infergraph.frame.frame",
+    "concat": "infergraph.frame.combining",
     **dict.fromkeys(["Progress", "RunOptions", "RunResult", "SinkResult"], "infergraph.frame.run"),
     "Session": "infergraph.frame.session",
     "Trace": "infergraph.lineage",

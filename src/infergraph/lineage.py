@@ -93,8 +93,10 @@ def trace_row(store: Store, lineage: pl.DataFrame | pl.LazyFrame, row_id: str) -
     rows = lineage.lazy().filter(pl.col("row_id") == row_id).collect()
     if rows.is_empty():
         raise PlanError(
-            f"row {row_id!r}: no operator of this run asked anything for it. Row ids are in the column '_row_id' of "
-            "run(row_ids=True).frame, and in .rejects['row_id']."
+            f"row {row_id!r}: no operator of this run asked anything for that very row. Row ids are in the column "
+            "'_row_id' of run(row_ids=True).frame, and in .rejects['row_id']; a row made by explode, unpivot, join, "
+            "group_by, select of aggregates or map_frame has an id of its own, and its trace begins there: trace the "
+            "rows before that step."
         )
     return Trace(
         row_id=row_id,

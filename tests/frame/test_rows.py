@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import infergraph as ig
-from infergraph.frame.row_ids import blind, keeps_rows_in_place
+from infergraph.frame.expressions import keeps_rows_in_place, spelt_out
 
 
 def ids(frame: ig.SemanticFrame) -> list[str]:
@@ -129,11 +129,30 @@ def test_row_ids_of_an_earlier_run_are_taken_over(tickets: ig.SemanticFrame, ses
     assert ids(again) == published["_row_id"].to_list()
 
 
-def test_blind_expressions_pass_over_hidden_columns() -> None:
-    frame = pl.DataFrame({"a": [1], "_row_id": ["x"]})
-    assert frame.select(blind(pl.all(), ["_row_id"])).columns == ["a"]
-    assert frame.select(blind(pl.struct(pl.all()), ["_row_id"])).to_series().struct.fields == ["a"]
-    assert frame.select(blind(pl.all().cast(pl.String), ["_row_id"])).columns == ["a"]
+@pytest.mark.parametrize(
+    ("expression", "columns"),
+    [
+        (pl.all(), ["a", "b"]),
+        (pl.last(), ["b"]),
+        (pl.nth(-1), ["b"]),
+        (cs.by_index(-1), ["b"]),
+        (pl.exclude("a"), ["b"]),
+        (cs.float() + 1.0, ["b"]),
+        (pl.all().cast(pl.String), ["a", "b"]),
+        (pl.all().map_batches(lambda s: s), ["a", "b"]),
+        (pl.col("b") < float("inf"), ["b"]),
+    ],
+)
+def test_selectors_mean_the_visible_columns(expression: pl.Expr, columns: list[str]) -> None:
+    frame = pl.DataFrame({"a": [1], "b": [1.5], "_row_id": ["x"]})
+    [spelt] = spelt_out([expression], {"a": pl.Int64(), "b": pl.Float64()})
+    assert frame.select(spelt).columns == columns
+
+
+def test_a_selector_beside_infinity_is_refused_with_the_way_out(session: ig.Session) -> None:
+    frame = session.frame(pl.DataFrame({"b": [1.5]}))
+    with pytest.raises(ig.PlanError, match="one expression a column"):
+        frame.with_columns(cs.float() + float("inf"))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +173,7 @@ def test_blind_expressions_pass_over_hidden_columns() -> None:
     ],
 )
 def test_expressions_that_keep_rows_in_place(expression: pl.Expr, in_place: bool) -> None:
-    assert keeps_rows_in_place([expression], pl.Schema({"x": pl.Int64(), "y": pl.Int64()})) is in_place
+    assert keeps_rows_in_place([expression]) is in_place
 
 
 @settings(max_examples=25, deadline=None)

@@ -4,5 +4,6 @@ from infergraph.calls.asks import Ask, Outcome, Policy, Scope, Source, Spent
 from infergraph.calls.budget import Budget
 from infergraph.calls.cancel import CancelToken
 from infergraph.calls.engine import Engine
+from infergraph.calls.ledger import Ledger
 
-__all__ = ["Ask", "Budget", "CancelToken", "Engine", "Outcome", "Policy", "Scope", "Source", "Spent"]
+__all__ = ["Ask", "Budget", "CancelToken", "Engine", "Ledger", "Outcome", "Policy", "Scope", "Source", "Spent"]

@@ -38,6 +38,8 @@ class Policy:
     Args:
         refresh: Ask even where the store has an answer, and replace it.
         retry_rejects: Ask again where the store remembers a rejection.
+        since: Endings newer than this moment (seconds since 1970) hold in spite of ``refresh`` and ``retry_rejects``:
+            they are the run's own.
         max_age_s: Treat answers older than so many seconds as missing; ``None``: any age is good.
         max_repairs: How often a wrong answer is sent back with its error, 0 or more.
         max_attempts: How often one request is sent at most when the failure is transient, 1 or more; tries made
@@ -47,10 +49,15 @@ class Policy:
 
     refresh: bool = False
     retry_rejects: bool = False
+    since: float | None = None
     max_age_s: float | None = None
     max_repairs: int = 2
     max_attempts: int = 6
     max_outage_s: float = 900
+
+    def counts_as_own(self, created_at: float) -> bool:
+        """Whether an ending of that moment came about in the run itself."""
+        return self.since is not None and created_at >= self.since
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -201,9 +201,11 @@ class Desk:
     def _look_up(self, batch: Batch, asks: Sequence[tuple[Question, Ask]]) -> Found:
         """On the look-up thread: the store's endings, judged again; and the provider, where it will be needed."""
         policy = batch.policy
-        stored = (
-            {} if policy.refresh else self._store.answers([ask.hash for _, ask in asks], max_age_s=policy.max_age_s)
-        )
+        stored: dict[bytes, StoredAnswer] = {}
+        if not policy.refresh or policy.since is not None:
+            stored = self._store.answers([ask.hash for _, ask in asks], max_age_s=policy.max_age_s)
+        if policy.refresh:
+            stored = {key: known for key, known in stored.items() if policy.counts_as_own(known.created_at)}
         found: Found = []
         for question, ask in asks:
             known = stored.get(ask.hash)
@@ -245,7 +247,8 @@ class Desk:
                 self._store.writer.put(None, accepted_after_all(known))
             self._finish(question, Ending.of_store(question, known, verdict))
             return None
-        if known.state == "rejected" and not question.owner.policy.retry_rejects:
+        policy = question.owner.policy
+        if known.state == "rejected" and (not policy.retry_rejects or policy.counts_as_own(known.created_at)):
             rejected = Rejected(known.reason or "invalid_output", known.message)
             self._finish(question, Ending.of_store(question, known, rejected))
             return None

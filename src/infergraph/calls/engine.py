@@ -23,6 +23,7 @@ from infergraph.calls.budget import Budget
 from infergraph.calls.cancel import CancelToken
 from infergraph.calls.desk import Desk
 from infergraph.calls.health import FIRST_BACKOFF_S
+from infergraph.calls.ledger import Ledger
 from infergraph.calls.question import Batch
 from infergraph.errors import ConfigurationError, UnknownModel, did_you_mean
 from infergraph.models.model import Model, Provider
@@ -98,6 +99,7 @@ class Engine:
         policy: Policy | None = None,
         budget: Budget | None = None,
         cancel: CancelToken | None = None,
+        ledger: Ledger | None = None,
     ) -> Future[list[Outcome]]:
         """Have questions answered; returns at once.
 
@@ -111,6 +113,7 @@ class Engine:
             policy: How to ask; ``None``: the defaults.
             budget: Money that all asks handed this budget share; ``None``: no bound.
             cancel: Stops these asks, together with all others handed the same token.
+            ledger: Counts every attempt that is sent for these asks.
 
         Returns:
             A future of one outcome for each ask, in the order of the asks.
@@ -132,6 +135,7 @@ class Engine:
             policy=policy or Policy(),
             budget=budget,
             cancel=cancel,
+            ledger=ledger,
             future=future,
             outcomes=[None] * len(asks),
             left=len(asks),

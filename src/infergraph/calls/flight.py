@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from infergraph.calls.budget import Budget
+from infergraph.calls.ledger import Ledger
 from infergraph.calls.question import Question
 from infergraph.errors import InfergraphError
 from infergraph.models.model import CallFailed, Request, Response
@@ -26,6 +27,7 @@ class Flight:
     via: str
     direct: bool
     budget: Budget | None
+    ledger: Ledger | None
     started: float
     """On the monotonic clock."""
     started_at: float

@@ -180,12 +180,15 @@ class Lane:
             via=question.via,
             direct=question.request is question.ask.request and not question.fallback,
             budget=question.owner.budget,
+            ledger=question.owner.ledger,
             started=now,
             started_at=time.time(),
             tokens_in=tokens_in,
             tokens_out=tokens_out,
             reserved=reserved,
         )
+        if flight.ledger is not None:
+            flight.ledger.sent(first=not question.attempts)
         task = self._loop.create_task(self._fly(flight))
         self._flights[question] = task
         task.add_done_callback(lambda done: self._reports.safely(self._landed, flight, done))
@@ -234,6 +237,9 @@ class Lane:
         self._limits.leave(extra_in, extra_out, now)
         if flight.budget is not None:
             flight.budget.settle(flight.reserved, cost or 0)
+        if flight.ledger is not None:
+            spent = Tokens() if flight.response is None else flight.response.tokens
+            flight.ledger.landed(spent, 0 if flight.response is None else cost)
 
     def _came_back(self, flight: Flight, verdict: Verdict, cost: int | None, now: float) -> None:
         was_out = self._health.is_out

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from infergraph.calls.asks import Ask, Outcome, Policy, Scope, Spent
 from infergraph.calls.budget import Budget
 from infergraph.calls.cancel import CancelToken
+from infergraph.calls.ledger import Ledger
 from infergraph.models.model import Message, Request, Response, Tokens
 from infergraph.models.verdict import Rejected, Repair
 from infergraph.store.rows import StoredAnswer
@@ -30,6 +31,7 @@ class Batch:
     outcomes: list[Outcome | None]
     left: int
     cancel: CancelToken | None = None
+    ledger: Ledger | None = None
     forget_cancel: Callable[[], None] | None = None
 
     def deliver(self, position: int, outcome: Outcome) -> bool:

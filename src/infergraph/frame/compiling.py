@@ -4,15 +4,14 @@ projections and limits, overlaps operators and keeps order.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from threading import Condition
-from typing import Any
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
 from infergraph.frame import plan as plans
+from infergraph.frame.expressions import conjuncts, roots
 from infergraph.frame.row_ids import DOUBT, ROW_ID, RowNumberer
 
 SOURCE_MORSEL_ROWS = 8192
@@ -151,13 +150,24 @@ def _numbered(data: pl.LazyFrame, node: plans.Source, activity: Activity) -> pl.
         named_by = list(node.key) or visible or list(node.schema)
         numberer = RowNumberer(node.name, named_by)
         lazy = data.select(list(dict.fromkeys([*visible, *named_by])))
-        # A predicate on content keeps or drops equal rows together, so occurrence numbers stay true.
-        lazy = lazy if predicate is None else lazy.filter(predicate)
-        lazy = lazy if n_rows is None else lazy.head(n_rows)
+        # A predicate on what names a row keeps or drops rows of one name together, so that occurrence numbers stay
+        # true; one that reads more comes after the numbering.
+        early = predicate is not None and roots(predicate).issubset(named_by)
+        if predicate is not None and early:
+            lazy = lazy.filter(predicate)
+        lazy = lazy if n_rows is None or not (early or predicate is None) else lazy.head(n_rows)
+        left = n_rows
         for batch in lazy.collect_batches(chunk_size=SOURCE_MORSEL_ROWS, maintain_order=True, engine="streaming"):
             if activity.stopped:
                 return
-            yield batch.with_columns(numberer.ids(batch)).select(columns)
+            numbered = batch.with_columns(numberer.ids(batch)).select(columns)
+            numbered = numbered if predicate is None or early else numbered.filter(predicate)
+            if left is not None:
+                numbered = numbered.head(left)
+                left -= numbered.height
+            yield numbered
+            if left is not None and left <= 0:
+                return
 
     return io_source({**node.schema, ROW_ID: pl.String()}, read, activity, f"source {node.name}")
 
@@ -176,19 +186,9 @@ def split_predicate(predicate: pl.Expr | None, written: set[str]) -> tuple[pl.Ex
         return None, None
     early: list[pl.Expr] = []
     late: list[pl.Expr] = []
-    for part in _conjuncts(json.loads(predicate.meta.serialize(format="json"))):
-        condition = pl.Expr.deserialize(json.dumps(part).encode(), format="json")
-        (late if written.intersection(condition.meta.root_names()) else early).append(condition)
+    for condition in conjuncts(predicate):
+        (late if written.intersection(roots(condition)) else early).append(condition)
     return _all_of(early), _all_of(late)
-
-
-def _conjuncts(tree: Any) -> Iterator[Any]:
-    binary = tree.get("BinaryExpr") if isinstance(tree, dict) else None
-    if binary and binary["op"] in ("And", "LogicalAnd"):
-        yield from _conjuncts(binary["left"])
-        yield from _conjuncts(binary["right"])
-    else:
-        yield tree
 
 
 def _all_of(conditions: list[pl.Expr]) -> pl.Expr | None:

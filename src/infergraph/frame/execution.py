@@ -6,13 +6,11 @@ in bytes and in morsels. What was rejected and which request made which row is w
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures import TimeoutError as NotYet
-from dataclasses import dataclass
-from decimal import Decimal
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
@@ -21,68 +19,27 @@ import polars as pl
 from infergraph.calls.asks import Ask, Outcome, Policy, Scope
 from infergraph.calls.budget import Budget
 from infergraph.calls.cancel import CancelToken
+from infergraph.calls.ledger import Ledger
 from infergraph.errors import RunCancelled
 from infergraph.frame import plan as plans
+from infergraph.frame.asking import CONTENT, LINEAGE_SCHEMA, Asker, Morsel, Progress
 from infergraph.frame.compiling import Activity, Batches, io_source, lazy_frame, split_predicate
 from infergraph.frame.parts import PartsFile
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.frame.session import Session
-from infergraph.models.model import Request
-from infergraph.records import Tally, add_nano, rejects_schema, usd
-from infergraph.store.hashes import RequestHasher, hash_text
+from infergraph.records import Tally, rejects_schema
 
 MORSEL_ROWS = 512
 WINDOW_BYTES = 256 * 1024 * 1024
 WINDOW_ROWS = 32_768
-_CONTENT = "__content"
-_PROGRESS_EVERY_S = 0.2
 _WAIT_S = 0.25
-
-LINEAGE_SCHEMA = pl.Schema(
-    {
-        "row_id": pl.String(),
-        "operator": pl.String(),
-        "model": pl.String(),
-        "request_hash": pl.String(),
-        "source": pl.String(),
-        "via": pl.String(),
-    }
-)
-"""One row for each row and operator that needed an answer; ``source`` as in ``calls.asks.Outcome``."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far one operator has come; the counts only grow.
-
-    Args:
-        operator: The operator's name.
-        rows: Rows that have their ending.
-        rows_total: Rows that will come, where that is known beforehand.
-        calls: Rows asked in this run.
-        store_hits: Rows answered from the store.
-        rejected: Rows that ended as rejects.
-        pending: Rows not asked because a budget was used up.
-        cost_usd: Money spent so far; ``None``: not known.
-        seconds: Seconds since the operator got its first row.
-    """
-
-    operator: str
-    rows: int
-    rows_total: int | None
-    calls: int
-    store_hits: int
-    rejected: int
-    pending: int
-    cost_usd: Decimal | None
-    seconds: float
 
 
 class Window:
     """How many morsels may wait for answers at once.
 
-    It starts just wide enough to keep the model busy and doubles with every morsel that is taken: who wants only
-    a few rows pays for few, and a slow row soon has enough rows behind it to go on with.
+    It starts just wide enough to keep the model busy, and doubles when a slow row at its head leaves the model idle:
+    who wants only a few rows pays for few.
 
     Args:
         at_once: Requests that the model takes at once.
@@ -90,29 +47,24 @@ class Window:
     """
 
     def __init__(self, at_once: int, n_rows: int | None) -> None:
-        self.rows = max(1, min(MORSEL_ROWS, at_once, MORSEL_ROWS if n_rows is None else n_rows))
-        self._most = 1 if n_rows is not None else 2
-        self._widest = 1 if n_rows is not None else WINDOW_ROWS // self.rows
+        self.rows = max(1, min(MORSEL_ROWS, -(-at_once // 2), MORSEL_ROWS if n_rows is None else n_rows))
+        self.busy = -(-at_once // self.rows)
+        """Morsels that keep the model busy."""
+        self._most = 1 if n_rows is not None else self.busy + 1
+        self._widest = 1 if n_rows is not None else max(self.busy + 1, WINDOW_ROWS // self.rows)
 
-    def full(self, morsels: int, waiting_bytes: int) -> bool:
+    def full(self, waiting: Sequence[Morsel]) -> bool:
         """Whether the first morsel must be waited for before another is asked."""
-        return morsels >= self._most or waiting_bytes > WINDOW_BYTES
+        return len(waiting) >= self._most or sum(morsel.bytes for morsel in waiting) > WINDOW_BYTES
+
+    @property
+    def can_widen(self) -> bool:
+        """Whether more morsels may wait than now."""
+        return self._most < self._widest
 
     def widen(self) -> None:
-        """A morsel was taken: more are wanted."""
+        """Let more morsels wait."""
         self._most = min(self._widest, 2 * self._most)
-
-
-@dataclass(slots=True)
-class _Morsel:
-    """Rows that wait for their answers."""
-
-    rows: pl.DataFrame
-    requests: list[Request | None]
-    hashes: list[bytes]
-    """One a row that is asked, in order."""
-    future: Future[list[Outcome]]
-    bytes: int
 
 
 class Execution:
@@ -156,11 +108,15 @@ class Execution:
         self._on_progress = on_progress
         self._lock = Lock()
         self._tallies: dict[int, Tally] = {}
+        self._askers: list[Asker] = []
         self.keys = key_columns(node)
-        self.rejects = PartsFile(folder, "rejects", rejects_schema(self.keys))
-        self.lineage = PartsFile(folder, "lineage", LINEAGE_SCHEMA)
+        # An operator that two branches read meets its rows twice; each is listed once.
+        once_by = ("row_id", "operator") if plans.reads_twice(node) else ()
+        self.rejects = PartsFile(folder, "rejects", rejects_schema(self.keys), once_by)
+        self.lineage = PartsFile(folder, "lineage", LINEAGE_SCHEMA, once_by)
+        names = plans.operator_names(node)
         for step in plans.operator_steps(node):
-            self._tallies[id(step)] = Tally(operator=self._name(step), model=self._model_of(step))
+            self._tallies[id(step)] = Tally(operator=names[id(step)], model=self._model_of(step))
 
     @property
     def tallies(self) -> list[Tally]:
@@ -186,20 +142,11 @@ class Execution:
     def _model_of(self, step: plans.OperatorStep) -> str:
         return self._model if self._model is not None and step.operator.kind != "embed" else step.model
 
-    def _name(self, step: plans.OperatorStep) -> str:
-        """The operator's name; frames that are joined may bring the same name twice."""
-        taken = {tally.operator for tally in self._tallies.values()}
-        name, number = step.name, 1
-        while name in taken:
-            number += 1
-            name = f"{step.name}_{number}"
-        return name
-
     def _operator_frame(self, step: plans.OperatorStep, before: pl.LazyFrame) -> pl.LazyFrame:
         content = step.operator.content
         if step.where is not None:
             content = pl.when(step.where).then(content)
-        prepared = before.with_columns(content.alias(_CONTENT))
+        prepared = before.with_columns(content.alias(CONTENT))
 
         def read(wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None) -> Batches:
             columns = wanted if wanted is not None else [*step.schema, ROW_ID]
@@ -221,7 +168,7 @@ class Execution:
         carried = [name for name in columns if name not in written]
         needed = step.decides or not written.isdisjoint(columns)
         keys = [name for name in self.keys if name in step.inputs[0].schema]
-        kept = dict.fromkeys([*carried, *keys, ROW_ID, _CONTENT] if needed else [*carried, ROW_ID])
+        kept = dict.fromkeys([*carried, *keys, ROW_ID, CONTENT] if needed else [*carried, ROW_ID])
         upstream = prepared if needed else before
         upstream = upstream.select(*kept) if early is None else upstream.filter(early).select(*kept)
         if n_rows is not None and late is None and not step.decides:
@@ -251,26 +198,34 @@ class Execution:
 
     def _answered(self, step: plans.OperatorStep, morsels: Batches, window: Window) -> Batches:
         """The morsels with the operator's columns, in order, asked ahead within the window."""
-        asker = _Asker(self, step)
-        waiting: deque[_Morsel] = deque()
-        waiting_bytes = 0
+        asker = self._asker(step)
+        waiting: deque[Morsel] = deque()
         for rows in morsels:
             waiting.append(asker.ask(rows))
-            waiting_bytes += waiting[-1].bytes
-            while waiting and (waiting[0].future.done() or window.full(len(waiting), waiting_bytes)):
-                waiting_bytes -= waiting[0].bytes
+            while waiting and (waiting[0].future.done() or window.full(waiting)):
+                if not waiting[0].future.done() and self._stuck(window, waiting):
+                    window.widen()
+                    break
                 finished = self._finish(asker, waiting.popleft())
                 if finished is None:
                     return
                 yield finished
-                window.widen()
         while waiting:
             finished = self._finish(asker, waiting.popleft())
             if finished is None:
                 return
             yield finished
 
-    def _finish(self, asker: _Asker, morsel: _Morsel) -> pl.DataFrame | None:
+    def _stuck(self, window: Window, waiting: deque[Morsel]) -> bool:
+        """Wait for the first morsel; true as soon as only few others keep the model busy behind it."""
+        while not waiting[0].future.done() and not self.activity.stopped:
+            open_futures = [morsel.future for morsel in waiting if not morsel.future.done()]
+            if window.can_widen and len(open_futures) < window.busy:
+                return True
+            wait(open_futures, timeout=_WAIT_S, return_when=FIRST_COMPLETED)
+        return False
+
+    def _finish(self, asker: Asker, morsel: Morsel) -> pl.DataFrame | None:
         outcomes = self._wait(morsel.future)
         return None if outcomes is None else asker.finish(morsel, outcomes)
 
@@ -291,29 +246,35 @@ class Execution:
                 self.error = self.error or error
                 raise
 
-    def submit(self, step: plans.OperatorStep, asks: Sequence[Ask]) -> Future[list[Outcome]]:
-        """Hand asks of one operator to the engine."""
-        scope = Scope(
-            run_id=self._scope.run_id, operator=self._tallies[id(step)].operator, asset=self._scope.asset,
-            partition=self._scope.partition,
-        )  # fmt: skip
-        return self.session.engine.submit(
-            asks, model=self._model_of(step), scope=scope, policy=self._policy, budget=self._budget, cancel=self.cancel
+    def _asker(self, step: plans.OperatorStep) -> Asker:
+        tally = self._tallies[id(step)]
+        scope = replace(self._scope, operator=tally.operator)
+
+        def submit(asks: Sequence[Ask], ledger: Ledger) -> Future[list[Outcome]]:
+            return self.session.engine.submit(
+                asks, model=tally.model, scope=scope, policy=self._policy, budget=self._budget, cancel=self.cancel,
+                ledger=ledger,
+            )  # fmt: skip
+
+        asker = Asker(
+            step,
+            tally,
+            self.session.models[tally.model],
+            submit=submit,
+            lineage=self.lineage,
+            rejects=self.rejects,
+            keys=list(self.keys),
+            report=self._on_progress,
+            rows_total=self.rows_total(step),
         )
+        with self._lock:
+            self._askers.append(asker)
+        return asker
 
-    def tally(self, step: plans.OperatorStep) -> Tally:
-        """The counts of one operator; change them under ``counting``."""
-        return self._tallies[id(step)]
-
-    @property
-    def counting(self) -> Lock:
-        """Held while counts change: one operator may be read by two branches at once."""
-        return self._lock
-
-    def report(self, progress: Progress) -> None:
-        """Tell the caller how far an operator has come."""
-        if self._on_progress is not None:
-            self._on_progress(progress)
+    def settle(self) -> None:
+        """After the end: count what was asked for rows that nobody took."""
+        for asker in self._askers:
+            asker.settle()
 
     def rows_total(self, step: plans.OperatorStep) -> int | None:
         """Rows that will come to an operator, where they can be counted without an answer and somebody listens."""
@@ -324,133 +285,6 @@ class Execution:
             return None
         plain = lazy_frame(before, hidden=(), activity=self.activity, operator=self._operator_frame, limit=self._limit)
         return int(plain.select(pl.len()).collect(engine="streaming").item())
-
-
-class _Asker:
-    """Turns one operator's morsels into asks and the outcomes into columns, rejects, lineage and counts."""
-
-    def __init__(self, run: Execution, step: plans.OperatorStep) -> None:
-        self._run = run
-        self._step = step
-        self._operator = step.operator
-        self._tally = run.tally(step)
-        self._hasher = RequestHasher(run.session.models[self._tally.model])
-        self._started = time.monotonic()
-        self._reported = 0.0
-        self._total = run.rows_total(step)
-        self._report(force=True)
-
-    def ask(self, rows: pl.DataFrame) -> _Morsel:
-        made: dict[str, tuple[Request, bytes]] = {}
-        requests: list[Request | None] = []
-        asks: list[Ask] = []
-        for content in rows[_CONTENT].to_list():
-            if content is None:
-                requests.append(None)
-                continue
-            known = made.get(content)
-            if known is None:
-                request = self._operator.request(content)
-                known = made[content] = (request, self._hasher.hash(request))
-            requests.append(known[0])
-            asks.append(Ask(known[1], known[0], self._operator.judge))
-        future: Future[list[Outcome]] = self._run.submit(self._step, asks) if asks else _nothing()
-        return _Morsel(rows, requests, [ask.hash for ask in asks], future, int(rows.estimated_size()))
-
-    def finish(self, morsel: _Morsel, outcomes: Sequence[Outcome]) -> pl.DataFrame:
-        endings = iter(outcomes)
-        by_row = [next(endings) if request is not None else None for request in morsel.requests]
-        self._count(by_row)
-        self._write(morsel, by_row)
-        values = [None if ending is None else ending.value for ending in by_row]
-        self._report()
-        if not self._step.decides:
-            return morsel.rows.with_columns(self._operator.columns(values))
-        kept = [
-            value is True or (self._step.keeps_undecided and ending is not None and ending.rejected is not None)
-            for value, ending in zip(values, by_row, strict=True)
-        ]
-        return morsel.rows.filter(pl.Series(kept, dtype=pl.Boolean))
-
-    def _count(self, by_row: Sequence[Outcome | None]) -> None:
-        with self._run.counting:
-            tally = self._tally
-            tally.rows += len(by_row)
-            for ending in by_row:
-                if ending is None:
-                    tally.nulls += 1
-                    continue
-                field = {"call": "calls", "store": "store_hits"}.get(ending.source, ending.source)
-                setattr(tally, field, getattr(tally, field) + 1)
-                tally.rejected += ending.rejected is not None
-                tokens = ending.spent.tokens
-                tally.input_tokens += tokens.input
-                tally.cached_input_tokens += tokens.cached_input
-                tally.output_tokens += tokens.output
-                tally.cost_nano_usd = add_nano(tally.cost_nano_usd, ending.spent.cost_nano_usd)
-                tally.saved_nano_usd = add_nano(tally.saved_nano_usd, ending.saved_nano_usd)
-            tally.seconds = time.monotonic() - self._started
-
-    def _write(self, morsel: _Morsel, by_row: Sequence[Outcome | None]) -> None:
-        ids = morsel.rows[ROW_ID].to_list()
-        asked = [(place, ending) for place, ending in enumerate(by_row) if ending is not None]
-        self._run.lineage.add(
-            pl.DataFrame(
-                {
-                    "row_id": [ids[place] for place, _ in asked],
-                    "operator": [self._tally.operator] * len(asked),
-                    "model": [ending.model for _, ending in asked],
-                    "request_hash": [hash_text(ending.hash) for _, ending in asked],
-                    "source": [ending.source for _, ending in asked],
-                    "via": [ending.via for _, ending in asked],
-                },
-                schema=LINEAGE_SCHEMA,
-            )
-        )
-        rejected = [(place, ending) for place, ending in asked if ending.rejected is not None]
-        if rejected:
-            self._run.rejects.add(self._rejects(morsel, rejected))
-
-    def _rejects(self, morsel: _Morsel, rejected: Sequence[tuple[int, Outcome]]) -> pl.DataFrame:
-        places = [place for place, _ in rejected]
-        endings = [ending for _, ending in rejected]
-        keys = [name for name in self._run.keys if name in morsel.rows.columns]
-        costs = [usd(ending.spent.cost_nano_usd) for ending in endings]
-        told = morsel.rows[places].select(pl.col(ROW_ID).alias("row_id"), *keys)
-        return told.with_columns(
-            pl.lit(self._tally.operator).alias("operator"),
-            pl.Series("reason", [ending.rejected for ending in endings], dtype=pl.String),
-            pl.Series("message", [ending.message for ending in endings], dtype=pl.String),
-            pl.Series("attempts", [ending.attempts for ending in endings], dtype=pl.Int64),
-            pl.Series("model", [ending.model for ending in endings], dtype=pl.String),
-            pl.Series("prompt", [prompt_text(morsel.requests[place]) for place in places], dtype=pl.String),
-            pl.Series("response", [ending.response_text for ending in endings], dtype=pl.String),
-            pl.Series("cost_usd", [None if cost is None else float(cost) for cost in costs], dtype=pl.Float64),
-        )
-
-    def _report(self, *, force: bool = False) -> None:
-        now = time.monotonic()
-        done = self._total is not None and self._tally.rows >= self._total
-        if not force and not done and now - self._reported < _PROGRESS_EVERY_S:
-            return
-        self._reported = now
-        tally = self._tally
-        self._run.report(
-            Progress(
-                operator=tally.operator, rows=tally.rows, rows_total=self._total, calls=tally.calls,
-                store_hits=tally.store_hits, rejected=tally.rejected, pending=tally.pending,
-                cost_usd=usd(tally.cost_nano_usd), seconds=now - self._started,
-            )
-        )  # fmt: skip
-
-
-def prompt_text(request: Request | None) -> str:
-    """A request's messages as one text to read."""
-    if request is None:
-        return ""
-    if request.embed_text is not None:
-        return request.embed_text
-    return "\n\n".join(f"[{message.role}]\n{message.content}" for message in request.messages)
 
 
 def key_columns(node: plans.Node) -> dict[str, pl.DataType]:
@@ -470,9 +304,3 @@ def cut(batches: Iterator[pl.DataFrame], rows: int) -> Batches:
     for batch in batches:
         for start in range(0, batch.height, rows):
             yield batch.slice(start, rows)
-
-
-def _nothing() -> Future[list[Outcome]]:
-    future: Future[list[Outcome]] = Future()
-    future.set_result([])
-    return future

@@ -14,11 +14,22 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, NoReturn, ParamSpec
 
 import polars as pl
 
-from infergraph.errors import PlanError, UnknownColumn, did_you_mean
+from infergraph.errors import PlanError, did_you_mean
 from infergraph.frame import plan as plans
-from infergraph.frame.row_ids import DOUBT, ROW_ID, blind, derived_id, keeps_rows_in_place
+from infergraph.frame.expressions import (
+    column_names,
+    expressions,
+    function_identity,
+    identity,
+    keeps_rows_in_place,
+    roots,
+    spelt_out,
+    text_of,
+)
+from infergraph.frame.row_ids import DOUBT, ROW_ID, derived_id, join_hidden
 
 if TYPE_CHECKING:
+    from infergraph.frame.combining import GroupBy
     from infergraph.frame.estimate import Estimate
     from infergraph.frame.run import Progress, RunOptions, RunResult, SinkResult
     from infergraph.frame.semantic import SemanticNamespace
@@ -204,21 +215,19 @@ class SemanticFrame:
 
     def filter(self, *predicates: IntoExpr, **constraints: Any) -> SemanticFrame:
         """The rows for which all conditions are true, as ``pl.LazyFrame.filter``."""
-        conditions = _expressions(predicates, {}) + [pl.col(name) == value for name, value in constraints.items()]
-        fed_by_answers = any(
-            self._node.answers.intersection(root) for root in (_roots(c, self.schema) for c in conditions)
-        )
+        equal = [pl.col(name) == value for name, value in constraints.items()]
+        conditions = spelt_out([*expressions(predicates, {}), *equal], self.schema)
+        fed_by_answers = any(self._node.answers.intersection(roots(condition)) for condition in conditions)
 
         def apply(inputs: Sequence[pl.LazyFrame], hidden: tuple[str, ...]) -> pl.LazyFrame:
-            blinded = [blind(condition, hidden) for condition in conditions]
             if DOUBT not in hidden or not fed_by_answers:
-                return inputs[0].filter(*blinded)
+                return inputs[0].filter(*conditions)
             # In an estimate a missing answer is null: such a row may stay or go.
             missing = (pl.col(DOUBT) & 1) > 0
             doubt = pl.when(missing).then(pl.col(DOUBT) | 2).otherwise(pl.col(DOUBT))
-            return inputs[0].filter(missing | pl.all_horizontal(*blinded)).with_columns(doubt.alias(DOUBT))
+            return inputs[0].filter(missing | pl.all_horizontal(*conditions)).with_columns(doubt.alias(DOUBT))
 
-        return self._step("filter", _text(conditions), apply)
+        return self._step("filter", text_of(conditions), apply, identity=[identity(c) for c in conditions])
 
     def sort(
         self,
@@ -229,21 +238,23 @@ class SemanticFrame:
         maintain_order: bool = True,
     ) -> SemanticFrame:
         """The rows in order, as ``pl.LazyFrame.sort``; equal rows keep their order."""
-        keys = _expressions((by, *more_by), {})
+        keys = spelt_out(expressions((by, *more_by), {}), self.schema)
+        options: dict[str, Any] = {
+            "descending": descending,
+            "nulls_last": nulls_last,
+            "maintain_order": maintain_order,
+        }
         return self._step(
             "sort",
-            _text(keys, descending=descending if descending else None),
-            lambda inputs, hidden: inputs[0].sort(
-                [blind(key, hidden) for key in keys],
-                descending=descending,
-                nulls_last=nulls_last,
-                maintain_order=maintain_order,
-            ),
+            text_of(keys, descending=descending or None),
+            lambda inputs, hidden: inputs[0].sort(keys, **options),
+            identity=[[identity(key) for key in keys], options],
             blocks=True,
         )
 
     def head(self, n: int = 5) -> SemanticFrame:
         """The first ``n`` rows."""
+        _check_rows("head", n)
         return self._step("head", str(n), lambda inputs, hidden: inputs[0].head(n))
 
     def limit(self, n: int = 5) -> SemanticFrame:
@@ -252,6 +263,7 @@ class SemanticFrame:
 
     def tail(self, n: int = 5) -> SemanticFrame:
         """The last ``n`` rows."""
+        _check_rows("tail", n)
         return self._step("tail", str(n), lambda inputs, hidden: inputs[0].tail(n), blocks=True)
 
     def slice(self, offset: int, length: int | None = None) -> SemanticFrame:
@@ -262,26 +274,24 @@ class SemanticFrame:
 
     def unique(
         self,
-        subset: str | Sequence[str] | None = None,
+        subset: Any = None,
         *,
         keep: Literal["first", "last", "any", "none"] = "first",
         maintain_order: bool = True,
     ) -> SemanticFrame:
         """Rows with no equal row before them; row ids do not count, order is kept."""
-        names = [subset] if isinstance(subset, str) else list(subset) if subset is not None else self.columns
+        names = self.columns if subset is None else self._names("unique", [subset])
         return self._step(
             "unique",
             "" if subset is None else ", ".join(names),
             lambda inputs, hidden: inputs[0].unique(names, keep=keep, maintain_order=maintain_order),
+            identity=[names, keep, maintain_order],
             blocks=True,
         )
 
-    def drop_nulls(self, subset: str | Sequence[str] | None = None) -> SemanticFrame:
+    def drop_nulls(self, subset: Any = None) -> SemanticFrame:
         """Rows without a null in the columns of ``subset`` (default: in any column)."""
-        names = [subset] if isinstance(subset, str) else list(subset) if subset is not None else self.columns
-        for name in names:
-            if name not in self.schema:
-                raise UnknownColumn(f".drop_nulls: unknown column {name!r}. {did_you_mean(name, self.columns)}")
+        names = self.columns if subset is None else self._names("drop_nulls", [subset])
         return self.filter(*[pl.col(name).is_not_null() for name in names])
 
     # -- columns -----------------------------------------------------------------------------------
@@ -291,50 +301,49 @@ class SemanticFrame:
 
         Where the expressions sort, drop or add up rows, the row trace ends and ``explain`` says so.
         """
-        wanted = _expressions(exprs, named)
-        # Checked before looking at rows, so that an unknown column gets its own message.
-        checked = self._step(
+        wanted = spelt_out(expressions(exprs, named), self.schema)
+        if not wanted:
+            raise PlanError("select() without a column: name at least one.")
+        if not keeps_rows_in_place(wanted):
+            return self._renumbered(
+                "select", text_of(wanted), lambda lf: lf.select(wanted), [identity(e) for e in wanted], reads=wanted
+            )
+        return self._step(
             "select",
-            _text(wanted),
-            lambda inputs, hidden: inputs[0].select(wanted),
+            text_of(wanted),
+            lambda inputs, hidden: inputs[0].select(*wanted, *hidden),
+            identity=[identity(e) for e in wanted],
             reads=wanted,
             replaces_columns=True,
         )
-        if not keeps_rows_in_place(wanted, self.schema):
-            return self._renumbered("select", _text(wanted), lambda lf: lf.select(wanted), reads=wanted)
-
-        def apply(inputs: Sequence[pl.LazyFrame], hidden: tuple[str, ...]) -> pl.LazyFrame:
-            return inputs[0].select(*[blind(e, hidden) for e in wanted], *hidden)
-
-        return self._step("select", _text(wanted), apply, reads=wanted, replaces_columns=True) if wanted else checked
 
     def with_columns(self, *exprs: IntoExpr, **named: IntoExpr) -> SemanticFrame:
         """These columns added or replaced, as ``pl.LazyFrame.with_columns``."""
-        added = _expressions(exprs, named)
-
-        def apply(inputs: Sequence[pl.LazyFrame], hidden: tuple[str, ...]) -> pl.LazyFrame:
-            return inputs[0].with_columns([blind(e, hidden) for e in added])
-
-        return self._step("with_columns", _text(added), apply, reads=added)
+        added = spelt_out(expressions(exprs, named), self.schema)
+        return self._step(
+            "with_columns",
+            text_of(added),
+            lambda inputs, hidden: inputs[0].with_columns(added),
+            identity=[identity(e) for e in added],
+            reads=added,
+        )
 
     def with_row_index(self, name: str = "index", offset: int = 0) -> SemanticFrame:
         """A first column that counts the rows from ``offset`` (UInt32)."""
-        return self._step("with_row_index", repr(name), lambda inputs, hidden: inputs[0].with_row_index(name, offset))
+        return self._step(
+            "with_row_index", f"{name!r}, {offset}", lambda inputs, hidden: inputs[0].with_row_index(name, offset)
+        )
 
     def drop(self, *columns: Any, strict: bool = True) -> SemanticFrame:
         """All columns but these."""
-        dropped = [c for column in columns for c in ([column] if not isinstance(column, (list, tuple)) else column)]
-        gone = (
-            set(self._schema_after(lambda lf: lf.select(dropped) if strict else lf, "drop"))
-            if strict
-            else {name for name in dropped if name in self.schema}
-        )
+        given = [column for column in columns if strict or not isinstance(column, str) or column in self.schema]
+        gone = self._names("drop", given)
         kept = [name for name in self.schema if name not in gone]
-        return self._step("drop", ", ".join(sorted(gone)), lambda inputs, hidden: inputs[0].select(*kept, *hidden))
+        return self._step("drop", ", ".join(gone), lambda inputs, hidden: inputs[0].select(*kept, *hidden))
 
-    def rename(self, mapping: Mapping[str, str], *, strict: bool = True) -> SemanticFrame:
-        """Columns under new names: ``{"old": "new"}``."""
-        names = dict(mapping)
+    def rename(self, mapping: Mapping[str, str] | Callable[[str], str], *, strict: bool = True) -> SemanticFrame:
+        """Columns under new names: ``{"old": "new"}``, or a function from old to new name."""
+        names = {name: mapping(name) for name in self.columns} if callable(mapping) else dict(mapping)
         return self._step(
             "rename", repr(names), lambda inputs, hidden: inputs[0].rename(names, strict=strict), renames=names
         )
@@ -350,19 +359,22 @@ class SemanticFrame:
         """Nulls replaced by a value or by a strategy, as ``pl.LazyFrame.fill_null``."""
         if strategy is not None:
             filled = [pl.col(name).fill_null(strategy=strategy, limit=limit) for name in self.columns]
-            text = f"strategy={strategy!r}"
+            text = f"strategy={strategy!r}, limit={limit}"
             return self._step("fill_null", text, lambda inputs, hidden: inputs[0].with_columns(filled), blocks=True)
-        schema = self._schema_after(lambda lf: lf.fill_null(value), "fill_null")
+        # Polars says that a filled Enum is text, and then gives an Enum: the cast makes both true.
         changed = [
-            pl.col(name).fill_null(value).cast(schema[name])
-            for name, dtype in self.schema.items()
-            if _takes(dtype, value)
+            pl.col(name).fill_null(value).cast(dtype) for name, dtype in self.schema.items() if _takes(dtype, value)
         ]
-        return self._step("fill_null", repr(value), lambda inputs, hidden: inputs[0].with_columns(changed))
+        return self._step(
+            "fill_null",
+            repr(value),
+            lambda inputs, hidden: inputs[0].with_columns(changed),
+            identity=[identity(e) for e in changed],
+        )
 
-    def unnest(self, *columns: str | Sequence[str]) -> SemanticFrame:
+    def unnest(self, *columns: Any) -> SemanticFrame:
         """Struct columns replaced by their fields."""
-        names = [c for column in columns for c in ([column] if isinstance(column, str) else column)]
+        names = self._names("unnest", columns)
         return self._step("unnest", ", ".join(names), lambda inputs, hidden: inputs[0].unnest(names))
 
     def cache(self) -> SemanticFrame:
@@ -371,14 +383,18 @@ class SemanticFrame:
 
     # -- more or fewer rows ------------------------------------------------------------------------
 
-    def explode(self, *columns: str | Sequence[str]) -> SemanticFrame:
+    def explode(self, *columns: Any) -> SemanticFrame:
         """One row for each element of the list columns; an id of its own follows from the parent's and the index."""
-        names = [c for column in columns for c in ([column] if isinstance(column, str) else column)]
+        names = self._names("explode", columns)
+        for name in names:
+            if not isinstance(self.schema[name], (pl.List, pl.Array)):
+                raise PlanError(f".explode: {name!r} is {self.schema[name]}, not a List or an Array.")
 
         def apply(inputs: Sequence[pl.LazyFrame], hidden: tuple[str, ...]) -> pl.LazyFrame:
             if ROW_ID not in hidden:
                 return inputs[0].explode(names)
-            length = pl.col(names[0]).list.len()
+            first = pl.col(names[0])
+            length = (first if isinstance(self.schema[names[0]], pl.List) else first.arr.to_list()).list.len()
             return (
                 inputs[0]
                 .with_columns(pl.int_ranges(0, length).alias("__content"))
@@ -391,17 +407,15 @@ class SemanticFrame:
 
     def unpivot(
         self,
-        on: str | Sequence[str] | None = None,
+        on: Any = None,
         *,
-        index: str | Sequence[str] | None = None,
+        index: Any = None,
         variable_name: str = "variable",
         value_name: str = "value",
     ) -> SemanticFrame:
         """Columns turned into rows, as ``pl.LazyFrame.unpivot``."""
-        kept = [index] if isinstance(index, str) else list(index or ())
-        turned = (
-            [on] if isinstance(on, str) else list(on) if on is not None else [c for c in self.columns if c not in kept]
-        )
+        kept = [] if index is None else self._names("unpivot", [index])
+        turned = [c for c in self.columns if c not in kept] if on is None else self._names("unpivot", [on])
 
         def apply(inputs: Sequence[pl.LazyFrame], hidden: tuple[str, ...]) -> pl.LazyFrame:
             long = inputs[0].unpivot(turned, index=[*kept, *hidden], variable_name=variable_name, value_name=value_name)
@@ -410,7 +424,8 @@ class SemanticFrame:
             ids = derived_id(pl.col(ROW_ID), pl.col(variable_name)).alias(ROW_ID)
             return long.with_columns(ids).select(*kept, variable_name, value_name, *hidden)
 
-        return self._step("unpivot", ", ".join(turned), apply, row_ids="derived", blocks=True)
+        facts = [turned, kept, variable_name, value_name]
+        return self._step("unpivot", ", ".join(turned), apply, identity=facts, row_ids="derived", blocks=True)
 
     def join(
         self,
@@ -430,22 +445,22 @@ class SemanticFrame:
         ``other`` may be a semantic frame or a plain Polars frame.
         """
         right = self._other(other)
+        options: dict[str, Any] = {
+            "on": on, "how": how, "left_on": left_on, "right_on": right_on, "suffix": suffix, "validate": validate,
+            "nulls_equal": nulls_equal, "coalesce": coalesce,
+        }  # fmt: skip
 
         def apply(inputs: Sequence[pl.LazyFrame], hidden: tuple[str, ...]) -> pl.LazyFrame:
-            left_frame, right_frame = inputs
             carried = {name: f"{name}__other" for name in hidden}
-            joined = left_frame.join(
-                right_frame.rename(carried),
-                on=on, how=how, left_on=left_on, right_on=right_on, suffix=suffix, validate=validate,
-                nulls_equal=nulls_equal, coalesce=coalesce, maintain_order="left_right",
-            )  # fmt: skip
+            joined = inputs[0].join(inputs[1].rename(carried), maintain_order="left_right", **options)
             if not hidden or how in ("semi", "anti"):
                 return joined
-            return _join_hidden(joined, hidden, carried)
+            return join_hidden(joined, hidden, carried)
 
-        kept = how in ("semi", "anti")
-        text = f"{'other' if on is None else on!r}, how={how!r}"
-        return self._step("join", text, apply, other=right, row_ids="kept" if kept else "derived", blocks=True)
+        text = f"{left_on if on is None else on!r}, how={how!r}"
+        facts = {name: _identities(value) for name, value in options.items()}
+        ids: plans.RowIds = "kept" if how in ("semi", "anti") else "derived"
+        return self._step("join", text, apply, identity=facts, other=right, row_ids=ids, blocks=True)
 
     def join_asof(
         self,
@@ -461,23 +476,27 @@ class SemanticFrame:
     ) -> SemanticFrame:
         """Each row with the nearest row of ``other`` by a sorted key, as ``pl.LazyFrame.join_asof``."""
         right = self._other(other)
-        options: dict[str, Any] = {"on": on, "left_on": left_on, "right_on": right_on, "by": by, "strategy": strategy}
+        given: dict[str, Any] = {
+            "on": on, "left_on": left_on, "right_on": right_on, "by": by, "strategy": strategy, "suffix": suffix,
+            "tolerance": tolerance,
+        }  # fmt: skip
+        options = {name: value for name, value in given.items() if value is not None}
 
         def apply(inputs: Sequence[pl.LazyFrame], hidden: tuple[str, ...]) -> pl.LazyFrame:
             carried = {name: f"{name}__other" for name in hidden}
-            joined = inputs[0].join_asof(
-                inputs[1].rename(carried),
-                suffix=suffix,
-                tolerance=tolerance,
-                **{name: value for name, value in options.items() if value is not None},
-            )
-            return _join_hidden(joined, hidden, carried) if hidden else joined
+            joined = inputs[0].join_asof(inputs[1].rename(carried), **options)
+            return join_hidden(joined, hidden, carried) if hidden else joined
 
-        return self._step("join_asof", repr(on or left_on), apply, other=right, row_ids="derived", blocks=True)
+        facts = {name: _identities(value) for name, value in options.items()}
+        return self._step(
+            "join_asof", repr(on or left_on), apply, identity=facts, other=right, row_ids="derived", blocks=True
+        )
 
     def group_by(self, *by: IntoExpr, **named: IntoExpr) -> GroupBy:
         """Groups of rows with equal keys; continue with ``.agg(...)``. Groups come in order of their first row."""
-        return GroupBy(self, _expressions(by, named))
+        from infergraph.frame.combining import GroupBy
+
+        return GroupBy(self, spelt_out(expressions(by, named), self.schema))
 
     # -- other steps -------------------------------------------------------------------------------
 
@@ -492,7 +511,14 @@ class SemanticFrame:
             function: Sees the visible columns; it is called once to learn the schema and once to run.
         """
         name = getattr(function, "__qualname__", repr(function))
-        return self._renumbered("map_frame", name, function)
+
+        def checked(data: pl.LazyFrame) -> pl.LazyFrame:
+            changed = function(data)
+            if not isinstance(changed, pl.LazyFrame):
+                raise PlanError(f".map_frame({name}): the function gave {type(changed).__name__}, not a pl.LazyFrame.")
+            return changed
+
+        return self._renumbered("map_frame", name, checked, function_identity(function))
 
     # -- building ----------------------------------------------------------------------------------
 
@@ -505,8 +531,8 @@ class SemanticFrame:
             return self._session.frame(other, name="other")
         raise PlanError(f"Give a SemanticFrame, pl.LazyFrame or pl.DataFrame, not {type(other).__name__}.")
 
-    def _schema_after(self, change: Callable[[pl.LazyFrame], pl.LazyFrame], method: str) -> pl.Schema:
-        return plans.step(method, "", [self._node], lambda inputs, hidden: change(inputs[0])).schema
+    def _names(self, method: str, columns: Sequence[Any]) -> list[str]:
+        return column_names(columns, self.schema, method)
 
     def _step(
         self,
@@ -514,14 +540,16 @@ class SemanticFrame:
         text: str,
         apply: plans.Apply,
         *,
+        identity: Any = None,
         other: SemanticFrame | None = None,
         **facts: Any,
     ) -> SemanticFrame:
         inputs = [self._node] if other is None else [self._node, other._node]
-        return SemanticFrame(self._session, plans.step(method, text, inputs, apply, **facts))
+        whole = text if identity is None else repr(identity)
+        return SemanticFrame(self._session, plans.step(method, text, inputs, apply, identity=whole, **facts))
 
     def _renumbered(
-        self, method: str, text: str, change: Callable[[pl.LazyFrame], pl.LazyFrame], **facts: Any
+        self, method: str, text: str, change: Callable[[pl.LazyFrame], pl.LazyFrame], identity: Any, **facts: Any
     ) -> SemanticFrame:
         """A step that rows cannot be followed through: what comes out is numbered anew."""
         from infergraph.frame.compiling import renumbered
@@ -536,112 +564,21 @@ class SemanticFrame:
             # What the step makes of missing answers cannot be known: each row may differ or go.
             return changed.with_columns(pl.lit(doubt, pl.Int8).alias(DOUBT)) if DOUBT in hidden else changed
 
-        return self._step(method, text, apply, row_ids="new", replaces_columns=True, blocks=True, **facts)
+        return self._step(
+            method, text, apply, identity=identity, row_ids="new", replaces_columns=True, blocks=True, **facts
+        )
 
 
-class GroupBy:
-    """Groups of a frame's rows, waiting for their aggregation."""
-
-    def __init__(self, frame: SemanticFrame, keys: list[pl.Expr]) -> None:
-        self._frame = frame
-        self._keys = keys
-
-    def agg(self, *aggs: IntoExpr, **named: IntoExpr) -> SemanticFrame:
-        """One row a group: the keys, then these columns, as ``pl.LazyFrame.group_by(...).agg``.
-
-        The group's row id follows from its keys.
-        """
-        keys, wanted = self._keys, _expressions(aggs, named)
-
-        def apply(inputs: Sequence[pl.LazyFrame], hidden: tuple[str, ...]) -> pl.LazyFrame:
-            doubt = [pl.col(DOUBT).max()] if DOUBT in hidden else []
-            grouped = (
-                inputs[0]
-                .group_by([blind(key, hidden) for key in keys], maintain_order=True)
-                .agg(*[blind(e, hidden) for e in wanted], *doubt)
-            )
-            if ROW_ID not in hidden:
-                return grouped
-            names = [key.meta.output_name() for key in keys]
-            return grouped.with_columns(
-                derived_id(pl.lit("group"), pl.struct(names).struct.json_encode()).alias(ROW_ID)
-            ).select(pl.exclude(*hidden), *hidden)
-
-        return self._frame._step(
-            "group_by.agg", _text([*keys, *wanted]), apply, reads=[*keys, *wanted], replaces_columns=True,
-            row_ids="derived", blocks=True,
-        )  # fmt: skip
+def _check_rows(method: str, n: int) -> None:
+    if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+        raise PlanError(f".{method}({n!r}): give a number of rows, 0 or more.")
 
 
-def concat(
-    frames: Iterable[SemanticFrame], *, how: Literal["vertical", "vertical_relaxed", "diagonal"] = "vertical"
-) -> SemanticFrame:
-    """Frames under one another, as ``pl.concat``; rows keep their ids and the frames' order.
-
-    Args:
-        frames: One frame or more, of the same session.
-        how: ``vertical``: the same columns; ``vertical_relaxed``: types may be widened; ``diagonal``: missing
-            columns become null.
-
-    Returns:
-        The rows of all frames, first frame first.
-
-    Raises:
-        PlanError: No frame, frames of different sessions, or columns that do not fit.
-
-    Example:
-        >>> import infergraph as ig, polars as pl
-        >>> with ig.Session(models={"m": ig.Model("scripted:doc")}, default_model="m", store="sqlite://") as session:
-        ...     a = session.frame(pl.DataFrame({"x": [1]}), name="a")
-        ...     b = session.frame(pl.DataFrame({"x": [2]}), name="b")
-        ...     ig.concat([a, b]).collect()["x"].to_list()
-        [1, 2]
-    """
-    parts = list(frames)
-    if not parts:
-        raise PlanError("ig.concat([]): give at least one frame.")
-    first = parts[0]
-    checked = [first, *(first._other(part) for part in parts[1:])]
-    node = plans.step("concat", how, [part.node for part in checked], lambda inputs, hidden: pl.concat(inputs, how=how))
-    return SemanticFrame(first.session, node)
-
-
-def _join_hidden(joined: pl.LazyFrame, hidden: tuple[str, ...], carried: dict[str, str]) -> pl.LazyFrame:
-    columns: list[pl.Expr] = []
-    if ROW_ID in hidden:
-        columns.append(derived_id(pl.col(ROW_ID), pl.col(carried[ROW_ID])).alias(ROW_ID))
-    if DOUBT in hidden:
-        columns.append((pl.col(DOUBT).fill_null(0) | pl.col(carried[DOUBT]).fill_null(0)).alias(DOUBT))
-    return joined.with_columns(columns).select(pl.exclude(*hidden, *carried.values()), *hidden)
-
-
-def _expressions(exprs: Sequence[Any], named: Mapping[str, Any]) -> list[pl.Expr]:
-    flat: list[Any] = []
-    for item in exprs:
-        flat.extend(item if isinstance(item, (list, tuple)) else [item])
-    wanted = [_expression(item) for item in flat]
-    return [*wanted, *(_expression(item).alias(name) for name, item in named.items())]
-
-
-def _expression(item: Any) -> pl.Expr:
-    if isinstance(item, pl.Expr):
-        return item
-    if isinstance(item, str):
-        return pl.col(item)
-    if isinstance(item, pl.Series):
-        raise PlanError("A Series has no place in a lazy plan: join it as a frame, or use pl.lit for one value.")
-    return pl.lit(item)
-
-
-def _roots(expression: pl.Expr, schema: pl.Schema) -> set[str]:
-    if expression.meta.has_multiple_outputs():
-        return set(schema)
-    return set(expression.meta.root_names())
-
-
-def _text(expressions: Sequence[pl.Expr], **options: Any) -> str:
-    parts = [str(expression) for expression in expressions]
-    return ", ".join([*parts, *(f"{name}={value!r}" for name, value in options.items() if value is not None)])
+def _identities(value: Any) -> Any:
+    """An argument of a join for the fingerprint: expressions in full."""
+    if isinstance(value, (list, tuple)):
+        return [_identities(item) for item in value]
+    return identity(value) if isinstance(value, pl.Expr) else value
 
 
 def _takes(dtype: pl.DataType, value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 
@@ -17,9 +18,11 @@ class PartsFile:
         folder: Where the parts and the file go; it exists.
         name: The file's name without ``.parquet``.
         schema: The file's columns; frames may lack some, which become null.
+        once_by: Columns that name a row: of rows with the same name the first is kept; empty: all are.
     """
 
-    def __init__(self, folder: Path, name: str, schema: pl.Schema) -> None:
+    def __init__(self, folder: Path, name: str, schema: pl.Schema, once_by: Sequence[str] = ()) -> None:
+        self._once_by = list(once_by)
         self._folder = folder
         self._name = name
         self._schema = schema
@@ -41,7 +44,12 @@ class PartsFile:
         with self._lock:
             self._flush()
             path = self._folder / f"{self._name}.parquet"
-            if len(self._parts) == 1:
+            if self._once_by and self._parts:
+                rows = pl.scan_parquet(self._parts).unique(self._once_by, keep="first", maintain_order=True)
+                rows.sink_parquet(path)
+                for part in self._parts:
+                    part.unlink()
+            elif len(self._parts) == 1:
                 self._parts[0].replace(path)
             elif self._parts:
                 pl.scan_parquet(self._parts).sink_parquet(path)

@@ -7,6 +7,7 @@ A node knows its visible schema and how to apply itself to Polars lazy frames. I
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -16,8 +17,10 @@ import polars as pl
 from polars.exceptions import ColumnNotFoundError, PolarsError, SchemaFieldNotFoundError
 
 from infergraph.errors import PlanError, UnknownColumn, did_you_mean
+from infergraph.frame.expressions import identity as expression_identity
 from infergraph.frame.row_ids import RESERVED
 from infergraph.operators.operator import RowOperator
+from infergraph.records import REJECT_COLUMNS
 
 Apply = Callable[[Sequence[pl.LazyFrame], tuple[str, ...]], pl.LazyFrame]
 """Makes the step's lazy frame from its inputs', given the hidden columns that the inputs carry."""
@@ -59,6 +62,8 @@ class Step:
     method: str
     text: str
     """The arguments, as a reader would type them."""
+    identity: str = field(repr=False)
+    """All arguments in full, for the fingerprint."""
     inputs: tuple[Node, ...]
     apply: Apply = field(repr=False)
     schema: pl.Schema
@@ -122,6 +127,7 @@ def source(data: pl.DataFrame | pl.LazyFrame, name: str, key: str | Sequence[str
         raise PlanError(f"frame {name!r}: the column name {row_id!r} is taken by row ids; rename yours first.")
     visible = pl.Schema({column: dtype for column, dtype in schema.items() if column != row_id})
     _refuse_reserved(f"frame {name!r}", visible)
+    _refuse_unusable(name, visible, keys)
     return Source(name=name, data=lazy, key=keys, schema=visible, carries_ids=carries_ids)
 
 
@@ -131,6 +137,7 @@ def step(
     inputs: Sequence[Node],
     apply: Apply,
     *,
+    identity: str,
     reads: Sequence[pl.Expr] = (),
     replaces_columns: bool = False,
     row_ids: RowIds = "kept",
@@ -142,6 +149,7 @@ def step(
     Args:
         method: The frame method's name.
         text: Its arguments for ``explain``.
+        identity: All its arguments in full, for the fingerprint.
         inputs: The nodes it reads, at least one.
         apply: Makes the lazy frame.
         reads: The step's expressions, where its columns come from expressions.
@@ -160,8 +168,8 @@ def step(
     _refuse_reserved(f".{method}({text})", schema)
     answers = _answers_after(inputs, schema, reads, replaces_columns, renames or {})
     return Step(
-        method=method, text=text, inputs=tuple(inputs), apply=apply, schema=schema, answers=answers,
-        row_ids=row_ids, blocks=blocks,
+        method=method, text=text, identity=identity, inputs=tuple(inputs), apply=apply, schema=schema,
+        answers=answers, row_ids=row_ids, blocks=blocks,
     )  # fmt: skip
 
 
@@ -172,6 +180,7 @@ def operator_step(
     if where is not None:
         empty = pl.LazyFrame(schema=before.schema).select(where.alias("where"))
         dtype = _schema_of(lambda: empty.collect_schema(), before.schema, where=f"where={where}")["where"]
+        where = where.cast(pl.Boolean) if dtype == pl.Null else where
         if dtype not in (pl.Boolean, pl.Null):
             raise PlanError(f"where={where} gives {dtype}, not Boolean: write a condition, such as pl.col('x') > 0.")
     schema = pl.Schema({**before.schema, **operator.writes})
@@ -202,24 +211,47 @@ def operator_steps(node: Node) -> list[OperatorStep]:
 
 
 def fingerprint(node: Node, model_text: Callable[[str], str]) -> str:
-    """A text of 32 hex digits that is the same exactly for plans that ask and compute the same.
+    """A text of 32 hex digits: another one wherever a step, a prompt, a schema or a model differs.
+
+    A function of the user's counts by its name and its own code; what that code calls is not looked at.
 
     Args:
         node: The last node.
         model_text: What determines the answers of a deployment's model, by its name.
     """
     digest = blake2b(digest_size=16)
+    places: dict[int, int] = {}
     for current in walk(node):
         if isinstance(current, OperatorStep):
-            where = "" if current.where is None else current.where.meta.serialize(format="json")
+            where = "" if current.where is None else expression_identity(current.where)
             writes = [f"{name}:{dtype}" for name, dtype in current.operator.writes.items()]
             parts = [current.operator.kind, current.operator.fingerprint(), model_text(current.model), where, *writes]
+            parts.append(str(current.keeps_undecided))
         elif isinstance(current, Step):
-            parts = [current.method, current.text]
+            parts = [current.method, current.identity]
         else:
             parts = [current.name, *current.key, *(f"{name}:{dtype}" for name, dtype in current.schema.items())]
-        digest.update(repr(parts).encode())
+        places[id(current)] = len(places)
+        digest.update(repr([parts, [places[id(before)] for before in current.inputs]]).encode())
     return digest.hexdigest()
+
+
+def reads_twice(node: Node) -> bool:
+    """Whether two branches of the plan read the same operator."""
+    readers = Counter(id(before) for current in walk(node) for before in current.inputs)
+    return any(readers[id(current)] > 1 for current in walk(node) if operator_steps(current))
+
+
+def operator_names(node: Node) -> dict[int, str]:
+    """Names by ``id(step)``, unique in the plan: frames that are joined may bring the same name twice."""
+    names: dict[int, str] = {}
+    for current in operator_steps(node):
+        name, number = current.name, 1
+        while name in names.values():
+            number += 1
+            name = f"{current.name}_{number}"
+        names[id(current)] = name
+    return names
 
 
 def explain(node: Node) -> str:
@@ -248,6 +280,25 @@ def _schema_of(resolve: Callable[[], pl.Schema], known: pl.Schema, where: str = 
         raise UnknownColumn(f"{where}: unknown column {name!r}. {did_you_mean(name, known)}") from None
     except (PolarsError, TypeError, ValueError) as error:
         raise PlanError(f"{where}: {str(error).split('Resolved plan')[0].strip()}") from None
+
+
+def _refuse_unusable(name: str, schema: pl.Schema, keys: Sequence[str]) -> None:
+    for column, dtype in schema.items():
+        if column == "*" or (column.startswith("^") and column.endswith("$")):
+            raise PlanError(
+                f"frame {name!r}: Polars reads the column name {column!r} as a pattern; rename the column before "
+                "session.frame()."
+            )
+        if dtype == pl.Object:
+            raise PlanError(
+                f"frame {name!r}: the column {column!r} holds Python objects, which cannot be stored; cast or drop it."
+            )
+    for column in keys:
+        if column == "row_id" or column in REJECT_COLUMNS:
+            raise PlanError(
+                f"frame {name!r}: the key {column!r} has the name of a column of the rejects; rename it, for example "
+                f"to {column + '_key'!r}."
+            )
 
 
 def _refuse_reserved(where: str, schema: pl.Schema) -> None:

@@ -7,13 +7,12 @@ one-to-many steps derive it from the parent and an index; groups and joins deriv
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any
 
 import polars as pl
+from polars.datatypes import DataTypeClass
 
 ROW_ID = "_row_id"
 DOUBT = "_doubt"
@@ -21,12 +20,6 @@ DOUBT = "_doubt"
 HIDDEN = (ROW_ID, DOUBT)
 RESERVED = (*HIDDEN, "__content")
 _DIGEST_BYTES = 16
-# Steps that change the length or the order of a column, so that a row's id no longer stands beside its row.
-_REARRANGING_NODES = {"Sort", "SortBy", "Gather", "Filter", "Slice", "Explode"}
-_REARRANGING_FUNCTIONS = {
-    "Reverse", "Range", "GatherEvery", "Unique", "DropNulls", "DropNans", "Mode", "TopK", "TopKBy", "ArgWhere",
-    "ArgUnique", "ArgSort", "Random", "Repeat", "SearchSorted", "ValueCounts", "UniqueCounts", "ExtendConstant",
-}  # fmt: skip
 
 
 class RowNumberer:
@@ -58,8 +51,29 @@ class RowNumberer:
 
 def row_as_json(schema: pl.Schema, columns: Sequence[str]) -> pl.Expr:
     """The named columns as one JSON text a row, the same for the same values in any engine or chunking."""
-    values = [pl.col(name).bin.encode("hex") if schema[name] == pl.Binary else pl.col(name) for name in columns]
-    return pl.struct(values).struct.json_encode()
+    return pl.struct([_jsonable(pl.col(name), schema[name]).alias(name) for name in columns]).struct.json_encode()
+
+
+def _jsonable(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """The value in a form that JSON tells from every other one: it knows neither bytes nor NaN."""
+    if dtype == pl.Binary:
+        return value.bin.encode("hex")
+    if dtype.is_float():
+        return value.cast(pl.String)
+    if isinstance(dtype, pl.List):
+        return value.list.eval(_jsonable(pl.element(), _typed(dtype.inner)))
+    if isinstance(dtype, pl.Array):
+        return value.arr.to_list().list.eval(_jsonable(pl.element(), _typed(dtype.inner)))
+    if isinstance(dtype, pl.Struct):
+        fields = [
+            _jsonable(value.struct.field(field.name), _typed(field.dtype)).alias(field.name) for field in dtype.fields
+        ]
+        return pl.when(value.is_not_null()).then(pl.struct(fields))
+    return value
+
+
+def _typed(dtype: pl.DataType | DataTypeClass) -> pl.DataType:
+    return dtype() if isinstance(dtype, DataTypeClass) else dtype
 
 
 def derived_id(*parts: pl.Expr) -> pl.Expr:
@@ -76,61 +90,11 @@ def _hash_rows(rows: pl.Series) -> pl.Series:
     )
 
 
-def blind(expression: pl.Expr, hidden: Sequence[str]) -> pl.Expr:
-    """The same expression, with ``pl.all()`` and selectors passing over the hidden columns.
-
-    Args:
-        expression: Any expression.
-        hidden: Names that selectors must not match.
-    """
-    if not hidden or not expression.meta.has_multiple_outputs():
-        return expression
-    tree = json.loads(expression.meta.serialize(format="json"))
-    return pl.Expr.deserialize(json.dumps(_exclude(tree, list(hidden))).encode(), format="json")
-
-
-def _exclude(tree: Any, hidden: list[str]) -> Any:
-    if isinstance(tree, list):
-        return [_exclude(item, hidden) for item in tree]
-    if not isinstance(tree, dict):
-        return tree
-    return {
-        kind: {"Difference": [value, {"ByName": {"names": hidden, "strict": False}}]}
-        if kind == "Selector"
-        else _exclude(value, hidden)
-        for kind, value in tree.items()
-    }
-
-
-def keeps_rows_in_place(expressions: Iterable[pl.Expr], schema: pl.Schema) -> bool:
-    """Whether these expressions of a ``select`` give one value a row, each beside its own row.
-
-    Aggregations alone (one row comes out) and expressions that sort, drop or repeat rows do not. Polars'
-    ``is_row_separable`` cannot be used: it is true for ``Expr.filter`` and false for ``cum_sum``.
-    """
-    expressions = list(expressions)
-    if not expressions:
-        return True
-    if any(_rearranges(json.loads(expression.meta.serialize(format="json"))) for expression in expressions):
-        return False
-    # On no rows an aggregation or a literal still gives one row.
-    return pl.LazyFrame(schema=schema).select(expressions).collect().height == 0
-
-
-def _rearranges(tree: Any) -> bool:
-    if isinstance(tree, list):
-        return any(_rearranges(item) for item in tree)
-    if not isinstance(tree, dict):
-        return False
-    for kind, value in tree.items():
-        if kind in ("Agg", "Over"):
-            continue  # whatever is rearranged inside, one value comes out, or one a row
-        if kind in _REARRANGING_NODES or (kind == "function" and _function_name(value) in _REARRANGING_FUNCTIONS):
-            return True
-        if _rearranges(value):
-            return True
-    return False
-
-
-def _function_name(function: Any) -> str:
-    return next(iter(function), "") if isinstance(function, dict) else str(function)
+def join_hidden(joined: pl.LazyFrame, hidden: tuple[str, ...], carried: dict[str, str]) -> pl.LazyFrame:
+    """A join's hidden columns made of both sides'; ``carried`` are the right side's names for them."""
+    columns: list[pl.Expr] = []
+    if ROW_ID in hidden:
+        columns.append(derived_id(pl.col(ROW_ID), pl.col(carried[ROW_ID])).alias(ROW_ID))
+    if DOUBT in hidden:
+        columns.append((pl.col(DOUBT).fill_null(0) | pl.col(carried[DOUBT]).fill_null(0)).alias(DOUBT))
+    return joined.with_columns(columns).select(pl.exclude(*hidden, *carried.values()), *hidden)

@@ -19,8 +19,9 @@ from infergraph.calls.asks import Policy, Scope
 from infergraph.calls.budget import Budget
 from infergraph.errors import InternalError, PlanError, did_you_mean
 from infergraph.frame import plan as plans
+from infergraph.frame.asking import Progress
 from infergraph.frame.compiling import Activity, lazy_frame
-from infergraph.frame.execution import Execution, Progress
+from infergraph.frame.execution import Execution
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.frame.session import Session
@@ -29,7 +30,6 @@ from infergraph.models.model import NANO, Tokens
 from infergraph.models.prices import price_of
 from infergraph.records import Usage
 from infergraph.store.rows import UsageRow
-from infergraph.store.store import Store
 
 __all__ = ["Progress", "RunOptions", "RunResult", "SinkResult", "StagedRun", "run", "run_to_folder", "sink"]
 
@@ -65,12 +65,12 @@ class RunOptions:
     max_age: timedelta | float | None = None
 
     def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise PlanError(f"limit={self.limit}: give a number of rows, 1 or more.")
-        if self.max_cost_usd is not None and not self.max_cost_usd >= 0:
-            raise PlanError(f"max_cost_usd={self.max_cost_usd}: give an amount of USD, 0 or more.")
-        if self.max_age_s is not None and not self.max_age_s >= 0:
-            raise PlanError(f"max_age={self.max_age}: give a timedelta or seconds, 0 or more.")
+        if self.limit is not None and (type(self.limit) is not int or self.limit < 1):
+            raise PlanError(f"limit={self.limit!r}: give a number of rows, 1 or more.")
+        if self.max_cost_usd is not None and not _is_amount(self.max_cost_usd):
+            raise PlanError(f"max_cost_usd={self.max_cost_usd!r}: give an amount of USD, 0 or more.")
+        if self.max_age is not None and not _is_amount(self.max_age_s):
+            raise PlanError(f"max_age={self.max_age!r}: give a timedelta or seconds, 0 or more.")
 
     @classmethod
     def of(cls, **options: Any) -> RunOptions:
@@ -87,7 +87,9 @@ class RunOptions:
 
     def policy(self) -> Policy:
         """The part that the call engine reads."""
-        return Policy(refresh=self.refresh, retry_rejects=self.retry_rejects, max_age_s=self.max_age_s)
+        return Policy(
+            refresh=self.refresh, retry_rejects=self.retry_rejects, max_age_s=self.max_age_s, since=time.time()
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +104,7 @@ class RunResult:
     run_id: str
     lineage: pl.DataFrame = field(repr=False)
     """One row for each row and operator that needed an answer."""
-    store: Store = field(repr=False)
+    session: Session = field(repr=False)
 
     def trace(self, row_id: str) -> Trace:
         """The requests behind one row, with prompts, responses and cost.
@@ -110,7 +112,7 @@ class RunResult:
         Args:
             row_id: From ``run(row_ids=True).frame["_row_id"]`` or from ``.rejects["row_id"]``.
         """
-        return trace_row(self.store, self.lineage, row_id)
+        return trace_row(self.session.store, self.lineage, row_id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +164,7 @@ def run(
             lineage=pl.read_parquet(execution.lineage.finish()),
             usage=usage,
             run_id=run_id,
-            store=frame.session.store,
+            session=frame.session,
         )
 
 
@@ -177,6 +179,9 @@ def sink(
 ) -> SinkResult:
     """Run a plan into one file; see ``SemanticFrame.sink_parquet``."""
     target = Path(path)
+    _check_format(frame, kind)
+    if target.is_dir():
+        raise PlanError(f"{target} is a folder; name a file in it, such as {str(target / f'out.{kind}')!r}.")
     if not target.parent.is_dir():
         raise PlanError(f"{target}: the folder {str(target.parent)!r} does not exist; make it first.")
     started = time.monotonic()
@@ -285,9 +290,24 @@ def _prepare(
         model=model,
         on_progress=on_progress,
     )
-    for step in plans.operator_steps(frame.node):
-        session.provider(execution.tally(step).model).check_configuration()
+    for step, tally in zip(plans.operator_steps(frame.node), execution.tallies, strict=True):
+        if model is not None and step.operator.kind != "embed":
+            session.check_chat(model, step.operator)
+        session.provider(tally.model).check_configuration()
     return execution, known_id
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+
+
+def _check_format(frame: SemanticFrame, kind: str) -> None:
+    nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
+    if kind == "csv" and nested:
+        raise PlanError(
+            f".sink_csv: CSV has no place for the nested column {nested[0]!r} ({frame.schema[nested[0]]}); write "
+            ".sink_parquet or .sink_ndjson, or turn it into text first."
+        )
 
 
 def _budget(session: Session, node: plans.Node, options: RunOptions, model: str | None) -> Budget | None:
@@ -328,6 +348,7 @@ def _drive(execution: Execution, query: Callable[[], T]) -> T:
     finally:
         execution.stop()
         still_working = not execution.activity.join(_JOIN_S)
+        execution.settle()
     if errors:
         raise execution.error or errors[0]
     if still_working:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import polars as pl
 from pydantic import BaseModel
 
-from infergraph.errors import PlanError, SchemaError
+from infergraph.errors import PlanError, did_you_mean
 from infergraph.frame import plan as plans
 from infergraph.frame.frame import SemanticFrame
-from infergraph.models.model import Capabilities
 from infergraph.operators.classify import ClassifyOperator
 from infergraph.operators.embed import EmbedOperator
 from infergraph.operators.extract import ExtractOperator
@@ -37,6 +36,10 @@ class SemanticNamespace:
 
     def __init__(self, frame: SemanticFrame) -> None:
         self._frame = frame
+
+    def __getattr__(self, name: str) -> NoReturn:
+        operators = [method for method in dir(type(self)) if not method.startswith("_")]
+        raise AttributeError(f".semantic has no operator {name!r}. {did_you_mean(name, operators)}")
 
     def map(
         self,
@@ -163,7 +166,8 @@ class SemanticNamespace:
             examples: See the class; answers are booleans.
 
         Returns:
-            The rows for which it is true, in order, same columns; a row with a null variable is dropped.
+            The rows for which it is true, in order, same columns. A row with a null variable is dropped, and so is
+            one that is pending because the run's budget ended first; ``usage.nulls`` and ``usage.pending`` count them.
 
         Raises:
             PlanError: Unknown variable, an ``on_reject`` that does not exist.
@@ -251,10 +255,11 @@ class SemanticNamespace:
         keeps_undecided: bool = False,
     ) -> SemanticFrame:
         session, before = self._frame.session, self._frame.node
+        if where is not None and not isinstance(where, pl.Expr):
+            raise PlanError(f"where={where!r}: write a Polars condition, such as pl.col({str(where)!r}) == 'x'.")
         chosen = session.model_name(model)
-        _, capabilities = session.facts(chosen)
         if operator.kind != "embed":
-            _check_chat(operator, chosen, capabilities, session.schema_problems(chosen, operator))
+            session.check_chat(chosen, operator)
         node = plans.operator_step(
             operator,
             name=_operator_name(operator, name, before),
@@ -264,15 +269,6 @@ class SemanticNamespace:
             before=before,
         )
         return SemanticFrame(session, node)
-
-
-def _check_chat(operator: RowOperator, model: str, capabilities: Capabilities, problems: list[str]) -> None:
-    if not capabilities.chat:
-        raise PlanError(f".semantic.{operator.kind}: the model {model!r} only embeds; name another with model=.")
-    if problems:
-        raise SchemaError(
-            f".semantic.{operator.kind}: the model {model!r} cannot take this schema: {' '.join(problems)}"
-        )
 
 
 def _operator_name(operator: RowOperator, given: str | None, before: plans.Node) -> str:

@@ -13,7 +13,7 @@ from typing import Self
 import polars as pl
 
 from infergraph.calls.engine import Engine
-from infergraph.errors import PlanError, UnknownModel, did_you_mean
+from infergraph.errors import ConfigurationError, PlanError, SchemaError, UnknownModel, did_you_mean
 from infergraph.frame import plan as plans
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.row_ids import ROW_ID
@@ -58,6 +58,9 @@ class Session:
         root: str | Path | None = None,
     ) -> None:
         self._models = dict(models) if models else dict(EMBEDDED)
+        for name, model in self._models.items():
+            if not isinstance(model, Model):
+                raise ConfigurationError(f"models[{name!r}] is {model!r}; write ig.Model('provider:model-id').")
         self._default = _default_model(self._models, default_model)
         self._facts: dict[str, Provider] = {name: provider_for(model) for name, model in self._models.items()}
         self._store_url = store
@@ -134,10 +137,21 @@ class Session:
         """Names of the models whose capabilities pass."""
         return [name for name, provider in self._facts.items() if able(provider.capabilities)]
 
-    def schema_problems(self, name: str, operator: RowOperator) -> list[str]:
-        """Why a model cannot take the operator's answer schema."""
-        schema = operator.answer_schema
-        return self._facts[name].schema_problems(schema.parsed) if schema is not None else []
+    def check_chat(self, name: str, operator: RowOperator) -> None:
+        """Make sure that a model can answer an operator's requests.
+
+        Raises:
+            PlanError: It only embeds.
+            SchemaError: Its provider cannot take the operator's answer schema.
+        """
+        provider, schema = self._facts[name], operator.answer_schema
+        if not provider.capabilities.chat:
+            raise PlanError(f".semantic.{operator.kind}: the model {name!r} only embeds; name another with model=.")
+        problems = [] if schema is None else provider.schema_problems(schema.parsed)
+        if problems:
+            raise SchemaError(
+                f".semantic.{operator.kind}: the model {name!r} cannot take this schema: {' '.join(problems)}"
+            )
 
     def answer_text(self, name: str) -> str:
         """What determines the answers of a model, as text: for fingerprints."""

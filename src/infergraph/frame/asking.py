@@ -1,0 +1,256 @@
+"""One operator's rows: turned into asks, and the outcomes into columns, rejects, lineage and counts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from decimal import Decimal
+from threading import Lock
+
+import polars as pl
+
+from infergraph.calls.asks import Ask, Outcome
+from infergraph.calls.ledger import Ledger
+from infergraph.frame import plan as plans
+from infergraph.frame.parts import PartsFile
+from infergraph.frame.row_ids import ROW_ID
+from infergraph.models.model import Model, Request
+from infergraph.records import Tally, add_nano, usd
+from infergraph.store.hashes import RequestHasher, hash_text
+
+CONTENT = "__content"
+_PROGRESS_EVERY_S = 0.2
+_SETTLING_S = 5.0
+
+LINEAGE_SCHEMA = pl.Schema(
+    {
+        "row_id": pl.String(),
+        "operator": pl.String(),
+        "model": pl.String(),
+        "request_hash": pl.String(),
+        "source": pl.String(),
+        "via": pl.String(),
+    }
+)
+"""One row for each row and operator that needed an answer; ``source`` as in ``calls.asks.Outcome``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far one operator has come; the counts only grow.
+
+    Args:
+        operator: The operator's name.
+        rows: Rows that have their ending.
+        rows_total: Rows that will come, where that is known beforehand.
+        calls: Rows asked in this run.
+        store_hits: Rows answered from the store.
+        rejected: Rows that ended as rejects.
+        pending: Rows not asked because a budget was used up.
+        cost_usd: Money spent so far; ``None``: not known.
+        seconds: Seconds since the operator got its first row.
+    """
+
+    operator: str
+    rows: int
+    rows_total: int | None
+    calls: int
+    store_hits: int
+    rejected: int
+    pending: int
+    cost_usd: Decimal | None
+    seconds: float
+
+
+@dataclass(slots=True)
+class Morsel:
+    """Rows that wait for their answers."""
+
+    rows: pl.DataFrame
+    requests: list[Request | None]
+    hashes: list[bytes]
+    """One a row that is asked, in order."""
+    future: Future[list[Outcome]]
+    bytes: int
+
+
+class Asker:
+    """Asks for one operator of one run.
+
+    Args:
+        step: The operator's node.
+        tally: Its counts.
+        model: The model that is asked.
+        submit: Hands asks to the engine.
+        lineage: Takes which request made which row.
+        rejects: Takes what was rejected.
+        keys: The plan's key columns.
+        report: Told how far it is; ``None``: nobody listens.
+        rows_total: Rows that will come, where that is known.
+    """
+
+    def __init__(
+        self,
+        step: plans.OperatorStep,
+        tally: Tally,
+        model: Model,
+        *,
+        submit: Callable[[Sequence[Ask], Ledger], Future[list[Outcome]]],
+        lineage: PartsFile,
+        rejects: PartsFile,
+        keys: Sequence[str],
+        report: Callable[[Progress], None] | None,
+        rows_total: int | None,
+    ) -> None:
+        self._step = step
+        self._operator = step.operator
+        self._tally = tally
+        self._hasher = RequestHasher(model)
+        self._submit = submit
+        self._lineage = lineage
+        self._rejects_file = rejects
+        self._keys = keys
+        self._listener = report
+        self._total = rows_total
+        self._ledger = Ledger()
+        self._asked_before = 0
+        self._lock = Lock()
+        self._started = time.monotonic()
+        self._reported = 0.0
+        self._report(force=True)
+
+    def ask(self, rows: pl.DataFrame) -> Morsel:
+        """Have the rows' questions asked; returns at once."""
+        made: dict[str, tuple[Request, bytes]] = {}
+        requests: list[Request | None] = []
+        asks: list[Ask] = []
+        for content in rows[CONTENT].to_list():
+            if content is None:
+                requests.append(None)
+                continue
+            known = made.get(content)
+            if known is None:
+                request = self._operator.request(content)
+                known = made[content] = (request, self._hasher.hash(request))
+            requests.append(known[0])
+            asks.append(Ask(known[1], known[0], self._operator.judge))
+        future: Future[list[Outcome]] = self._submit(asks, self._ledger) if asks else _nothing()
+        return Morsel(rows, requests, [ask.hash for ask in asks], future, int(rows.estimated_size()))
+
+    def finish(self, morsel: Morsel, outcomes: Sequence[Outcome]) -> pl.DataFrame:
+        """The morsel's rows with the operator's columns, or those that a filter keeps; everything is counted."""
+        endings = iter(outcomes)
+        by_row = [next(endings) if request is not None else None for request in morsel.requests]
+        self._count(by_row)
+        self._write(morsel, by_row)
+        values = [None if ending is None else ending.value for ending in by_row]
+        self._report()
+        if not self._step.decides:
+            return morsel.rows.with_columns(self._operator.columns(values))
+        kept = [
+            value is True or (self._step.keeps_undecided and ending is not None and ending.rejected is not None)
+            for value, ending in zip(values, by_row, strict=True)
+        ]
+        return morsel.rows.filter(pl.Series(kept, dtype=pl.Boolean))
+
+    def settle(self) -> None:
+        """Count what was asked for rows that nobody waited for in the end: it was paid all the same."""
+        self._ledger.settled(_SETTLING_S)
+        with self._lock:
+            unseen = max(0, self._ledger.asked - self._asked_before)
+            self._tally.rows += unseen
+            self._tally.calls += unseen
+            self._asked_before += unseen
+            self._take_over()
+
+    def _count(self, by_row: Sequence[Outcome | None]) -> None:
+        with self._lock:
+            tally = self._tally
+            tally.rows += len(by_row)
+            for ending in by_row:
+                if ending is None:
+                    tally.nulls += 1
+                    continue
+                field = {"call": "calls", "store": "store_hits"}.get(ending.source, ending.source)
+                setattr(tally, field, getattr(tally, field) + 1)
+                tally.rejected += ending.rejected is not None
+                tally.saved_nano_usd = add_nano(tally.saved_nano_usd, ending.saved_nano_usd)
+                self._asked_before += ending.spent.attempts > 0
+            self._take_over()
+
+    def _take_over(self) -> None:
+        ledger, tally = self._ledger, self._tally
+        tally.input_tokens = ledger.tokens.input
+        tally.cached_input_tokens = ledger.tokens.cached_input
+        tally.output_tokens = ledger.tokens.output
+        tally.cost_nano_usd = ledger.cost_nano_usd
+        tally.seconds = time.monotonic() - self._started
+
+    def _write(self, morsel: Morsel, by_row: Sequence[Outcome | None]) -> None:
+        ids = morsel.rows[ROW_ID].to_list()
+        asked = [(place, ending) for place, ending in enumerate(by_row) if ending is not None]
+        self._lineage.add(
+            pl.DataFrame(
+                {
+                    "row_id": [ids[place] for place, _ in asked],
+                    "operator": [self._tally.operator] * len(asked),
+                    "model": [ending.model for _, ending in asked],
+                    "request_hash": [hash_text(ending.hash) for _, ending in asked],
+                    "source": [ending.source for _, ending in asked],
+                    "via": [ending.via for _, ending in asked],
+                },
+                schema=LINEAGE_SCHEMA,
+            )
+        )
+        rejected = [(place, ending) for place, ending in asked if ending.rejected is not None]
+        if rejected:
+            self._rejects_file.add(self._rejects(morsel, rejected))
+
+    def _rejects(self, morsel: Morsel, rejected: Sequence[tuple[int, Outcome]]) -> pl.DataFrame:
+        places = [place for place, _ in rejected]
+        endings = [ending for _, ending in rejected]
+        keys = [name for name in self._keys if name in morsel.rows.columns]
+        costs = [usd(ending.spent.cost_nano_usd) for ending in endings]
+        told = morsel.rows[places].select(pl.col(ROW_ID).alias("row_id"), *keys)
+        return told.with_columns(
+            pl.lit(self._tally.operator).alias("operator"),
+            pl.Series("reason", [ending.rejected for ending in endings], dtype=pl.String),
+            pl.Series("message", [ending.message for ending in endings], dtype=pl.String),
+            pl.Series("attempts", [ending.attempts for ending in endings], dtype=pl.Int64),
+            pl.Series("model", [ending.model for ending in endings], dtype=pl.String),
+            pl.Series("prompt", [prompt_text(morsel.requests[place]) for place in places], dtype=pl.String),
+            pl.Series("response", [ending.response_text for ending in endings], dtype=pl.String),
+            pl.Series("cost_usd", [None if cost is None else float(cost) for cost in costs], dtype=pl.Float64),
+        )
+
+    def _report(self, *, force: bool = False) -> None:
+        now = time.monotonic()
+        done = self._total is not None and self._tally.rows >= self._total
+        if self._listener is None or not (force or done or now - self._reported >= _PROGRESS_EVERY_S):
+            return
+        self._reported = now
+        tally = self._tally
+        self._listener(
+            Progress(
+                operator=tally.operator, rows=tally.rows, rows_total=self._total, calls=tally.calls,
+                store_hits=tally.store_hits, rejected=tally.rejected, pending=tally.pending,
+                cost_usd=usd(tally.cost_nano_usd), seconds=now - self._started,
+            )
+        )  # fmt: skip
+
+
+def prompt_text(request: Request | None) -> str:
+    """A request's messages as one text to read."""
+    if request is None:
+        return ""
+    if request.embed_text is not None:
+        return request.embed_text
+    return "\n\n".join(f"[{message.role}]\n{message.content}" for message in request.messages)
+
+
+def _nothing() -> Future[list[Outcome]]:
+    future: Future[list[Outcome]] = Future()
+    future.set_result([])
+    return future

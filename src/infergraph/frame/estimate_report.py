@@ -1,0 +1,137 @@
+"""What an estimate says: numbers for each operator and in total, as objects, as a table and as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from decimal import Decimal
+from typing import Any
+
+import polars as pl
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatorEstimate:
+    """One operator's part: expected numbers, each with the least and the most where it cannot be known."""
+
+    operator: str
+    kind: str
+    model: str
+    rows: int
+    rows_low: int
+    rows_high: int
+    calls: int
+    calls_low: int
+    calls_high: int
+    store_hits: int
+    store_hits_low: int
+    store_hits_high: int
+    input_tokens: int
+    input_tokens_low: int
+    input_tokens_high: int
+    output_tokens: int
+    output_tokens_low: int
+    output_tokens_high: int
+    cost_usd: Decimal | None
+    cost_usd_low: Decimal | None
+    cost_usd_high: Decimal | None
+    seconds: float
+    seconds_low: float
+    seconds_high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a run would call, cost and take; totals are sums over the operators.
+
+    Money is USD (``None``: a price is not known), times are seconds. ``print`` shows a table.
+    """
+
+    operators: Sequence[OperatorEstimate]
+    assumptions: Sequence[str] = field(default_factory=list)
+    """What was assumed, in words."""
+    rows: int = 0
+    rows_low: int = 0
+    rows_high: int = 0
+    calls: int = 0
+    calls_low: int = 0
+    calls_high: int = 0
+    store_hits: int = 0
+    store_hits_low: int = 0
+    store_hits_high: int = 0
+    input_tokens: int = 0
+    input_tokens_low: int = 0
+    input_tokens_high: int = 0
+    output_tokens: int = 0
+    output_tokens_low: int = 0
+    output_tokens_high: int = 0
+    cost_usd: Decimal | None = Decimal(0)
+    cost_usd_low: Decimal | None = Decimal(0)
+    cost_usd_high: Decimal | None = Decimal(0)
+    seconds: float = 0.0
+    seconds_low: float = 0.0
+    seconds_high: float = 0.0
+
+    @classmethod
+    def of(cls, operators: Sequence[OperatorEstimate], assumptions: Sequence[str]) -> Estimate:
+        """Add the operators' numbers up."""
+        names = [f.name for f in fields(cls) if f.name not in ("operators", "assumptions")]
+        totals = {name: _total([getattr(operator, name) for operator in operators]) for name in names}
+        return cls(operators=list(operators), assumptions=list(assumptions), **totals)
+
+    def to_frame(self) -> pl.DataFrame:
+        """One row an operator, money as Float64."""
+        schema: dict[str, pl.DataType] = {
+            f.name: pl.String()
+            if f.name in ("operator", "kind", "model")
+            else pl.Float64()
+            if f.name.startswith(("cost", "seconds"))
+            else pl.Int64()
+            for f in fields(OperatorEstimate)
+        }
+        return pl.DataFrame([_as_row(operator) for operator in self.operators], schema=schema)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain data, money as float: for JSON."""
+        totals = {
+            f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name not in ("operators", "assumptions")
+        }
+        return {**totals, "operators": [_as_row(o) for o in self.operators], "assumptions": list(self.assumptions)}
+
+    def __str__(self) -> str:
+        titles = ("rows", "calls", "hits", "input tokens", "output tokens", "USD")
+        lines = [_line("operator", "model", titles)]
+        lines += [_line(part.operator, part.model, _spans(part)) for part in self.operators]
+        lines.append(_line("total", "", _spans(self)))
+        return "\n".join([*lines, *(f"- {assumption}" for assumption in self.assumptions)])
+
+
+def _total(values: list[Any]) -> Any:
+    return None if any(value is None for value in values) else sum(values)
+
+
+def _plain(value: Any) -> Any:
+    return float(value) if isinstance(value, Decimal) else value
+
+
+def _as_row(part: OperatorEstimate) -> dict[str, Any]:
+    return {f.name: _plain(getattr(part, f.name)) for f in fields(part)}
+
+
+_SHOWN = ("rows", "calls", "store_hits", "input_tokens", "output_tokens", "cost_usd")
+_WIDTHS = (14, 14, 14, 20, 20, 22)
+
+
+def _line(name: str, model: str, cells: Sequence[str]) -> str:
+    return f"{name:<20} {model:<12}" + "".join(f" {cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True))
+
+
+def _spans(part: OperatorEstimate | Estimate) -> list[str]:
+    return [_span(getattr(part, f"{name}_low"), getattr(part, f"{name}_high")) for name in _SHOWN]
+
+
+def _span(low: int | Decimal | None, high: int | Decimal | None) -> str:
+    if low is None or high is None:
+        return "not known"
+    texts = [f"{value:.4f}" if isinstance(value, Decimal) else f"{value:,}" for value in (low, high)]
+    return texts[0] if low == high else " to ".join(texts)
