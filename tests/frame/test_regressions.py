@@ -133,7 +133,7 @@ def test_selectors_and_odd_arguments(words: ig.SemanticFrame) -> None:
             wrong()
     with pytest.raises(AttributeError, match="Did you mean 'sentiment'"):
         words.semantic.sentimant("body")
-    with pytest.raises(ig.ConfigurationError, match="write ig.Model"):
+    with pytest.raises(ig.ConfigurationError, match=r"write ig\.Model"):
         ig.Session(models={"a": "openai:x"})  # type: ignore[dict-item]
 
 
