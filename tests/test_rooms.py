@@ -77,6 +77,7 @@ PUBLIC_NAMES = [
     "Trace",
     "UnknownColumn",
     "UnknownModel",
+    "UnknownVariable",
     "Usage",
     "concat",
     "rejects_of",
