@@ -7,21 +7,18 @@ row they run as they are; otherwise every row that could come out is kept, marke
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
-from polars.exceptions import PolarsError
-from polars.io.plugins import register_io_source
 
 from infergraph.frame import plan as plans
 from infergraph.frame.compiling import Activity, Batches, io_source, source_frame
+from infergraph.frame.probes import columns_read
 from infergraph.frame.row_ids import DOUBT, ROW_ID
 
 UNKNOWN, MAYBE, FOG = 1, 2, 4
 """Marks of a row: an answer behind it is missing; it may not be there; nothing is known of its columns."""
-_PROBE = "__probe"
 _ONE_ROW_AT_A_TIME = {"rename", "drop", "cast", "unnest", "cache", "concat", "sort", "unpivot"}
 _EXPRESSIONS = {"with_columns", "select", "fill_null", "with_row_index", "filter"}
 
@@ -143,7 +140,7 @@ class Possible:
                 name in unknown for name, dtype in step.inputs[0].schema.items() if step.schema.get(name) != dtype
             )
         if step.method in _EXPRESSIONS and step.row_ids != "new":
-            return not (before.fog and step.method == "filter") and rows_stand_alone(step)
+            return not (before.fog and step.method == "filter") and step.row_wise
         return False
 
     # -- the lazy frame ------------------------------------------------------------------------------
@@ -235,9 +232,9 @@ class _Whole:
         return self._renumbered(first)
 
     def _join(self, left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
-        how = _how(self._step)
+        how = self._step.how
         left_keys, right_keys = (self._decided_by_unknown(place) for place in (0, 1))
-        left_open = _marked(left, UNKNOWN if left_keys else FOG)
+        left_open = _marked(UNKNOWN if left_keys else FOG)
         right_open = _has(right, UNKNOWN if right_keys else FOG)
         if how in ("semi", "anti"):
             if right_open or _has(right, MAYBE):
@@ -253,7 +250,7 @@ class _Whole:
             return self._with_open_rows(left, left_open, right, self._fog(left.filter(left_open)))
         self._times[id(self._step)] = max(1, right.height if how != "inner" and how != "left" else most)
         fogs = [self._fog(left)] + ([self._fog(right)] if how in ("right", "full") else [])
-        return pl.concat(fogs)
+        return _stack(fogs)
 
     def _loose(self, joined: pl.DataFrame, how: str, left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
         """Pairs whose keys are known: a row with no sure match may stay alone."""
@@ -272,11 +269,11 @@ class _Whole:
         return self._fog(left)
 
     def _groups(self, rows: pl.DataFrame) -> pl.DataFrame:
-        keys_open = _marked(rows, UNKNOWN if self._decided_by_unknown(0) else FOG)
+        keys_open = _marked(UNKNOWN if self._decided_by_unknown(0) else FOG)
         if rows.filter(keys_open).height:
             self._tell()
             sure = self._apply([rows.filter(~keys_open)])
-            return pl.concat([_mark(sure, UNKNOWN | MAYBE | FOG), self._fog(rows.filter(keys_open))])
+            return _stack([_mark(sure, UNKNOWN | MAYBE | FOG), self._fog(rows.filter(keys_open))])
         grouped = self._apply([rows])
         if not _has(rows, MAYBE) and not self._before.order:
             return grouped
@@ -284,29 +281,29 @@ class _Whole:
         return _mark(grouped, UNKNOWN | MAYBE | FOG)
 
     def _unique(self, rows: pl.DataFrame) -> pl.DataFrame:
-        keys_open = _marked(rows, UNKNOWN | MAYBE if self._decided_by_unknown(0) else FOG | MAYBE)
+        keys_open = _marked(UNKNOWN | MAYBE if self._decided_by_unknown(0) else FOG | MAYBE)
         if not rows.filter(keys_open).height and not self._before.order:
             return self._apply([rows])
         self._tell()
         if self._before.order:
             return _mark(rows, MAYBE)
-        return _mark(pl.concat([self._apply([rows.filter(~keys_open)]), rows.filter(keys_open)]), MAYBE)
+        return _mark(_stack([self._apply([rows.filter(~keys_open)]), rows.filter(keys_open)]), MAYBE)
 
     def _filter(self, rows: pl.DataFrame) -> pl.DataFrame:
         self._tell()
-        if not rows_stand_alone(self._step):
+        if not self._step.row_wise:
             return _mark(rows, MAYBE)
-        foggy = _marked(rows, FOG)
-        return pl.concat([self._apply([rows.filter(~foggy)]), _mark(rows.filter(foggy), MAYBE)])
+        foggy = _marked(FOG)
+        return _stack([self._apply([rows.filter(~foggy)]), _mark(rows.filter(foggy), MAYBE)])
 
     def _explode(self, rows: pl.DataFrame) -> pl.DataFrame:
-        open_rows = _marked(rows, UNKNOWN | FOG)
+        open_rows = _marked(UNKNOWN | FOG)
         self._tell("how many rows each gives depends", "one row each is assumed")
-        return pl.concat([self._apply([rows.filter(~open_rows)]), self._fog(rows.filter(open_rows))])
+        return _stack([self._apply([rows.filter(~open_rows)]), self._fog(rows.filter(open_rows))])
 
     def _renumbered(self, rows: pl.DataFrame) -> pl.DataFrame:
         method = self._step.method
-        reads = _columns_read(self._step, 0) if method == "select" else set(rows.columns)
+        reads = columns_read(self._step, 0) if method == "select" else set(rows.columns)
         if not reads & self._step.inputs[0].answers and not _has(rows, MAYBE | FOG) and not self._before.order:
             return self._apply([rows]).with_columns(pl.lit(0, pl.Int8).alias(DOUBT))
         self._tell("its rows depend", "no more rows than go in are assumed to come out" if method != "select" else "")
@@ -317,7 +314,7 @@ class _Whole:
     ) -> pl.DataFrame:
         if possible.height:
             self._tell()
-        return pl.concat([self._apply([left.filter(~open_rows), right]), possible])
+        return _stack([self._apply([left.filter(~open_rows), right]), possible])
 
     def _apply(self, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
         names = [*self._step.schema, *self._hidden]
@@ -332,14 +329,13 @@ class _Whole:
 
     def _decided_by_unknown(self, place: int) -> bool:
         """Whether an answer decides which rows the step makes of this input."""
-        return bool(_columns_read(self._step, place, only_rows=True) & self._step.inputs[place].answers)
+        return bool(columns_read(self._step, place, only_rows=True) & self._step.inputs[place].answers)
 
     def _most_matches(self, right: pl.DataFrame, *, simple: bool) -> int:
-        named = re.match(r"'[^']*'|\[('[^']*'(, )?)+\]", self._step.text)
-        keys = re.findall(r"'([^']*)'", named.group()) if named else []
-        if not simple or not keys or not right.height or any(key not in right.columns for key in keys):
+        keys = list(self._step.right_keys)
+        if not simple or not keys or not right.height:
             return max(1, right.height)
-        return max(1, int(right.group_by(keys).len()["len"].max() or 1))  # type: ignore[arg-type]
+        return max(1, int(right.group_by(keys).len().select(pl.col("len").max()).item()))
 
     def _tell(self, what: str = "which rows come out depends", so: str = "") -> None:
         text = self._step.text if len(self._step.text) <= 60 else f"{self._step.text[:57]}..."
@@ -347,79 +343,28 @@ class _Whole:
         self._say(f"{sentence} to the most that is possible{'; ' + so if so else ''}.")
 
 
-def rows_stand_alone(step: plans.Step) -> bool:
-    """Whether each row that a step makes follows from one row of its input, as Polars sees it.
-
-    Polars puts a filter on another column before a step exactly where no row of the step looks at other rows.
-    """
-    probe = pl.LazyFrame(schema={**step.inputs[0].schema, _PROBE: pl.Int8()})
-    try:
-        plan = step.apply([probe], (_PROBE,)).filter(pl.col(_PROBE) == 0).explain()
-    except PolarsError:
-        return False
-    innermost = re.search(r"FILTER ([^\n]*)\n\s*FROM\s+DF ", plan)
-    if innermost is None or _PROBE not in innermost.group(1):
-        return False
-    return step.method != "filter" or not _aggregates(step)
-
-
-def _aggregates(step: plans.Step) -> bool:
-    """Whether a filter's condition looks at other rows: then it does not commute with a projection's split."""
-    schema = step.inputs[0].schema
-    probe = pl.LazyFrame(schema={**schema, _PROBE: pl.Int8()})
-    # A row-wise condition is pushed below an elementwise step together with the probe's; an aggregate stays above.
-    plan = step.apply([probe.with_columns(pl.col(_PROBE).alias(f"{_PROBE}2"))], (_PROBE,)).explain()
-    return re.search(r"FILTER [^\n]*\n\s*FROM\s+WITH_COLUMNS|FILTER [^\n]*\n\s*FROM\s+\n\s*WITH_COLUMNS", plan) is not None
-
-
-def _columns_read(step: plans.Step, place: int, *, only_rows: bool = False) -> set[str]:
-    """The columns of one input that a step reads; with ``only_rows``, those that decide which rows there are."""
-    seen: list[set[str]] = []
-
-    def probe(node: plans.Node, watched: bool) -> pl.LazyFrame:
-        nulls = pl.DataFrame({name: [None] for name in node.schema}, schema=node.schema)
-
-        def read(wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, size: int | None) -> Batches:
-            if watched:
-                roots = set() if predicate is None else set(predicate.meta.root_names())
-                seen.append(set(node.schema if wanted is None else wanted) | roots)
-            yield nulls.select(wanted) if wanted is not None else nulls
-
-        return register_io_source(read, schema=node.schema)
-
-    whole = set(step.inputs[place].schema)
-    try:
-        made = step.apply([probe(node, at == place) for at, node in enumerate(step.inputs)], ())
-        (made.select(pl.len()) if only_rows else made).collect()
-    except PolarsError:
-        return whole
-    return set().union(*seen) if seen else whole
-
-
 def _most(step: plans.Step, before: Sequence[Standing]) -> int | None:
     """At most so many rows, as far as ``head``, ``tail`` and ``slice`` say."""
     first = before[0].most
     if step.method in ("head", "tail", "slice"):
-        told = step.text.rpartition(",")[2].strip()
-        own = int(told) if told.isdigit() else None
-        return own if first is None else first if own is None else min(own, first)
+        told = [most for most in (first, step.most_rows) if most is not None]
+        return min(told) if told else None
     if step.method in ("filter", "with_columns", "select", "rename", "drop", "cast", "sort", "unique", "fill_null",
                        "unnest", "cache", "with_row_index") and step.row_ids != "new":  # fmt: skip
         return first
-    return first if step.method == "join" and _how(step) in ("semi", "anti") else None
+    return first if step.how in ("semi", "anti") else None
 
 
-def _how(step: plans.Step) -> str:
-    found = re.search(r"how='(\w+)'$", step.text)
-    return found.group(1) if found else "full"
+def _stack(parts: list[pl.DataFrame]) -> pl.DataFrame:
+    return pl.concat(parts, how="vertical_relaxed")
 
 
-def _marked(rows: pl.DataFrame, marks: int) -> pl.Expr:
+def _marked(marks: int) -> pl.Expr:
     return (pl.col(DOUBT) & marks) > 0
 
 
 def _has(rows: pl.DataFrame, marks: int) -> bool:
-    return rows.select(_marked(rows, marks).any()).item() is True
+    return rows.select(_marked(marks).any()).item() is True
 
 
 def _mark(rows: pl.DataFrame, marks: int) -> pl.DataFrame:

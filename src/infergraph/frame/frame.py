@@ -27,6 +27,7 @@ from infergraph.frame.expressions import (
     text_of,
 )
 from infergraph.frame.row_ids import DOUBT, ROW_ID, derived_id, join_hidden
+from infergraph.operators.subject import is_row_wise
 
 if TYPE_CHECKING:
     from infergraph.frame.combining import GroupBy
@@ -227,7 +228,13 @@ class SemanticFrame:
             doubt = pl.when(missing).then(pl.col(DOUBT) | 2).otherwise(pl.col(DOUBT))
             return inputs[0].filter(missing | pl.all_horizontal(*conditions)).with_columns(doubt.alias(DOUBT))
 
-        return self._step("filter", text_of(conditions), apply, identity=[identity(c) for c in conditions])
+        return self._step(
+            "filter",
+            text_of(conditions),
+            apply,
+            identity=[identity(c) for c in conditions],
+            row_wise=all(is_row_wise(c) for c in conditions),
+        )
 
     def sort(
         self,
@@ -255,7 +262,7 @@ class SemanticFrame:
     def head(self, n: int = 5) -> SemanticFrame:
         """The first ``n`` rows."""
         _check_rows("head", n)
-        return self._step("head", str(n), lambda inputs, hidden: inputs[0].head(n))
+        return self._step("head", str(n), lambda inputs, hidden: inputs[0].head(n), most_rows=n)
 
     def limit(self, n: int = 5) -> SemanticFrame:
         """The first ``n`` rows: the same as ``head``."""
@@ -264,12 +271,16 @@ class SemanticFrame:
     def tail(self, n: int = 5) -> SemanticFrame:
         """The last ``n`` rows."""
         _check_rows("tail", n)
-        return self._step("tail", str(n), lambda inputs, hidden: inputs[0].tail(n), blocks=True)
+        return self._step("tail", str(n), lambda inputs, hidden: inputs[0].tail(n), blocks=True, most_rows=n)
 
     def slice(self, offset: int, length: int | None = None) -> SemanticFrame:
         """``length`` rows from ``offset``; a negative offset counts from the end."""
         return self._step(
-            "slice", f"{offset}, {length}", lambda inputs, hidden: inputs[0].slice(offset, length), blocks=offset < 0
+            "slice",
+            f"{offset}, {length}",
+            lambda inputs, hidden: inputs[0].slice(offset, length),
+            blocks=offset < 0,
+            most_rows=length,
         )
 
     def unique(
@@ -315,6 +326,7 @@ class SemanticFrame:
             identity=[identity(e) for e in wanted],
             reads=wanted,
             replaces_columns=True,
+            row_wise=all(is_row_wise(e) for e in wanted),
         )
 
     def with_columns(self, *exprs: IntoExpr, **named: IntoExpr) -> SemanticFrame:
@@ -326,6 +338,7 @@ class SemanticFrame:
             lambda inputs, hidden: inputs[0].with_columns(added),
             identity=[identity(e) for e in added],
             reads=added,
+            row_wise=all(is_row_wise(e) for e in added),
         )
 
     def with_row_index(self, name: str = "index", offset: int = 0) -> SemanticFrame:
@@ -370,6 +383,7 @@ class SemanticFrame:
             repr(value),
             lambda inputs, hidden: inputs[0].with_columns(changed),
             identity=[identity(e) for e in changed],
+            row_wise=True,
         )
 
     def unnest(self, *columns: Any) -> SemanticFrame:
@@ -460,7 +474,17 @@ class SemanticFrame:
         text = f"{left_on if on is None else on!r}, how={how!r}"
         facts = {name: _identities(value) for name, value in options.items()}
         ids: plans.RowIds = "kept" if how in ("semi", "anti") else "derived"
-        return self._step("join", text, apply, identity=facts, other=right, row_ids=ids, blocks=True)
+        return self._step(
+            "join",
+            text,
+            apply,
+            identity=facts,
+            other=right,
+            row_ids=ids,
+            blocks=True,
+            how=how,
+            right_keys=_key_names(right_on if on is None else on),
+        )
 
     def join_asof(
         self,
@@ -572,6 +596,12 @@ class SemanticFrame:
 def _check_rows(method: str, n: int) -> None:
     if isinstance(n, bool) or not isinstance(n, int) or n < 0:
         raise PlanError(f".{method}({n!r}): give a number of rows, 0 or more.")
+
+
+def _key_names(keys: Any) -> list[str]:
+    """A join's keys as names; none where one of them is an expression."""
+    given = keys if isinstance(keys, (list, tuple)) else [keys]
+    return list(given) if all(isinstance(key, str) for key in given) else []
 
 
 def _identities(value: Any) -> Any:

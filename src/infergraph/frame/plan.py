@@ -18,6 +18,7 @@ from polars.exceptions import ColumnNotFoundError, PolarsError, SchemaFieldNotFo
 
 from infergraph.errors import PlanError, UnknownColumn, did_you_mean
 from infergraph.frame.expressions import identity as expression_identity
+from infergraph.frame.expressions import roots
 from infergraph.frame.row_ids import RESERVED
 from infergraph.operators.operator import RowOperator
 from infergraph.records import REJECT_COLUMNS
@@ -70,6 +71,14 @@ class Step:
     answers: frozenset[str]
     row_ids: RowIds
     blocks: bool
+    row_wise: bool
+    """Each row that comes out follows from one row alone, with no look at other rows."""
+    most_rows: int | None
+    """At most so many rows come out, where the step says so (``head``, ``tail``, ``slice``)."""
+    how: str
+    """A join's kind; empty for other steps."""
+    right_keys: tuple[str, ...]
+    """Names of the right frame's key columns, where a join has its keys by name."""
 
     def describe(self) -> str:
         """One line for ``explain``."""
@@ -143,6 +152,10 @@ def step(
     row_ids: RowIds = "kept",
     blocks: bool = False,
     renames: dict[str, str] | None = None,
+    row_wise: bool = False,
+    most_rows: int | None = None,
+    how: str = "",
+    right_keys: Sequence[str] = (),
 ) -> Step:
     """A checked plain step.
 
@@ -157,6 +170,10 @@ def step(
         row_ids: What happens to row ids.
         blocks: It needs all rows before it gives the first.
         renames: Old name to new name.
+        row_wise: Each row that comes out follows from one row alone.
+        most_rows: At most so many rows come out.
+        how: A join's kind.
+        right_keys: Names of a join's keys in the right frame.
 
     Raises:
         UnknownColumn: An expression names a column that is not there.
@@ -169,7 +186,8 @@ def step(
     answers = _answers_after(inputs, schema, reads, replaces_columns, renames or {})
     return Step(
         method=method, text=text, identity=identity, inputs=tuple(inputs), apply=apply, schema=schema,
-        answers=answers, row_ids=row_ids, blocks=blocks,
+        answers=answers, row_ids=row_ids, blocks=blocks, row_wise=row_wise, most_rows=most_rows, how=how,
+        right_keys=tuple(right_keys),
     )  # fmt: skip
 
 
@@ -320,13 +338,15 @@ def _answers_after(
     known = {name for node in inputs for name in node.schema}
     after = {renames.get(name, name) for name in before}
     for expression in reads:
-        output = expression.meta.output_name(raise_if_undetermined=False)
-        if output is None or expression.meta.has_multiple_outputs():
-            continue  # several columns: each keeps its name, and what it had
-        if before.intersection(expression.meta.root_names()):
-            after.add(output)
-        elif replaces_columns or output in known:
-            after.discard(output)
+        read, by_all = roots(expression), set(expression.meta.root_names())
+        outputs = pl.LazyFrame(schema=inputs[0].schema).select(expression).collect_schema().names()
+        for output in outputs:
+            if len(outputs) > 1 and output in known and not before & by_all:
+                continue  # one of several columns under its own name: it keeps what it had
+            if before & read:
+                after.add(output)
+            elif replaces_columns or output in known:
+                after.discard(output)
     if not reads and not renames:
         after |= {name for name in schema if name not in known}
     return frozenset(after.intersection(schema))

@@ -16,7 +16,7 @@ from polars.datatypes import DataTypeClass
 
 ROW_ID = "_row_id"
 DOUBT = "_doubt"
-"""In an estimate only: bit 1, an answer behind the row is missing; bit 2, a filter may drop the row."""
+"""In an estimate only, the marks of ``frame/doubt.py``: what is not known of the row while answers are missing."""
 HIDDEN = (ROW_ID, DOUBT)
 RESERVED = (*HIDDEN, "__content")
 _DIGEST_BYTES = 16

@@ -93,6 +93,8 @@ def is_row_wise(expr: pl.Expr) -> bool:
         >>> is_row_wise(pl.col("x").str.to_uppercase()), is_row_wise(pl.col("x") == pl.col("x").max())
         (True, False)
     """
+    if expr.meta.has_multiple_outputs():
+        return False  # Polars cannot tell before it has taken them apart
     return all(_step_is_row_wise(step) for step in _steps(expr))
 
 

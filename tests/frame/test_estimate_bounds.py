@@ -1,0 +1,395 @@
+"""Whatever the plan: a run's calls lie within the estimate's bounds, and after the run the estimate is exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+import infergraph as ig
+from infergraph.errors import UnknownModel
+from infergraph.models.model import Request
+from infergraph.models.scripted import script
+
+Plan = Callable[[ig.SemanticFrame, ig.SemanticFrame], ig.SemanticFrame]
+WORDS = ["alpha", "beta", "gamma", "delta", "alpha", "epsilon", "zeta", "eta", "theta", "beta", None, "iota"]
+
+
+class Thing(BaseModel):
+    thing: str
+
+
+def answer(request: Request) -> dict[str, Any] | str:
+    text = request.messages[-1].content
+    weight = sum(text.encode())
+    if request.choices is not None:
+        chosen = request.choices.values[weight % len(request.choices.values)]
+        return {request.choices.field: chosen}
+    if request.schema is not None and '"array"' in request.schema.text:
+        field = next(iter(request.schema.parsed["properties"]))
+        return {field: ["a", "b", "c"][: 1 + weight % 3]}
+    if request.schema is not None:
+        return {"thing": f"t{weight % 3}"}
+    return f"m{weight % 4}"
+
+
+def dim(c: ig.SemanticFrame) -> ig.SemanticFrame:
+    return c.session.frame(pl.DataFrame({"label": ["a", "b", "b", "z"], "note": ["n1", "n2", "n3", "n4"]}), name="dim")
+
+
+def other_ids(c: ig.SemanticFrame) -> ig.SemanticFrame:
+    return c.select("id", "body").semantic.filter("{{ body }} is odd", name="odd")
+
+
+DETAIL = pl.DataFrame({"id": [1, 1, 2, 5, 7, 9, 9, 9], "detail": ["x", "y", "x", "z", "w", "x", "y", "q"]})
+
+PLANS: dict[str, Plan] = {
+    "one": lambda f, c: c,
+    "where on an answer": lambda f, c: c.semantic.map("x {{ body }}", into="t", where=pl.col("label") == "a"),
+    "where and reads": lambda f, c: c.semantic.map("{{ body }} {{ label }}", into="t", where=pl.col("label") != "a"),
+    "where null": lambda f, c: c.semantic.map("x {{ body }}", into="t", where=pl.col("label").is_null()),
+    "group by the answer": lambda f, c: (
+        c.group_by("label").agg(pl.col("body").str.join(" ")).semantic.map("g {{ label }} {{ body }}", into="t")
+    ),
+    "group by a plain key": lambda f, c: (
+        c.group_by("lang").agg(pl.col("label").first(), pl.len()).semantic.map("g {{ label }} {{ lang }}", into="t")
+    ),
+    "group by an expression": lambda f, c: (
+        c.group_by(pl.col("label").cast(pl.String).str.to_uppercase().alias("L"))
+        .agg(pl.col("body").first())
+        .semantic.map("g {{ body }}", into="t")
+    ),
+    "group after a filter": lambda f, c: (
+        c.semantic.filter("{{ body }} is odd")
+        .group_by("lang")
+        .agg(n=pl.len())
+        .semantic.map("{{ lang }} {{ n }}", into="t")
+    ),
+    "join on the answer": lambda f, c: (
+        c.with_columns(pl.col("label").cast(pl.String))
+        .join(dim(c), on="label")
+        .semantic.map("{{ note }} {{ body }}", into="t")
+    ),
+    "left join on the answer": lambda f, c: (
+        c.with_columns(pl.col("label").cast(pl.String))
+        .join(dim(c), on="label", how="left")
+        .semantic.map("{% if note %}{{ note }}{% endif %} {{ body }}", into="t")
+    ),
+    "left join on expressions": lambda f, c: c.join(
+        dim(c), left_on=pl.col("label").cast(pl.String), right_on="label", how="left"
+    ).semantic.map("{{ note }} {{ body }}", into="t"),
+    "full join on the answer": lambda f, c: (
+        c.with_columns(pl.col("label").cast(pl.String))
+        .join(dim(c), on="label", how="full", coalesce=True)
+        .semantic.map("{% if note %}{{ note }}{% endif %} {% if body %}{{ body }}{% endif %}", into="t")
+    ),
+    "right join on the answer": lambda f, c: (
+        dim(c)
+        .join(c.with_columns(pl.col("label").cast(pl.String)), on="label", how="right")
+        .semantic.map("{{ body }}", into="t")
+    ),
+    "the other side has the answer": lambda f, c: (
+        dim(c).join(c.with_columns(pl.col("label").cast(pl.String)), on="label").semantic.map("{{ note }}", into="t")
+    ),
+    "join with details": lambda f, c: c.join(DETAIL, on="id").semantic.map("{{ detail }} {{ body }}", into="t"),
+    "left join with a filtered frame": lambda f, c: f.join(other_ids(f), on="id", how="left").semantic.map(
+        "{{ body }} {% if body_right %}{{ body_right }}{% endif %}", into="t"
+    ),
+    "semi": lambda f, c: (
+        f.semantic.map("m {{ body }}", into="m")
+        .join(other_ids(f), on="id", how="semi")
+        .semantic.map("x {{ body }}", into="t")
+    ),
+    "anti": lambda f, c: f.join(other_ids(f), on="id", how="anti").semantic.map("x {{ body }}", into="t"),
+    "anti with a plain filter": lambda f, c: f.join(c.filter(pl.col("label") == "a"), on="id", how="anti").semantic.map(
+        "x {{ body }}", into="t"
+    ),
+    "semi on the answer": lambda f, c: (
+        c.with_columns(pl.col("label").cast(pl.String))
+        .join(dim(c), on="label", how="semi")
+        .semantic.map("x {{ body }}", into="t")
+    ),
+    "inner with a filtered frame": lambda f, c: (
+        f.semantic.map("m {{ body }}", into="m").join(other_ids(f), on="id").semantic.map("x {{ m }}", into="t")
+    ),
+    "unique answers": lambda f, c: c.unique("label").semantic.map("x {{ body }}", into="t"),
+    "unique bodies": lambda f, c: c.unique("body").semantic.map("x {{ body }}", into="t"),
+    "unique after a filter": lambda f, c: (
+        c.semantic.filter("{{ body }} is odd").unique("lang", keep="last").semantic.map("x {{ body }}", into="t")
+    ),
+    "unique answers alone": lambda f, c: c.select("label").unique().semantic.map("x {{ label }}", into="t"),
+    "map_frame": lambda f, c: c.map_frame(lambda lf: lf.filter(pl.col("label") == "a")).semantic.map(
+        "x {{ body }}", into="t"
+    ),
+    "select numbered anew": lambda f, c: c.select(pl.col("label").unique()).semantic.map("x {{ label }}", into="t"),
+    "select adds up": lambda f, c: c.select(pl.col("label").cast(pl.String).str.join("-")).semantic.map(
+        "{{ label }}", into="t"
+    ),
+    "head after a filter": lambda f, c: (
+        f.semantic.map("m {{ body }}", into="m")
+        .semantic.filter("{{ m }} is odd")
+        .head(2)
+        .semantic.map("x {{ body }}", into="t")
+    ),
+    "slice after a plain filter": lambda f, c: (
+        c.filter(pl.col("label") == "b").slice(1, 3).semantic.map("x {{ body }}", into="t")
+    ),
+    "top rows by an answer": lambda f, c: c.sort("label", "id").head(3).semantic.map("x {{ body }}", into="t"),
+    "tail by an answer": lambda f, c: c.filter(pl.col("label") == "b").tail(2).semantic.map("x {{ body }}", into="t"),
+    "row index after a filter": lambda f, c: (
+        c.filter(pl.col("label") == "b").with_row_index().semantic.map("{{ index }} {{ body }}", into="t")
+    ),
+    "window over answers": lambda f, c: c.with_columns(n=pl.len().over("label")).semantic.map(
+        "{{ n }} {{ lang }}", into="t"
+    ),
+    "filter over answers of all rows": lambda f, c: c.filter(pl.len().over("label") > 1).semantic.map(
+        "x {{ body }}", into="t"
+    ),
+    "filter pushed below an operator": lambda f, c: (
+        c.semantic.map("x {{ body }}", into="t").filter(pl.col("label") == "a").filter(pl.col("label").is_not_null())
+    ),
+    "filter after a join on the answer": lambda f, c: (
+        c.with_columns(pl.col("label").cast(pl.String))
+        .join(dim(c), on="label")
+        .filter(pl.col("note") != "n1")
+        .semantic.filter("{{ note }} is odd")
+        .semantic.map("{{ body }}", into="t")
+    ),
+    "explode an answer": lambda f, c: c.explode("tags").semantic.map("{{ tags }} {{ label }}", into="t"),
+    "explode several labels": lambda f, c: (
+        f.semantic.classify("body", ["a", "b", "c"], into="ls", multi=True)
+        .explode("ls")
+        .select("ls", "lang")
+        .filter(pl.col("lang") == "en")
+        .semantic.map("{{ ls }}", into="t")
+    ),
+    "several outputs": lambda f, c: (
+        c.with_columns(pl.col("label", "body").cast(pl.String).name.suffix("_x"))
+        .semantic.map("{{ label_x }}", into="t")
+        .semantic.map("{{ body }}", into="u")
+    ),
+    "struct fields": lambda f, c: (
+        f.semantic.extract("body", Thing, into="z")
+        .with_columns(pl.col("z").struct.rename_fields(["a"]).struct.with_fields(n=1))
+        .select("id", "body", pl.col("z").struct.field("a", "n"))
+        .semantic.map("{{ a }} {{ n }}", into="t")
+    ),
+    "concat": lambda f, c: ig.concat([c.filter(pl.col("label") == "a"), c.filter(pl.col("label") != "a")]).semantic.map(
+        "x {{ body }}", into="t"
+    ),
+    "unused operator": lambda f, c: c.semantic.map("x {{ body }}", into="t").select("id", "lang").unique(),
+    "operator twice": lambda f, c: (
+        f.semantic.map("l {{ body }}", into="l")
+        .join(f.semantic.map("r {{ body }}", into="r"), on="id")
+        .semantic.map("{{ l }} {{ r }}", into="t")
+    ),
+    "asof": lambda f, c: f.join_asof(
+        c.filter(pl.col("label") == "a").select("id", "label").sort("id"), on="id"
+    ).semantic.map("{% if label %}{{ label }}{% endif %} {{ body }}", into="t"),
+    "chain": lambda f, c: (
+        c.semantic.extract("body", Thing)
+        .filter(pl.col("thing") != "t0")
+        .group_by("thing")
+        .agg(pl.col("label").first())
+        .semantic.map("{{ thing }}", into="s")
+        .unique("s")
+        .semantic.map("{{ s }}", into="u")
+    ),
+    "keep": lambda f, c: f.semantic.filter("{{ body }} is odd", on_reject="keep").semantic.map(
+        "x {{ body }}", into="t"
+    ),
+}
+
+
+def source(session: ig.Session, rows: int = len(WORDS)) -> ig.SemanticFrame:
+    data = pl.DataFrame(
+        {
+            "id": range(rows),
+            "lang": ["en", "de", "fr"] * (rows // 3) + ["en"] * (rows % 3),
+            "body": WORDS[:rows],
+            "tags": [["p", "q"], ["q"], []] * (rows // 3) + [["p"]] * (rows % 3),
+        },
+        schema={"id": pl.Int64, "lang": pl.String, "body": pl.String, "tags": pl.List(pl.String)},
+    )
+    return session.frame(data, name="docs", key="id")
+
+
+def build(session: ig.Session, plan: str, rows: int = len(WORDS)) -> ig.SemanticFrame:
+    docs = source(session, rows)
+    return PLANS[plan](docs, docs.semantic.classify("body", ["a", "b", "c"], into="label"))
+
+
+def check(frame: ig.SemanticFrame, options: ig.RunOptions | None = None, *, exact_after: bool = True) -> None:
+    """Estimate, run, and estimate again."""
+    before = frame.estimate(options)
+    limit = None if options is None else options.limit
+    usage = frame.run(limit=limit).usage
+    shown = [part.operator for part in before.operators]
+    assert shown == usage.by_operator["operator"].to_list()
+    for part, done in zip(before.operators, usage.by_operator.iter_rows(named=True), strict=True):
+        assert part.calls_low <= done["calls"] <= part.calls_high, part.operator
+        assert part.rows_low <= done["rows"] <= part.rows_high, part.operator
+        assert part.calls_low <= part.calls <= part.calls_high
+        assert part.rows_low <= part.rows <= part.rows_high
+    if not exact_after:
+        return
+    after = frame.estimate(options)
+    again = frame.run(limit=limit).usage
+    assert (after.calls_low, after.calls, after.calls_high) == (again.calls, again.calls, again.calls)
+    assert again.calls == 0
+    assert after.rows_low == after.rows_high == again.rows
+    assert after.store_hits == again.store_hits
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_run_stays_within_its_estimate(session: ig.Session, plan: str) -> None:
+    with script("fast", answer):
+        check(build(session, plan))
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_also_where_half_of_the_answers_are_there(session: ig.Session, plan: str) -> None:
+    with script("fast", answer):
+        build(session, plan, rows=6).run()
+        check(build(session, plan))
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_also_with_a_limit(session: ig.Session, plan: str) -> None:
+    with script("fast", answer):
+        check(build(session, plan), ig.RunOptions(limit=5))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "map",
+                "classify",
+                "extract",
+                "filter",
+                "keep",
+                "plain",
+                "where",
+                "unique",
+                "head",
+                "group",
+                "semi",
+                "join",
+            ]
+        ),
+        min_size=2,
+        max_size=6,
+    ),
+    st.integers(0, 12),
+)
+def test_any_chain_of_steps_stays_within_its_estimate(steps: list[str], rows: int) -> None:
+    with ig.Session(models={"m": ig.Model("scripted:m")}, store="sqlite://") as session, script("m", answer):
+        frame = source(session, rows).drop("tags")
+        for place, step in enumerate(steps):
+            frame = added(frame, step, place)
+        check(frame, exact_after="head" not in steps)
+
+
+def added(frame: ig.SemanticFrame, step: str, place: int) -> ig.SemanticFrame:
+    """One more step; each works on any frame that has ``id`` and ``body``."""
+    new = f"c{place}"
+    last = frame.columns[-1]
+    match step:
+        case "map":
+            return frame.semantic.map(f"{{% if {last} %}}{{{{ {last} }}}}{{% endif %}} {{{{ body }}}}", into=new)
+        case "classify":
+            return frame.semantic.classify("body", ["a", "b"], into=new)
+        case "extract":
+            return frame.semantic.extract(last if frame.schema[last] == pl.String else "body", Thing, into=new)
+        case "filter":
+            return frame.semantic.filter(f"{{{{ {last} }}}} is {place}")
+        case "keep":
+            return frame.semantic.filter(f"{{{{ body }}}} is {place}", on_reject="keep")
+        case "plain":
+            return frame.filter(pl.col(last).cast(pl.String).fill_null("x") != "a")
+        case "where":
+            return frame.semantic.map("w {{ body }}", into=new, where=pl.col(last).is_not_null())
+        case "unique":
+            return frame.unique(last)
+        case "head":
+            return frame.head(4)
+        case "group":
+            return (
+                frame.group_by(last).agg(pl.col("id").first(), pl.col("body").first())
+                if last not in ("id", "body")
+                else frame
+            )
+        case "semi":
+            return frame.join(frame.semantic.filter("{{ body }} is odd"), on="id", how="semi")
+    return frame.join(DETAIL.rename({"detail": new}), on="id", how="left")
+
+
+def test_where_that_reads_an_answer_may_ask_every_row(session: ig.Session) -> None:
+    with script("fast", answer):
+        frame = build(session, "where on an answer")
+        asked = frame.estimate().operators[1]
+        assert (asked.calls_low, asked.calls_high) == (0, 9)
+        assert [prompt["operator"] for prompt in frame.prompts(1)] == ["classify", "map"]
+        frame.run()
+        shown = [prompt for prompt in frame.prompts(20) if prompt["operator"] == "map"]
+        assert 0 < len(shown) < 11
+
+
+def test_an_empty_frame_lists_every_operator(session: ig.Session) -> None:
+    estimate = build(session, "one", rows=0).semantic.map("{{ label }}", into="t").estimate()
+    assert [part.operator for part in estimate.operators] == ["classify", "map"]
+    assert (estimate.rows_high, estimate.calls_high, estimate.input_tokens_high) == (0, 0, 0)
+
+
+def test_an_unknown_model_is_named_as_in_a_run(session: ig.Session) -> None:
+    with pytest.raises(UnknownModel, match="nope"):
+        build(session, "one").estimate(ig.RunOptions(model="nope"))
+
+
+def test_the_assumption_names_the_step(session: ig.Session) -> None:
+    said = build(session, "group by the answer").estimate().assumptions
+    assert any(sentence.startswith(".group_by.agg(") and "answers that are missing" in sentence for sentence in said)
+
+
+def test_rows_that_a_later_head_bounds_are_bounded(session: ig.Session) -> None:
+    assert build(session, "slice after a plain filter").estimate().operators[1].calls_high == 3
+
+
+def test_two_operators_of_one_name_are_told_apart(session: ig.Session) -> None:
+    frame = build(session, "operator twice")
+    names = ["map", "map_2", "map_2_2"]
+    with script("fast", answer):
+        assert [part.operator for part in frame.estimate().operators] == names
+        frame.run()
+        assert list(dict.fromkeys(prompt["operator"] for prompt in frame.prompts(1))) == names
+
+
+def test_a_kept_reject_stays_in_the_estimate(session: ig.Session) -> None:
+    def refuse(request: Request) -> dict[str, Any] | str:
+        return "no json" if request.choices is not None and "alpha" in request.messages[-1].content else answer(request)
+
+    docs = source(session)
+    with script("fast", refuse):
+        frame = docs.semantic.filter("{{ body }} is odd", on_reject="keep").semantic.map("x {{ body }}", into="t")
+        check(frame)
+
+
+@pytest.mark.parametrize(
+    ("expression", "new"),
+    [
+        (pl.col("label", "body").cast(pl.String).name.suffix("_x"), {"label_x", "body_x"}),
+        (pl.struct(a="label", n="id").struct.field("a", "n"), {"a", "n"}),
+        (pl.col("id", "lang").name.suffix("_x"), set()),
+        (pl.col("lang", "body").str.to_uppercase(), set()),
+    ],
+)
+def test_every_new_column_of_an_answer_is_one(session: ig.Session, expression: pl.Expr, new: set[str]) -> None:
+    frame = build(session, "one").with_columns(expression)
+    assert frame.node.answers == {"label", *new}
