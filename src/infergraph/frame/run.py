@@ -23,6 +23,7 @@ from infergraph.frame.asking import Progress
 from infergraph.frame.compiling import Activity, lazy_frame
 from infergraph.frame.execution import Execution
 from infergraph.frame.frame import SemanticFrame
+from infergraph.frame.progress_line import ProgressLine, progress_line
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.frame.session import Session
 from infergraph.lineage import Trace, trace_row
@@ -154,9 +155,10 @@ def run(
     """Run a plan into memory; see ``SemanticFrame.run``."""
     with tempfile.TemporaryDirectory(prefix="infergraph-") as folder:
         started = time.monotonic()
-        execution, run_id = _prepare(frame, Path(folder), options, on_progress=on_progress)
+        line = _line(frame.session, on_progress)
+        execution, run_id = _prepare(frame, Path(folder), options, on_progress=on_progress or line)
         query = execution.frame()
-        rows = _drive(execution, lambda: query.collect(engine="streaming"))
+        rows = _drive(execution, lambda: query.collect(engine="streaming"), line)
         usage = _record(execution, run_id, started)
         return RunResult(
             frame=rows if row_ids else rows.drop(ROW_ID),
@@ -186,11 +188,12 @@ def sink(
         raise PlanError(f"{target}: the folder {str(target.parent)!r} does not exist; make it first.")
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="infergraph-") as folder:
-        execution, run_id = _prepare(frame, Path(folder), options, on_progress=on_progress)
+        line = _line(frame.session, on_progress)
+        execution, run_id = _prepare(frame, Path(folder), options, on_progress=on_progress or line)
         query = execution.frame() if row_ids else execution.frame().drop(ROW_ID)
         beside = target.with_name(f".{target.name}.{run_id}.part")
         try:
-            _drive(execution, lambda: _WRITERS[kind](query, beside))
+            _drive(execution, lambda: _WRITERS[kind](query, beside), line)
             beside.replace(target)
         finally:
             beside.unlink(missing_ok=True)
@@ -297,6 +300,10 @@ def _prepare(
     return execution, known_id
 
 
+def _line(session: Session, on_progress: Callable[[Progress], None] | None) -> ProgressLine | None:
+    return progress_line() if session.progress and on_progress is None else None
+
+
 def _is_amount(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
 
@@ -325,7 +332,7 @@ def _budget(session: Session, node: plans.Node, options: RunOptions, model: str 
     return Budget(max_nano_usd=int(Decimal(str(options.max_cost_usd)) * NANO))
 
 
-def _drive(execution: Execution, query: Callable[[], T]) -> T:
+def _drive(execution: Execution, query: Callable[[], T], line: ProgressLine | None = None) -> T:
     """Run a query in a thread of its own, so that Ctrl-C reaches this one at once."""
     results: list[T] = []
     errors: list[BaseException] = []
@@ -349,6 +356,8 @@ def _drive(execution: Execution, query: Callable[[], T]) -> T:
         execution.stop()
         still_working = not execution.activity.join(_JOIN_S)
         execution.settle()
+        if line is not None:
+            line.finish()
     if errors:
         raise execution.error or errors[0]
     if still_working:

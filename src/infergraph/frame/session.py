@@ -37,6 +37,7 @@ class Session:
             a temporary file that goes with the session.
         root: The folder that a relative path starts from; left out, the nearest folder upwards with a
             ``pyproject.toml`` or ``workspace.yaml``, else the current one.
+        progress: Show how far a long run is, on a terminal or in a notebook.
 
     Raises:
         UnknownModel: A default or fallback model, or a provider, that does not exist.
@@ -56,7 +57,9 @@ class Session:
         store: str = DEFAULT_STORE,
         *,
         root: str | Path | None = None,
+        progress: bool = True,
     ) -> None:
+        self.progress = progress
         self._models = dict(models) if models else dict(EMBEDDED)
         for name, model in self._models.items():
             if not isinstance(model, Model):
