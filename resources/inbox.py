@@ -7,9 +7,9 @@ The files stay where they were dropped; nothing here moves, changes or deletes o
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,8 @@ import dagster as dg
 HIDDEN = (".", "~")
 UNFINISHED = (".part", ".tmp", ".crdownload", ".partial")
 PROJECT = Path(__file__).resolve().parents[1]
+LAST_NS = 253_402_300_799 * 10**9
+"""The last second of the year 9999, after which Python has no dates."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +41,21 @@ class InboxFile:
 
     @property
     def modified(self) -> datetime:
-        """Time of the last change, UTC."""
-        return datetime.fromtimestamp(self.modified_ns / 1e9, UTC)
+        """Time of the last change, UTC; a time that cannot be (before 1970, after 9999) is moved to the nearest one."""
+        return datetime.fromtimestamp(min(max(self.modified_ns, 0), LAST_NS) / 1e9, UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What lies in the inbox.
+
+    Args:
+        names: Files that can be read, sorted.
+        odd: Name, as it can be shown -> why it is left alone.
+    """
+
+    names: list[str]
+    odd: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,16 +102,42 @@ class Inbox(dg.ConfigurableResource):  # type: ignore[type-arg]  # the base is g
         return PROJECT / Path(self.folder).expanduser()
 
     def names(self) -> list[str]:
-        """Names of the files that lie in the inbox, sorted; hidden, unfinished and nested ones are left out."""
+        """Names of the files that lie in the inbox, sorted; hidden, unfinished, nested and odd ones are left out."""
+        return self.listing().names
+
+    def listing(self) -> Listing:
+        """What lies in the inbox, and what is left alone for its name or because it is a link to somewhere else."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with os.scandir(self.path) as entries:
-            return sorted(entry.name for entry in entries if entry.is_file() and not _is_ignored(entry.name))
+        names, odd = [], {}
+        for path in sorted(self.path.iterdir()):
+            if _is_ignored(path.name):
+                continue
+            try:
+                if why := self._oddity(path):
+                    odd[_shown(path.name)] = why
+                elif path.is_file():
+                    names.append(path.name)
+            except OSError as error:
+                odd[_shown(path.name)] = f"cannot be looked at ({error.strerror}), left alone"
+        return Listing(names=names, odd=odd)
+
+    def _oddity(self, path: Path) -> str | None:
+        """Why a name or a link in the folder is left alone; None where nothing is odd about it."""
+        if _shown(path.name) != path.name:
+            return "its name is no valid text, left alone; rename it"
+        if not path.is_symlink():
+            return None
+        try:
+            target = path.resolve(strict=True)
+        except (OSError, RuntimeError) as error:  # Python 3.11 and 3.12 say RuntimeError of a loop of links
+            return f"a link that leads nowhere, left alone ({getattr(error, 'strerror', None) or error})"
+        return None if target.parent == self.path.resolve() else "a link out of the inbox, not followed"
 
     def stat(self, name: str) -> tuple[int, int] | None:
-        """Size in bytes and time of the last change in nanoseconds; None when the file is gone."""
+        """Size in bytes and time of the last change in nanoseconds; None when the file is gone or out of reach."""
         try:
             found = (self.path / name).stat()
-        except FileNotFoundError:
+        except OSError:
             return None
         return found.st_size, found.st_mtime_ns
 
@@ -112,7 +153,13 @@ class Inbox(dg.ConfigurableResource):  # type: ignore[type-arg]  # the base is g
         return InboxFile(name=name, size=before[0], modified_ns=before[1], digest=self.digest(before[0], content))
 
     def read(self, name: str) -> bytes:
-        """The content, one byte more than ``max_bytes`` at most."""
+        """The content, one byte more than ``max_bytes`` at most.
+
+        Raises:
+            OSError: The file is gone, may not be read, or has become a link to somewhere else.
+        """
+        if (why := self._oddity(self.path / name)) and (self.path / name).is_symlink():
+            raise OSError(errno.ELOOP, why)
         with (self.path / name).open("rb") as file:
             return file.read(self.max_bytes + 1)
 
@@ -153,9 +200,30 @@ class Inbox(dg.ConfigurableResource):  # type: ignore[type-arg]  # the base is g
             ) from None
         return Batch(files=tuple(InboxFile(**file) for file in saved["files"]), duplicates=saved["duplicates"])
 
+    def remember_missed(self, digest: str, *, missed: bool) -> None:
+        """Note whether the batch of a content could read it; what was missed may be dropped again."""
+        mark = self._missed(digest)
+        if missed:
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+        else:
+            mark.unlink(missing_ok=True)
+
+    def was_missed(self, digest: str) -> bool:
+        """Whether the last batch with this content was read after the content was gone."""
+        return self._missed(digest).exists()
+
+    def _missed(self, digest: str) -> Path:
+        return self.path / ".batches" / "missed" / digest
+
     def _manifest(self, partition: str) -> Path:
         return self.path / ".batches" / f"{Path(partition).name}.json"
 
 
 def _is_ignored(name: str) -> bool:
     return name.startswith(HIDDEN) or name.lower().endswith(UNFINISHED)
+
+
+def _shown(name: str) -> str:
+    """A file name as text that can be stored and shown: bytes that are no UTF-8 are escaped."""
+    return name.encode("utf-8", "backslashreplace").decode()

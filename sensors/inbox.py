@@ -34,11 +34,13 @@ class Memory:
         done: File name -> [size, time of change in ns] of the files that need no second look.
         waiting: The same for files that were not yet written to their end at the last tick.
         contents: Digest -> file name of contents that are part of a batch, oldest first.
+        odd: Name -> why it is left alone, so that this is logged once and not at every tick.
     """
 
     done: dict[str, list[int]] = field(default_factory=dict)
     waiting: dict[str, list[int]] = field(default_factory=dict)
     contents: dict[str, str] = field(default_factory=dict)
+    odd: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, cursor: str | None) -> Self:
@@ -48,7 +50,8 @@ class Memory:
     def dump(self) -> str:
         """As the cursor's text, the oldest contents forgotten."""
         newest = dict(list(self.contents.items())[-REMEMBERED:])
-        return json.dumps({"done": self.done, "waiting": self.waiting, "contents": newest}, ensure_ascii=False)
+        kept = {"done": self.done, "waiting": self.waiting, "contents": newest, "odd": self.odd}
+        return json.dumps(kept, ensure_ascii=False)
 
 
 @dg.sensor(
@@ -60,8 +63,10 @@ class Memory:
 def inbox_files(context: dg.SensorEvaluationContext, inbox: Inbox) -> dg.SensorResult:
     """Look at the inbox, leave out what is known or still being written, and start one run for the rest."""
     memory = Memory.load(context.cursor)
-    notes: list[str] = []
-    files, duplicates = _batch(_written(inbox, memory, notes), memory)
+    listing = inbox.listing()
+    notes = [f"{name}: {why}" for name, why in listing.odd.items() if memory.odd.get(name) != why]
+    memory.odd = listing.odd
+    files, duplicates = _batch(inbox, _written(inbox, listing.names, memory, notes), memory)
     notes += [f"{name}: same content as {first}, not processed again" for name, first in duplicates.items()]
     for note in notes:
         context.log.info(note)
@@ -76,9 +81,9 @@ def inbox_files(context: dg.SensorEvaluationContext, inbox: Inbox) -> dg.SensorR
     )
 
 
-def _written(inbox: Inbox, memory: Memory, notes: list[str]) -> list[InboxFile]:
+def _written(inbox: Inbox, names: list[str], memory: Memory, notes: list[str]) -> list[InboxFile]:
     """New and changed files that are written to their end; the others wait, and the notes say why."""
-    stats = {name: list(found) for name in inbox.names() if (found := inbox.stat(name))}
+    stats = {name: list(found) for name in names if (found := inbox.stat(name))}
     notes += [f"{name}: gone before it could be read" for name in memory.waiting if name not in stats]
     memory.done = {name: seen for name, seen in memory.done.items() if name in stats}
     fresh = {name: stat for name, stat in stats.items() if memory.done.get(name) != stat}
@@ -108,13 +113,19 @@ def _is_settled(stat: list[int], before: list[int] | None, settle_s: float) -> b
     return before == stat and not 0 <= age_s < settle_s
 
 
-def _batch(files: list[InboxFile], memory: Memory) -> tuple[tuple[InboxFile, ...], dict[str, str]]:
-    """Files with new contents, and for the others the name under which their content is known."""
+def _batch(inbox: Inbox, files: list[InboxFile], memory: Memory) -> tuple[tuple[InboxFile, ...], dict[str, str]]:
+    """Files with new contents, and for the others the name under which their content is known.
+
+    A content whose batch found it deleted gave no message: dropped again, it is new.
+    """
     new, duplicates = [], {}
+    taken: set[str] = set()
     for file in files:
-        if (first := memory.contents.get(file.digest)) is not None:
+        first = memory.contents.get(file.digest)
+        if first is not None and (file.digest in taken or not inbox.was_missed(file.digest)):
             duplicates[file.name] = first
             continue
+        taken.add(file.digest)
         memory.contents[file.digest] = file.name
         new.append(file)
     return tuple(new), duplicates

@@ -7,6 +7,7 @@ UTF-8 says so in ``encoding``.
 from __future__ import annotations
 
 import email
+import email.errors
 import email.policy
 import re
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from typing import Literal
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 HEADER = re.compile(rb"\A(?:[A-Za-z][A-Za-z0-9-]*:[^\n]*\n(?:[ \t][^\n]*\n)*)+\r?\n")
+SURROGATE = re.compile("[\ud800-\udfff]")
+BROKEN = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RecursionError)
+"""What Python's own mail and HTML readers raise on malformed input, whatever they promise."""
 TURN = re.compile(r"^\[[^\]\n]{4,25}\] ?[^:\n]{1,40}:", re.MULTILINE)
 
 
@@ -56,7 +60,7 @@ def read_letter(content: bytes) -> Letter | Skipped:
         content: The file's bytes.
 
     Returns:
-        The letter, or why there is none (``empty`` or ``binary``).
+        The letter, or why there is none (``empty``, ``binary`` or ``unreadable``).
 
     Example:
         >>> read_letter(b"Subject: Hello\\nFrom: a@b.example\\n\\nHow do I print?\\n").subject
@@ -68,7 +72,10 @@ def read_letter(content: bytes) -> Letter | Skipped:
         return Skipped(reason="empty", detail="there is nothing in the file")
     if _is_binary(content):
         return Skipped(reason="binary", detail="not a text; messages are .txt or .eml files")
-    letter = _mail(content) if HEADER.match(content) and _has_sender(content) else _plain(content)
+    try:
+        letter = _mail(content) if HEADER.match(content) and _has_sender(content) else _plain(content)
+    except (*BROKEN, email.errors.MessageError) as error:
+        return Skipped(reason="unreadable", detail=_clean(f"a malformed e-mail ({type(error).__name__}: {error})"))
     if not letter.body:
         return Skipped(reason="empty", detail=f"an {letter.channel} without text")
     return letter
@@ -117,14 +124,21 @@ def _mail(content: bytes) -> Letter:
     text, encoding = _part_text(part) if isinstance(part, EmailMessage) else ("", "utf-8")
     if part is not None and part.get_content_type() == "text/html":
         text = html_text(text)
-    subject = message.get("Subject")
     return Letter(
         channel="email",
-        subject=_clean(str(subject)) or None if subject is not None else None,
+        subject=_clean(_header(message, "Subject")) or None,
         body=_clean(text),
-        sent=_sent(message.get("Date")),
+        sent=_sent(_header(message, "Date")),
         encoding=encoding,
     )
+
+
+def _header(message: EmailMessage, name: str) -> str:
+    """A header's text; empty where there is none, or none that can be understood."""
+    try:
+        return str(message.get(name) or "")
+    except (*BROKEN, email.errors.MessageError):
+        return ""
 
 
 def _part_text(part: EmailMessage) -> tuple[str, str]:
@@ -137,16 +151,17 @@ def _part_text(part: EmailMessage) -> tuple[str, str]:
         return _decode(raw)
 
 
-def _sent(date: object) -> datetime | None:
+def _sent(date: str) -> datetime | None:
     try:
-        moment = parsedate_to_datetime(str(date))
+        moment = parsedate_to_datetime(date)
         return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
-    except (ValueError, OverflowError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 
 def _clean(text: str) -> str:
-    return CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
+    whole = SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)  # half characters cannot be written to any file
+    return CONTROL.sub("", whole.replace("\r\n", "\n").replace("\r", "\n")).strip()
 
 
 class _Text(HTMLParser):
@@ -160,6 +175,13 @@ class _Text(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.pieces: list[str] = []
         self.hidden: list[str] = []
+
+    def parse_html_declaration(self, i: int) -> int:
+        """Pass over ``<![...>`` as browsers do; Python's parser stops at the ones that it does not know."""
+        if not self.rawdata.startswith("<![", i):
+            return super().parse_html_declaration(i)
+        end = self.rawdata.find(">", i)
+        return len(self.rawdata) if end < 0 else end + 1
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         style = (dict(attrs).get("style") or "").replace(" ", "").lower()

@@ -91,8 +91,15 @@ def read_batch(inbox: Inbox, batch: Batch) -> tuple[pl.DataFrame, pl.DataFrame]:
 def _read(inbox: Inbox, file: InboxFile) -> Letter | Skipped:
     if file.size > inbox.max_bytes:
         return Skipped(reason="too large", detail=f"{file.size:,} bytes, {inbox.max_bytes:,} at most")
+    content = _content(inbox, file)
+    inbox.remember_missed(file.digest, missed=isinstance(content, Skipped))
+    return content if isinstance(content, Skipped) else read_letter(content)
+
+
+def _content(inbox: Inbox, file: InboxFile) -> bytes | Skipped:
+    """The content that the batch was made for, under its own name or the one that it was given since."""
     try:
-        content = _content(inbox, file)
+        content = _found(inbox, file)
     except FileNotFoundError:
         return Skipped(reason="deleted", detail="deleted after the batch was made")
     except OSError as error:
@@ -101,10 +108,10 @@ def _read(inbox: Inbox, file: InboxFile) -> Letter | Skipped:
         return Skipped(
             reason="changed", detail="changed after the batch was made; the new version is a batch of its own"
         )
-    return read_letter(content)
+    return content
 
 
-def _content(inbox: Inbox, file: InboxFile) -> bytes:
+def _found(inbox: Inbox, file: InboxFile) -> bytes:
     try:
         return inbox.read(file.name)
     except FileNotFoundError:

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from infergraph.cli.app import run_command
+from infergraph.cli.models import Entry, listed
 from infergraph.dagster.resources import close_sessions
 from infergraph.errors import ConfigurationError, PlanError, ProviderError, RunCancelled
-from infergraph.models.model import Request
+from infergraph.models.model import Model, Request
 from infergraph.models.scripted import Script, script
 
 CODE = '''
@@ -327,3 +328,129 @@ def test_the_demo_belongs_to_its_own_project(typed: Run) -> None:
     code, _, err = typed("demo")
     assert code == ConfigurationError.exit_code
     assert "no asset group 'packages'" in err
+
+
+def nothing(request: Request) -> str:
+    """No answer to anything."""
+    return "no JSON at all"
+
+
+def test_what_a_failed_run_rejected_asked_and_cost_is_shown(typed: Run, project: Path) -> None:
+    with script("shop", answer):
+        parsed(typed("run", "tickets+", "--json"))
+    with script("shop", nothing):
+        code, out, err = typed("run", "facts", "--refresh", "--json")
+    assert code == 1, err
+    (facts,) = json.loads(out)["assets"]
+    assert (facts["state"], facts["usage"]["rejected"]) == ("failed", 3)
+    assert facts["usage"]["calls"] >= 3
+    assert facts["usage"]["cost_usd"] > 0
+    (rate,) = [check for check in facts["checks"] if check["name"] == "reject_rate"]
+    assert rate["metadata"]["reasons"] == {"invalid_output": 3}
+    assert len(rate["metadata"]["rejects_sample"]) == 3
+
+    code, out, _ = typed("rejects", "facts")
+    assert code == 0
+    assert "was not published: reject_rate: 3 rows of 'extract' were rejected" in out
+    assert "facts: 3 rejects (3 invalid_output)" in out
+    found = parsed(typed("rejects", "facts", "--json"))
+    assert found["failed_run"]
+    assert len(found["rejects"]) == 3
+    found = parsed(typed("rejects", "facts", "--published", "--json"))
+    assert (found["failed_run"], len(found["rejects"])) == (None, 1)
+
+    with script("shop", answer):
+        parsed(typed("run", "facts", "--refresh", "--json"))
+    assert "1 reject (" in typed("rejects", "facts")[1], "what was published since counts"
+    assert not list(project.rglob(".failed"))
+
+
+def test_rejects_of_a_first_run_that_failed_are_shown(typed: Run) -> None:
+    with script("shop", nothing):
+        assert typed("run", "tickets+")[0] == 1
+    code, out, _ = typed("rejects", "facts")
+    assert code == 0
+    assert "facts: 3 rejects" in out
+
+
+def test_a_failed_asset_has_its_calls_in_the_table(typed: Run) -> None:
+    with script("shop", nothing):
+        _, out, _ = typed("run", "tickets+")
+    (line,) = [line for line in out.splitlines() if line.strip().startswith("facts")]
+    assert "$0.0" in line
+    assert line.split()[:2] == ["facts", "failed"]
+    assert int(line.split()[2]) >= 3, line
+
+
+def test_one_asset_that_cannot_be_planned_is_named_and_the_others_are_estimated(typed: Run, project: Path) -> None:
+    worse = CODE.replace('@dg.asset(group_name="support")\ndef products', WORSE + "@dg.asset()\ndef products")
+    (project / "definitions.py").write_text(worse.replace("assets=[", "assets=[worse, broken, "))
+    with script("shop", answer):
+        parsed(typed("run", "tickets", "--json"))
+    code, out, err = typed("plan", "worse", "broken", "facts", "--json")
+    assert code == PlanError.exit_code, err
+    found = {part["asset"]: part for part in json.loads(out)["assets"]}
+    assert found["facts"]["estimate"]["calls"] == 3
+    assert found["worse"]["estimate"] is None
+    assert "'bdoy'" in found["worse"]["problem"]
+    code, out, err = typed("plan", "worse", "facts")
+    assert code == PlanError.exit_code
+    assert "worse: cannot be estimated." in out
+    assert "extract (shop)" in out
+
+
+WORSE = """
+@ig.semantic_asset()
+def worse(tickets: ig.SemanticFrame) -> ig.SemanticFrame:
+    return tickets.semantic.extract("bdoy", Fact)
+
+@ig.semantic_asset()
+def broken(tickets: pl.DataFrame, facts: ig.SemanticFrame) -> ig.SemanticFrame:
+    tickets.select("nothing of this name")
+    return facts
+
+"""
+
+
+def test_a_limit_does_not_replace_a_whole_result_unasked(typed: Run, shop: Script) -> None:
+    parsed(typed("run", "tickets+", "--json"))
+    code, _, err = typed("run", "facts", "--limit", "1")
+    assert code == PlanError.exit_code
+    assert "--limit 1 replaces 3 rows of facts, published without a limit: add --yes" in err
+    code, _, err = typed("run", "facts", "--limit", "1", "--yes")
+    assert code == 0
+    assert "--limit 1 replaces 3 rows of facts, published without a limit, by what is made of the first 1 row." in err
+    code, _, err = typed("run", "facts", "--limit", "2")
+    assert code == 0, "a part replaces a part"
+    assert "replaces" not in err
+    parsed(typed("run", "facts", "--json"))
+    assert typed("run", "facts", "--limit", "2")[0] == PlanError.exit_code
+
+
+def test_a_bug_in_the_users_code_has_its_class_and_a_way_to_see_where(
+    typed: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)  # a project without models has no cost to ask about
+    (project / "definitions.py").write_text(
+        "import dagster as dg\n@dg.asset\ndef boom():\n    raise KeyError('user bug')\n"
+        "@dg.asset\ndef meant():\n    raise dg.Failure('not today')\ndefs = dg.Definitions(assets=[boom, meant])\n"
+    )
+    code, _, err = typed("run", "boom")
+    assert code == 1
+    assert err.endswith("Error: boom: KeyError: 'user bug' To see where, add --debug.\n")
+    _, _, err = typed("run", "meant")
+    assert err.endswith("Error: meant: not today\n")
+
+
+def test_an_unknown_price_is_one_plain_line(typed: Run, project: Path) -> None:
+    (project / "definitions.py").write_text(CODE.replace("openai:gpt-5-mini", "openai:nobody-knows-this"))
+    code, _, err = typed("models")
+    assert code == 0
+    assert err.startswith("Warning: The price of 'openai:nobody-knows-this' is unknown")
+    assert len(err.splitlines()) == 1
+    assert "UnknownPrice" not in err
+
+
+def test_an_address_is_shown_without_what_could_be_a_secret() -> None:
+    model = Model("scripted:any", base_url="http://box/sk-abcdefgh12345678/v1", api_key=None)
+    assert listed("own", Entry(model=model), default=False).base_url == "http://box/***/v1"

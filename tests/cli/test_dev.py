@@ -122,7 +122,8 @@ def test_it_serves_and_leaves_nothing_behind(
     assert "Stopped." in out
     assert "Traceback" not in err
     assert "dg dev" not in err, "advice to use another command is left out"
-    assert "DAGSTER_HOME" not in err, "the root's dagster.yaml is for plain dagster dev"
+    assert "DAGSTER_HOME" not in said + out + err, "the root's dagster.yaml is for plain dagster dev"
+    assert "Found a dagster instance" not in said + out + err
     deadline = time.monotonic() + 5
     while processes_of(project) and time.monotonic() < deadline:
         time.sleep(0.1)

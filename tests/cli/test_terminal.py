@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 CODE = """
@@ -87,10 +88,17 @@ class Terminal:
             assert time.monotonic() < until, self.said
         return self.process.wait(timeout=timeout_s)
 
+    def hang_up(self) -> None:
+        """Close the window, as its kernel would report it to the process in the foreground."""
+        os.close(self._screen)
+        self._screen = -1
+        self.process.send_signal(signal.SIGHUP)
+
     def close(self) -> None:
         self.process.kill()
         self.process.wait(timeout=10)
-        os.close(self._screen)
+        if self._screen >= 0:
+            os.close(self._screen)
 
     def _read(self) -> bool:
         """Take in what is there; False when the command has closed its end."""
@@ -172,3 +180,26 @@ def test_ctrl_c_stops_a_waiting_run_soon_and_says_what_is_kept(terminal: Callabl
     assert time.monotonic() - begun < 20
     assert "Every answer that came back is kept" in waiting.said
     assert "Traceback" not in waiting.said
+
+
+@pytest.mark.timeout(240)
+def test_a_terminal_that_is_closed_leaves_no_run_behind(terminal: Callable[..., Terminal], folder: Path) -> None:
+    waiting = terminal("run", "stuck", "--yes")
+    waiting.wait_for("stuck: started")
+    time.sleep(1)
+    waiting.hang_up()
+    assert waiting.process.wait(timeout=60) == 130
+    with dg.DagsterInstance.from_config(str(folder / ".infergraph" / "dagster")) as instance:
+        (latest,) = instance.get_runs(limit=1)
+        assert latest.status is dg.DagsterRunStatus.FAILURE
+
+
+@pytest.mark.timeout(240)
+def test_a_part_in_place_of_the_whole_is_asked_about(terminal: Callable[..., Terminal]) -> None:
+    assert terminal("run", "facts", "--yes").end() == 0
+    refused = terminal("run", "facts", "--limit", "1")
+    refused.wait_for("Go on?")
+    refused.type("n\n")
+    assert refused.end() == 130
+    assert "--limit 1 replaces 2 rows of facts" in refused.said
+    assert "nothing was replaced" in refused.said

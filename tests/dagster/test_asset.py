@@ -78,8 +78,8 @@ def run(resources: Resources, instance: dg.DagsterInstance) -> Run:
     def materialize(
         *assets: Any, partition: str | None = None, extra: Resources | None = None, **more: Any
     ) -> dg.ExecuteInProcessResult:
-        given = {"resources": {**resources, **(extra or {})}, "raise_on_error": False, **more}
-        return dg.materialize(list(assets), partition_key=partition, instance=instance, **given)
+        given = {"resources": {**resources, **(extra or {})}, "raise_on_error": False, "instance": instance, **more}
+        return dg.materialize(list(assets), partition_key=partition, **given)
 
     return materialize
 
@@ -313,9 +313,19 @@ def test_a_blocking_failure_leaves_the_old_rows(
         "budget": True,
     }
     assert checks["reject_rate"].severity is dg.AssetCheckSeverity.ERROR
+    told = {name: value.value for name, value in checks["reject_rate"].metadata.items() if name != "rejects_sample"}
+    assert told["reasons"] == {"refused": 1}
+    assert told["infergraph/calls"] == 1, "lamp is in the store, chair was asked once"
+    assert told["infergraph/cost_usd"] == checks["budget"].metadata["infergraph/cost_usd"].value
+    failed = storage.failed("facts", key)
+    assert failed is not None
+    assert (failed.run_id, failed.rejects().collect()["reason"].to_list()) == (second.run_id, ["refused"])
     assert storage.version("facts", key) == before
     assert storage.load("facts", key).collect()["body"].to_list() == ["lamp", "desk"]
     assert not list((storage.base() / ".stage").iterdir())
+    rows = rows_of("lamp", "desk")
+    assert run(tickets, made, downstream, partition=key).success
+    assert storage.failed("facts", key) is None
 
 
 def test_without_a_limit_many_rejects_are_a_warning(run: Run, desk: Desk, storage: PolarsStorage) -> None:
@@ -658,12 +668,13 @@ def test_everything_on_a_memory_url(run: Run, desk: Desk) -> None:
     assert far.load("facts", part="rejects").collect().height == 0
 
 
-def test_two_partitions_at_once(run: Run, storage: PolarsStorage, desk: Desk) -> None:
+def test_two_partitions_at_once(run: Run, storage: PolarsStorage, desk: Desk, tmp_path: Path) -> None:
     parts = dg.StaticPartitionsDefinition(["a", "b"])
     tickets = source(lambda key: rows_of(f"lamp {key}", f"desk {key}"), parts)
     made = facts(partitions_def=parts)
-    with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda key: run(tickets, made, partition=key), ["a", "b"]))
+    # Dagster's instance in memory locks its tables against a second thread; one on disk waits.
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as on_disk, ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda key: run(tickets, made, partition=key, instance=on_disk), ["a", "b"]))
     assert [result.success for result in results] == [True, True]
     for key in ("a", "b"):
         assert storage.load("facts", key).collect()["product"].to_list() == [f"lamp {key}", f"desk {key}"]

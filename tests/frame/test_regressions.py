@@ -126,6 +126,7 @@ def test_selectors_and_odd_arguments(words: ig.SemanticFrame) -> None:
         lambda: words.map_frame(lambda lf: None),  # type: ignore[arg-type, return-value]
         lambda: words.semantic.sentiment("body", where="id"),  # type: ignore[arg-type]
         lambda: words.run(limit=1.5),  # type: ignore[arg-type]
+        lambda: words.run(max_cost_usd=float("inf")),
         lambda: words.run(max_age="1d"),  # type: ignore[arg-type]
         lambda: ig.concat([pl.DataFrame()]),  # type: ignore[list-item]
     ):

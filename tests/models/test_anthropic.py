@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from infergraph.errors import ConfigurationError
-from infergraph.models.anthropic import AnthropicProvider
-from infergraph.models.model import AnswerSchema, CallFailed, Message, Model, Request, Response
+from infergraph.models.anthropic import AnthropicProvider, _response
+from infergraph.models.model import AnswerSchema, CallFailed, Message, Model, Request, Response, Tokens
 from infergraph.testing import Fault, Limits, SimulatedServer
 
 pytestmark = pytest.mark.usefixtures("no_paid_requests")
@@ -215,3 +215,13 @@ def test_what_is_known_without_asking() -> None:
     free = {"type": "object", "properties": {"tags": {"type": "object", "additionalProperties": {"type": "string"}}}}
     assert provider.schema_problems(free) != []
     assert AnthropicProvider(Model("anthropic:claude-3-haiku")).schema_problems(free) == []
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"usage": []}, {"usage": {"input_tokens": "x", "output_tokens": 10**400, "output_tokens_details": 7}},
+     {"stop_reason": "refusal", "stop_details": "because"}],
+)  # fmt: skip
+def test_a_server_that_counts_or_explains_strangely_is_read_all_the_same(odd: Any) -> None:
+    response = _response({"content": [{"type": "text", "text": "Hi"}], **odd}, {})
+    assert (response.text, response.tokens) == ("Hi", Tokens())

@@ -65,6 +65,23 @@ def test_shapes_of_errors(status: int, body: Any, outcome: str) -> None:
     assert failure_of(OWN, status, body, {}).outcome == outcome
 
 
+@pytest.mark.parametrize(
+    ("status", "message", "outcome", "reason"),
+    [
+        (403, "Your input was flagged by moderation: violence", "permanent", "refused"),
+        (403, "openai requires moderation. Your chosen prompt was flagged for 'sexual'", "permanent", "refused"),
+        (403, "Your account was flagged", "fatal", "refused"),
+        (403, "You may not use this model", "fatal", "bad_request"),
+        (401, "Your input was flagged by moderation", "fatal", "bad_request"),
+    ],
+)
+def test_a_request_that_was_flagged_is_refused_and_not_the_key(
+    status: int, message: str, outcome: str, reason: str
+) -> None:
+    failed = failure_of(OWN, status, {"error": {"message": message}}, {})
+    assert (failed.outcome, failed.reason) == (outcome, reason)
+
+
 def test_a_wrong_key_names_the_variable_and_a_wrong_model_the_model() -> None:
     assert "Set OPENAI_API_KEY" in failure_of(OWN, 401, {"error": {"message": "Incorrect"}}, {}).message
     assert "'gpt-5-mini'" in failure_of(OWN, 404, {"error": {"message": "none"}}, {}).message
@@ -92,7 +109,3 @@ def test_no_body_breaks_it(status: int, body: Any) -> None:
 def test_secrets_do_not_get_into_messages() -> None:
     said = failure_of(OWN, 401, {"error": {"message": "Incorrect API key provided: sk-proj-abcdefgh12345678"}}, {})
     assert "abcdefgh" not in said.message
-    at = Peer.of(
-        Model("openai:m", base_url="http://me:hunter2@box/v1", api_key=None), title="", url="", key_variable=""
-    )
-    assert "hunter2" not in at.address + at.title

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from infergraph.errors import ConfigurationError, UnknownModel
+from infergraph.models import local_process
 from infergraph.models.local import LocalProvider, local_server_url
 from infergraph.models.local_process import (
     DIR_VARIABLE,
@@ -192,8 +193,10 @@ def test_a_process_that_asked_can_exit_at_once(plan: ServerPlan) -> None:
 def test_a_file_that_is_no_model_is_said_with_the_servers_own_words(plan: ServerPlan, tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF, but not really")
-    with pytest.raises(ConfigurationError, match=r"(?s)did not start.*exit code.*log"):
+    with pytest.raises(ConfigurationError, match=r"(?s)did not start.*exit code.*log") as caught:
         local_server_url(f"local:{broken}")
+    assert "gguf" in str(caught.value).splitlines()[1]
+    assert "local_server.py" not in str(caught.value)
     with pytest.raises(ConfigurationError, match="GGUF"):
         LocalProvider(Model(f"local:{broken}")).count_tokens("hello")
     with pytest.raises(UnknownModel, match="there is no file"):
@@ -215,3 +218,17 @@ def test_an_idle_time_that_is_none_is_refused(plan: ServerPlan, given: str, monk
     monkeypatch.setenv(IDLE_VARIABLE, given)
     with pytest.raises(ConfigurationError, match=f"{IDLE_VARIABLE}='{given}'"):
         server_url(plan)
+
+
+def test_what_a_log_says_is_what_llama_cpp_said_first() -> None:
+    said = "0.00.004.059 E gguf_init_from_reader: invalid magic characters\n0.00.004.153 E llama_model_load: error\n"
+    trace = (
+        "Traceback (most recent call last):\n  File 'local_server.py', line 1\nRuntimeError: Failed to init server\n"
+    )
+    started = "0.00.001.000 I starting\n"
+    more = "0.00.005.000 E srv: exiting\n"
+    assert local_process._gist(started + said + more + trace) == (
+        "gguf_init_from_reader: invalid magic characters\nllama_model_load: error"
+    )
+    assert local_process._gist(trace).endswith("RuntimeError: Failed to init server")
+    assert local_process._gist("\n".join(map(str, range(20)))) == "\n".join(map(str, range(12, 20)))

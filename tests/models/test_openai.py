@@ -17,7 +17,7 @@ import pytest
 
 from infergraph.errors import ConfigurationError
 from infergraph.models.model import AnswerSchema, CallFailed, Message, Model, Price, Request, Response, Tokens
-from infergraph.models.openai import OpenAIProvider
+from infergraph.models.openai import OpenAIProvider, _chat_response
 from infergraph.testing import Fault, Limits, SimulatedServer
 
 pytestmark = pytest.mark.usefixtures("no_paid_requests")
@@ -421,3 +421,20 @@ def test_what_is_known_without_asking() -> None:
 def test_only_openais_own_kind_of_host_gets_its_dialect(url: str, word: str) -> None:
     provider = OpenAIProvider(Model("openai:gpt-5-mini", base_url=url, api_key="k", price=Price(input=1, output=1)))
     assert provider._chat_body(EXTRACT)[word] == 300
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [None, [], "many", {"prompt_tokens": "x", "completion_tokens": 1e400}, {"prompt_tokens": 10**400},
+     {"prompt_tokens": -5, "prompt_tokens_details": [], "completion_tokens_details": "none"}],
+)  # fmt: skip
+def test_a_server_that_counts_strangely_counts_nothing(usage: Any) -> None:
+    said = {"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}], "usage": usage}
+    assert _chat_response(said, {}) == Response(text="Hi")
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"choices": ' + b"1" * 5000 + b"}"])
+def test_json_that_python_does_not_read_may_pass(body: bytes) -> None:
+    with pytest.raises(CallFailed) as caught:
+        OpenAIProvider(Model("openai:m", api_key="k"))._line._judged(200, body, {})
+    assert caught.value.outcome == "transient"

@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from assets.support.messages import read_batch
 from resources.inbox import Inbox
 from sensors.inbox import REMEMBERED, Memory, inbox_files
 
@@ -244,3 +245,67 @@ def test_a_partition_without_a_batch_is_explained(inbox: Inbox) -> None:
 def test_a_partition_name_never_leaves_the_folder(inbox: Inbox, partition: str) -> None:
     with pytest.raises(dg.Failure):
         inbox.batch(partition)
+
+
+def test_an_odd_name_or_link_is_left_alone_and_said_once(
+    inbox: Inbox, tick: Ticks, drop: Callable[..., Path], folder: Path, tmp_path: Path
+) -> None:
+    drop("good.txt", "one")
+    (Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.txt"))).write_text("latin")
+    (tmp_path / "secret.txt").write_text("not in the inbox")
+    (folder / "outside.txt").symlink_to(tmp_path / "secret.txt")
+    (folder / "loop.txt").symlink_to(folder / "loop.txt")
+    (folder / "nowhere.txt").symlink_to(folder / "missing.txt")
+    odd = inbox.listing().odd
+    assert sorted(odd) == ["caf\\udce9.txt", "loop.txt", "nowhere.txt", "outside.txt"]
+    assert odd["outside.txt"] == "a link out of the inbox, not followed"
+    assert "loop.txt: a link that leads nowhere" in said(tick())
+    (partition,) = partitions(tick())
+    assert files(inbox, partition) == ["good.txt"]
+    assert "loop.txt" not in said(tick())
+
+
+def test_a_link_inside_the_inbox_is_a_file_like_any_other(
+    inbox: Inbox, tick: Ticks, drop: Callable[..., Path], folder: Path
+) -> None:
+    drop("a.txt", "one")
+    (folder / "b.txt").symlink_to("a.txt")
+    (partition,) = partitions(tick(2))
+    assert inbox.batch(partition).duplicates == {"b.txt": "a.txt"}
+
+
+def test_a_file_replaced_by_a_link_before_its_batch_is_read_gives_no_message(
+    inbox: Inbox, tick: Ticks, drop: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = drop("a.txt", "one")
+    (partition,) = partitions(tick(2))
+    path.unlink()
+    (tmp_path / "other.txt").write_text("one")
+    path.symlink_to(tmp_path / "other.txt")
+    messages, skipped = read_batch(inbox, inbox.batch(partition))
+    assert messages.is_empty()
+    assert skipped["reason"].to_list() == ["unreadable"]
+
+
+def test_a_file_deleted_before_its_batch_was_read_may_be_dropped_again(
+    inbox: Inbox, tick: Ticks, drop: Callable[..., Path]
+) -> None:
+    path = drop("a.txt", "My invoice is wrong")
+    (first,) = partitions(tick(2))
+    path.unlink()
+    assert read_batch(inbox, inbox.batch(first))[1]["reason"].to_list() == ["deleted"]
+    tick()
+    drop("again.txt", "My invoice is wrong")
+    drop("twice.txt", "My invoice is wrong")
+    (second,) = partitions(tick(2))
+    assert files(inbox, second) == ["again.txt"]
+    assert inbox.batch(second).duplicates == {"twice.txt": "again.txt"}
+    assert read_batch(inbox, inbox.batch(second))[0].height == 1
+    drop("third.txt", "My invoice is wrong")
+    assert partitions(tick(2)) == [], "it gave a message now"
+
+
+@pytest.mark.parametrize("seconds", [-5_000_000_000, 253_402_300_800])
+def test_a_time_that_cannot_be_does_not_stop_the_sensor(tick: Ticks, drop: Callable[..., Path], seconds: int) -> None:
+    os.utime(drop("odd.txt", "text"), (seconds, seconds))
+    assert len(partitions(tick(2))) == 1

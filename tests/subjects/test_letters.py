@@ -4,8 +4,9 @@ import json
 from email.message import EmailMessage
 from pathlib import Path
 
+import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from assets.support import letters
@@ -137,3 +138,79 @@ class TestExamples:
         assert "SYSTEM" not in body
         assert "assistant" not in body
         assert "gatehouse" in body
+
+
+HEAD = b"From: a@b.example\nSubject: hi\nDate: Mon, 1 Jan 2026 10:00:00 +0000\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        HEAD + b"Content-Type: text/html\n\n<p>Hello</p><![foo[ bar ]]><p>World</p>\n",
+        HEAD + b"Content-Type: text/plain; charset=utf-7\n\nHello +2AA-\n",
+        HEAD + b"Content-Type: text/plain; charset=unicode_escape\n\n\\ud800 Hello\n",
+        b"From: a@b\nSubject: =?unicode_escape?q?=5Cud800?=\nDate: x\n\nHello\n",
+        b"From: a@b\nSubject: x\nDate: Mon, 1 Jan 99999999999999999999 10:00:00\n\nHello\n",
+    ],
+)
+def test_a_malformed_mail_still_says_what_it_says(content: bytes) -> None:
+    found = letter(content)
+    assert "Hello" in found.body
+    assert f"{found.subject}{found.body}".encode()
+
+
+def test_html_after_a_marked_section_is_kept() -> None:
+    page = "<!--[if mso]>office<![endif]--><![foo[ bar ]]><p>World</p><![ open"
+    assert html_text(page) == "World"
+
+
+DEEP = b"From: a@b\nSubject: x\n" + b"Content-Type: multipart/mixed; boundary=x\n\n--x\n" * 1_000
+PIECES = st.sampled_from(
+    [
+        b"From: a@b\n",
+        b"Subject: ",
+        b"Date: ",
+        b"=?utf-8?q?",
+        b"=?unicode_escape?b?",
+        b"?=",
+        b"\n",
+        b"\n\n",
+        b"--x\n",
+        b"<![",
+        b"<!DOCTYPE [",
+        b"]]>",
+        b"&#xD800;",
+        b"&#99999999999;",
+        b"Content-Type: text/html; charset=",
+        b"utf-7",
+        b"idna",
+        b"+2AA-",
+        b"Content-Type: multipart/mixed; boundary=x\n",
+        b"Content-Transfer-Encoding: base64\n",
+        b"charset*0*=",
+        b";",
+        b"<",
+        b">",
+        b"Mon, 1 Jan 9999999999999999999 ",
+        b"+9999",
+        b"Content-Type: message/rfc822\n",
+        b'"',
+        b"\xff",
+        b"\xff\xfe\x00\xd8",
+    ]
+)
+
+
+@given(st.one_of(st.binary(max_size=300), st.lists(PIECES | st.binary(max_size=4), max_size=30).map(b"".join)))
+@settings(deadline=None)
+@example(DEEP)
+def test_any_bytes_are_a_letter_that_can_be_stored_or_a_reason(content: bytes) -> None:
+    for each in (content, HEAD + content):
+        found = read_letter(each)
+        if isinstance(found, Letter):
+            row = {"body": found.body, "subject": found.subject, "sent": found.sent, "encoding": found.encoding}
+            pl.DataFrame([row], schema={"body": pl.String, "subject": pl.String, "sent": pl.Datetime("us", "UTC"),
+                                        "encoding": pl.String})  # fmt: skip
+        else:
+            assert found.reason in ("empty", "binary", "unreadable")
+            assert found.detail.encode()

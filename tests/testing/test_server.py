@@ -212,3 +212,42 @@ def test_it_stops_with_requests_open_and_starts_again_at_the_same_address() -> N
         server.start()
         assert server.url == url
         assert post(server)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("/v1/chat/completions", {"model": "m", "messages": "x"}, "messages: must be an array"),
+        ("/v1/chat/completions", {"model": "m", "messages": ["x"]}, "messages: each is an object"),
+        ("/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": 7}]}, "messages: each is"),
+        ("/v1/chat/completions", {"model": "m", "messages": ASKED, "stream": True}, "does not stream"),
+        ("/v1/chat/completions", {"model": "m", "messages": ASKED, "response_format": "json"}, "response_format"),
+        ("/v1/messages", {"model": "m", "messages": "x"}, "messages: must be an array"),
+        ("/v1/messages", {"model": "m", "messages": ASKED, "stream": True}, "does not stream"),
+        ("/v1/embeddings", {"model": "m", "input": {}}, "input: must be"),
+    ],
+)
+def test_a_body_that_the_real_servers_refuse(
+    simulated_server: SimulatedServer, path: str, body: Any, said: str
+) -> None:
+    status, reply, _ = post(simulated_server, body, path)
+    assert status == 400
+    assert said in reply["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("bogus=1", "there is no such fault"),
+        ("429=abc", "a number from 0 to 1"),
+        ("429=2", "a number from 0 to 1"),
+        ("7=1", "no such fault"),
+    ],
+)
+def test_a_fault_on_the_command_line_that_is_none(fault: str, said: str) -> None:
+    command = [sys.executable, "-m", "infergraph.testing", "--fault", fault]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert "error: argument --fault:" in ended.stderr
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr

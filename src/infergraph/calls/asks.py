@@ -44,7 +44,12 @@ class Policy:
         max_repairs: How often a wrong answer is sent back with its error, 0 or more.
         max_attempts: How often one request is sent at most when the failure is transient, 1 or more; tries made
             while the model as a whole was out or told everybody to slow down do not count.
-        max_outage_s: Seconds without any success that are waited out before ``ProviderDown``.
+        max_outage_s: Seconds without any success that are waited out before ``ProviderDown``; a server that asks for a
+            longer pause ends the wait at once.
+
+    An attempt that timed out may have been charged by the provider without our learning what: the store keeps its
+    cost as unknown (``NULL``), while ``Outcome.spent``, ledgers and budgets count it as 0, so that one timeout does
+    not make the cost of a whole run unknown.
     """
 
     refresh: bool = False
@@ -62,12 +67,15 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """What the attempts made for one ask used, the failed ones and repairs included; all 0 on a store hit."""
+    """What the attempts made for one ask used, the failed ones and repairs included; all 0 on a store hit.
+
+    An attempt that timed out counts 0 here; its own cost is unknown, and ``NULL`` in the store.
+    """
 
     attempts: int = 0
     tokens: Tokens = field(default_factory=Tokens)
     cost_nano_usd: int | None = 0
-    """``None`` when an attempt's price is unknown."""
+    """``None`` when an attempt's price is unknown; a timeout, whose cost nobody learns, counts 0."""
     seconds: float = 0.0
 
 
@@ -77,7 +85,10 @@ class Outcome:
 
     ``source`` is where the ending came from: ``call`` (asked now), ``store`` (an answer was there), ``shared``
     (another ask of this process with the same hash was in flight and was waited for; its cost is the other's),
-    ``rejected_before`` (the store remembers the rejection; no call), ``pending`` (the budget ended first; not asked).
+    ``rejected_before`` (the store remembers the rejection; no call), ``pending`` (the budget ended first; not asked,
+    or not repaired any further).
+
+    ``spent`` counts an attempt that timed out as 0: its own cost is unknown, and ``NULL`` in the store.
     """
 
     hash: bytes

@@ -19,6 +19,9 @@ class Budget:
     Args:
         max_nano_usd: What may be spent, in nano-dollars (USD 1e-9), 0 or more.
 
+    Raises:
+        ConfigurationError: It is no whole number of 0 or more.
+
     Example:
         >>> budget = Budget(100)
         >>> budget.reserve(80), budget.reserve(30)
@@ -29,8 +32,11 @@ class Budget:
     """
 
     def __init__(self, max_nano_usd: int) -> None:
-        if max_nano_usd < 0:
-            raise ConfigurationError(f"Budget({max_nano_usd}): a budget is 0 nano-dollars or more.")
+        if not isinstance(max_nano_usd, int) or isinstance(max_nano_usd, bool) or max_nano_usd < 0:
+            raise ConfigurationError(
+                f"Budget({max_nano_usd!r}): a budget is 0 nano-dollars or more, a whole number; "
+                "a dollar is 1_000_000_000."
+            )
         self.max_nano_usd = max_nano_usd
         self._spent = 0
         self._reserved = 0

@@ -22,6 +22,7 @@ from infergraph.calls.lane import Lane
 from infergraph.calls.question import Batch, Question
 from infergraph.errors import ConfigurationError, InfergraphError, InternalError, RunCancelled
 from infergraph.models.model import Model, Provider, Response, Tokens
+from infergraph.models.redact import redact_error
 from infergraph.models.verdict import Accepted, Rejected, Repair, Verdict
 from infergraph.store import Attempt, Store, StoredAnswer
 
@@ -213,6 +214,9 @@ class Desk:
             found.append((question, known, None if response is None else ask.judge(response)))
         if any(known is None or not isinstance(verdict, Accepted) for _, known, verdict in found):
             self._provider_of(batch.model)
+            if batch.budget is not None:
+                name, operator = self._models[batch.model].name, batch.scope.operator
+                batch.usual_output = self._store.mean_output_tokens(name, operator)
         return found
 
     def _looked_up(self, batch: Batch, questions: Sequence[Question], future: asyncio.Future[Found]) -> None:
@@ -220,6 +224,7 @@ class Desk:
         if future.cancelled() or (error := future.exception()) is not None:
             reason = cancelled() if future.cancelled() else error
             assert reason is not None
+            reason = redact_error(reason)
             for waiting in {waiting for question in questions for waiting, _ in question.waiters}:
                 self.fail(waiting, reason)
             return

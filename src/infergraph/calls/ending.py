@@ -87,11 +87,11 @@ class Ending:
             hash=row_hash,
             source=source,
             rejected=verdict.reason,
-            message=verdict.message,
+            message=_encodable(verdict.message),
             attempts=self.attempts,
             model=self.model,
             via=self.via,
-            response_text="" if self.response is None else self.response.text,
+            response_text="" if self.response is None else _encodable(self.response.text),
             spent=spent,
             saved_nano_usd=saved,
         )
@@ -110,6 +110,11 @@ class Ending:
             model=self.model,
             cost_nano_usd=self.cost,
         )
+
+
+def _encodable(text: str) -> str:
+    # Answers and errors are JSON, which can spell halves of characters; no column takes them.
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def accepted_after_all(known: StoredAnswer) -> Answer:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from infergraph.calls.budget import Budget
 from infergraph.calls.ledger import Ledger
+from infergraph.calls.lengths import Asker
 from infergraph.calls.question import Question
 from infergraph.errors import InfergraphError
 from infergraph.models.model import CallFailed, Request, Response
@@ -35,6 +36,9 @@ class Flight:
     tokens_in: int
     tokens_out: int
     reserved: int
+    open_ended: bool = False
+    """Money hangs on the length of its answer, and nothing bounds that."""
+    asker: Asker = (None, "")
     response: Response | None = None
     verdict: Verdict | None = None
     failure: CallFailed | None = None

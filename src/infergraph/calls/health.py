@@ -32,6 +32,7 @@ class Health:
         self.ever_succeeded = False
         self.last_success = float("-inf")
         self._down_since: float | None = None
+        self._turned_away = 0
         self._fresh: set[int] = set()
 
     @property
@@ -48,6 +49,7 @@ class Health:
         self.ever_succeeded = True
         self.last_success = now
         self._down_since = None
+        self._turned_away = 0
         self._fresh.clear()
 
     def failed(self, row: int, first_tried_at: float, now: float) -> None:
@@ -56,6 +58,17 @@ class Health:
             self._down_since = now
         if first_tried_at > self.last_success and not self.is_out:
             self._fresh.add(row)
+
+    def turned_away(self, started: float) -> bool:
+        """A request was answered "not allowed" or "not found"; says whether that is about this request alone.
+
+        It is while others succeed. Before any success, or when request after request that was sent since the last
+        success gets the same, it is about the model or its key.
+        """
+        if not self.ever_succeeded:
+            return False
+        self._turned_away += started > self.last_success
+        return self._turned_away < FRESH_FAILURES
 
 
 def backoff_s(tries: int, asked_s: float | None, first_s: float = FIRST_BACKOFF_S) -> float:

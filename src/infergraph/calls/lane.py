@@ -13,23 +13,26 @@ from collections.abc import Iterable
 
 from infergraph.calls.flight import Flight, Reports
 from infergraph.calls.health import Health, backoff_s
+from infergraph.calls.lengths import Lengths, length_of
 from infergraph.calls.limits import Limits
 from infergraph.calls.question import Question
 from infergraph.errors import InfergraphError, ProviderDown, ProviderRefused
-from infergraph.models.model import CallFailed, Model, Provider, Tokens
+from infergraph.models.model import NANO, CallFailed, Model, Provider, Request, Tokens
 from infergraph.models.prices import cost_nano_usd
-from infergraph.models.redact import Secret, redact
+from infergraph.models.redact import Secret, redact, redact_error
 from infergraph.models.verdict import Accepted, Rejected, Repair, Verdict
 from infergraph.store import Attempt, RequestHasher
 from infergraph.store.rows import AttemptOutcome
 
 _UNREACHABLE_TRIES = 3
 _SLOW_DOWN = (429, 529)
+_NOT_ALLOWED_OR_FOUND = (403, 404)
 # Being told to slow down is not a row's fault; only a row that nothing else explains is given up.
 _THROTTLED = 10
 _EXPECTED_OUTPUT = 256
 _PATIENCE_WITH_FALLBACK_S = 30.0
 _CHARS_PER_TOKEN = 4
+_RUN_AGAIN = "Every answer so far is stored: run again later, and only the rest is asked."
 
 
 class Lane:
@@ -61,7 +64,11 @@ class Lane:
         self._short_of_money: set[Question] = set()
         self._flights: dict[Question, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._mean_output: float | None = None
+        self._lengths = Lengths()
+
+    @property
+    def _key(self) -> Secret | None:
+        return self.model.api_key if isinstance(self.model.api_key, Secret) else None
 
     @property
     def is_idle(self) -> bool:
@@ -119,6 +126,9 @@ class Lane:
 
     def _next_goes(self, question: Question) -> bool:
         tokens_in, tokens_out = self._expected(question)
+        open_ended = self._is_open_ended(question)
+        if open_ended and not self._lengths.may_go(question.asker):
+            return False
         wait = self._limits.wait_s(tokens_in, tokens_out, time.monotonic())
         if wait is None:
             return False
@@ -126,9 +136,9 @@ class Lane:
             self._pump_after(wait)
             return False
         heapq.heappop(self._queue)
-        reserved = self._reserve(question, tokens_in, tokens_out)
+        reserved = self._reserve(question, tokens_in)
         if reserved is not None:
-            self._send(question, tokens_in, tokens_out, reserved)
+            self._send(question, tokens_in, tokens_out, reserved, open_ended)
         return True
 
     def _pump_after(self, seconds: float) -> None:
@@ -146,13 +156,29 @@ class Lane:
         tokens_in = chars // _CHARS_PER_TOKEN + 1
         if request.embed_text is not None:
             return tokens_in, 0
-        usual = _EXPECTED_OUTPUT if self._mean_output is None else int(self._mean_output) + 1
-        return tokens_in, min(usual, request.max_output_tokens or self.model.max_output_tokens or usual)
+        mean = self._lengths.usual(question.asker)
+        usual = _EXPECTED_OUTPUT if mean is None else int(mean) + 1
+        return tokens_in, min(usual, self._most_output(request) or usual)
 
-    def _reserve(self, question: Question, tokens_in: int, tokens_out: int) -> int | None:
+    def _most_output(self, request: Request) -> int | None:
+        return 0 if request.embed_text is not None else request.max_output_tokens or self.model.max_output_tokens
+
+    def _is_open_ended(self, question: Question) -> bool:
+        """Whether a budget pays for its answer, whose length nothing bounds."""
+        if question.owner.budget is None or self._most_output(question.request) is not None:
+            return False
+        if question.owner.usual_output is not None and question.owner.model == self.name:
+            self._lengths.seed(question.asker, question.owner.usual_output)
+        return bool(cost_nano_usd(self.model, Tokens(output=NANO)))
+
+    def _reserve(self, question: Question, tokens_in: int) -> int | None:
+        """Money for the longest answer that it may get, or for a usual one; ``None``: there is none."""
         budget = question.owner.budget
         if budget is None:
             return 0
+        tokens_out = self._most_output(question.request)
+        if tokens_out is None:
+            tokens_out = self._lengths.reserve(question.asker) or _EXPECTED_OUTPUT
         amount = cost_nano_usd(self.model, Tokens(input=tokens_in, output=tokens_out)) or 0
         grant = budget.reserve(amount)
         if grant == "granted":
@@ -169,8 +195,10 @@ class Lane:
             self._short_of_money.discard(question)
             self.push([question])
 
-    def _send(self, question: Question, tokens_in: int, tokens_out: int, reserved: int) -> None:
+    def _send(self, question: Question, tokens_in: int, tokens_out: int, reserved: int, open_ended: bool) -> None:
         now = time.monotonic()
+        if open_ended:
+            self._lengths.enter(question.asker)
         self._limits.enter(tokens_in, tokens_out, now)
         if not question.first_tried_at:
             question.first_tried_at = now
@@ -186,6 +214,8 @@ class Lane:
             tokens_in=tokens_in,
             tokens_out=tokens_out,
             reserved=reserved,
+            open_ended=open_ended,
+            asker=question.asker,
         )
         if flight.ledger is not None:
             flight.ledger.sent(first=not question.attempts)
@@ -219,7 +249,7 @@ class Lane:
             self._reports.failed(question, given_up, None, lasting=False)
         elif (error := task.exception()) is not None:
             self._reports.failed(question, self._attempt(flight, "fatal", cost, repr(error)), None, lasting=False)
-            self._reports.broke(question, error)
+            self._reports.broke(question, redact_error(error, self._key))
         elif flight.verdict is not None:
             self._came_back(flight, flight.verdict, cost, now)
         elif flight.failure is not None:
@@ -231,9 +261,10 @@ class Lane:
         if flight.response is not None:
             tokens = flight.response.tokens
             extra_in, extra_out = tokens.input - flight.tokens_in, tokens.output - flight.tokens_out
-            if tokens.output:
-                known = self._mean_output
-                self._mean_output = tokens.output if known is None else 0.95 * known + 0.05 * tokens.output
+            if length := length_of(flight.response):
+                self._lengths.learn(flight.asker, length)
+        if flight.open_ended:
+            self._lengths.leave(flight.asker)
         self._limits.leave(extra_in, extra_out, now)
         if flight.budget is not None:
             flight.budget.settle(flight.reserved, cost or 0)
@@ -256,12 +287,15 @@ class Lane:
         question = flight.question
         # A refused request costs nothing; one that was given up may have been answered and charged unseen.
         cost = None if failure.reason == "timeout" else 0
-        attempt = self._attempt(flight, failure.outcome, cost, failure.message, failure.status)
+        outcome = failure.outcome
+        if outcome == "fatal" and failure.status in _NOT_ALLOWED_OR_FOUND and self._health.turned_away(flight.started):
+            outcome = "permanent"
+        attempt = self._attempt(flight, outcome, cost, failure.message, failure.status)
         if not self._is_ours(question):
             self._reports.failed(question, attempt, None, lasting=False)
-        elif failure.outcome == "permanent":
+        elif outcome == "permanent":
             self._reports.failed(question, attempt, Rejected(failure.reason, attempt.message), lasting=True)
-        elif failure.outcome == "fatal":
+        elif outcome == "fatal":
             self._stop(question, attempt, ProviderRefused(attempt.message))
         else:
             self._health.failed(question.number, question.first_tried_at, now)
@@ -300,11 +334,16 @@ class Lane:
         """The error that stops the lane, where waiting longer makes no sense."""
         if question.unreachable >= _UNREACHABLE_TRIES:
             return ProviderRefused(f"Model {self.name!r} ({self.model.name}) cannot be reached: {message}")
-        down = self._health.down_s(now)
-        if down >= self._patience(question) and (self._health.is_out or not self._health.ever_succeeded):
+        patience, asked = self._patience(question), failure.retry_after_s
+        if failure.status in _SLOW_DOWN and asked is not None and asked > patience:
             return ProviderDown(
-                f"Model {self.name!r} ({self.model.name}) has been down for {down:.0f} seconds: {message} "
-                "Every answer so far is stored: run again later, and only the rest is asked."
+                f"Model {self.name!r} ({self.model.name}) asks to wait {asked:.0f} seconds, and a run waits "
+                f"{patience:g} at most: {message} {_RUN_AGAIN}"
+            )
+        down = self._health.down_s(now)
+        if down >= patience and (self._health.is_out or not self._health.ever_succeeded):
+            return ProviderDown(
+                f"Model {self.name!r} ({self.model.name}) has been down for {down:.0f} seconds: {message} {_RUN_AGAIN}"
             )
         return None
 
@@ -315,10 +354,10 @@ class Lane:
     def _sleep(self, question: Question, failure: CallFailed, now: float) -> None:
         tries = max(1, question.strikes, question.throttled, question.unreachable)
         delay = backoff_s(tries, failure.retry_after_s, self._first_backoff_s)
-        if failure.status in _SLOW_DOWN:
-            self._limits.slow_down(delay, now)
         # Not past the end of our patience: then somebody has to find out whether it is over.
         longest = max(0.01, self._patience(question) - self._health.down_s(now))
+        if failure.status in _SLOW_DOWN:
+            self._limits.slow_down(min(delay, longest), now)
         if self._health.is_out or question.unreachable:
             # Nothing else needs to find out the same: one request at a time, at growing distances.
             pause = backoff_s(self._limits.probe(), None, self._first_backoff_s)
@@ -341,7 +380,6 @@ class Lane:
     ) -> Attempt:
         question = flight.question
         scope = question.owner.scope
-        key = self.model.api_key
         return Attempt(
             row_hash=question.hash,
             request_hash=question.hash if flight.direct else self._hasher.hash(flight.request),
@@ -356,7 +394,7 @@ class Lane:
             outcome=outcome,
             shared_messages=question.shared_messages,
             status=status,
-            message=redact(message, key if isinstance(key, Secret) else None) if message else "",
+            message=redact(message, self._key) if message else "",
             via=flight.via,
             response=flight.response,
             cost_nano_usd=cost,

@@ -24,7 +24,7 @@ class Ledger:
         self.tokens = Tokens()
         """Tokens of all attempts that came back."""
         self.cost_nano_usd: int | None = 0
-        """Their cost; ``None``: a price is not known."""
+        """Their cost; ``None``: a price is not known. A timeout, whose cost nobody learns, counts 0."""
         self._on_their_way = 0
         self._changed = threading.Condition()
 

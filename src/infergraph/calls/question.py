@@ -10,6 +10,7 @@ from infergraph.calls.asks import Ask, Outcome, Policy, Scope, Spent
 from infergraph.calls.budget import Budget
 from infergraph.calls.cancel import CancelToken
 from infergraph.calls.ledger import Ledger
+from infergraph.calls.lengths import Asker
 from infergraph.models.model import Message, Request, Response, Tokens
 from infergraph.models.verdict import Rejected, Repair
 from infergraph.store.rows import StoredAnswer
@@ -32,6 +33,8 @@ class Batch:
     left: int
     cancel: CancelToken | None = None
     ledger: Ledger | None = None
+    usual_output: float | None = None
+    """Mean output tokens of what earlier runs were answered, where a budget asks."""
     forget_cancel: Callable[[], None] | None = None
 
     def deliver(self, position: int, outcome: Outcome) -> bool:
@@ -84,6 +87,11 @@ class Question:
     def ask(self) -> Ask:
         """The ask that it was made for."""
         return self.owner.asks[self.position]
+
+    @property
+    def asker(self) -> Asker:
+        """Who asks, as far as the length of answers goes."""
+        return self.owner.scope.asset, self.owner.scope.operator
 
     @property
     def via(self) -> str:

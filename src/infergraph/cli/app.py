@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from infergraph.cli.guard import DEBUG_FLAG, DEBUG_VARIABLE, guarded
+from infergraph.cli.guard import DEBUG_FLAG, DEBUG_VARIABLE, guarded, plain_warnings
 
 app = typer.Typer(
     name="infergraph",
@@ -30,6 +30,9 @@ ModelName = Annotated[
     typer.Option(help="A model name of resources/, or provider:model-id, for this run.", show_default=False),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Take only the first rows.", show_default=False)]
+Yes = Annotated[
+    bool, typer.Option("--yes", "-y", help="Do not ask before calls cost money, or a part replaces the whole.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for programs instead of tables.")]
 
 
@@ -46,11 +49,12 @@ def options(
 def demo(
     packages: Annotated[str, typer.Option(help="How many installed packages to audit: a number, or all.")] = "12",
     model: ModelName = None,
+    yes: Yes = False,
 ) -> None:
     """Audit the Python packages installed on this machine, with the embedded model: no key, no network."""
     from infergraph.cli.demo import demo as work
 
-    _leave(lambda: work(packages=packages, model=model))
+    _leave(lambda: work(packages=packages, model=model, yes=yes))
 
 
 @app.command(epilog="Example: infergraph dev --port 3001")
@@ -79,7 +83,7 @@ def run(
     max_cost_usd: Annotated[
         float | None, typer.Option(min=0, help="Stop asking when an asset has cost this much.", show_default=False)
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before calls that cost money.")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Materialise assets with progress; what was asked before is not asked again."""
@@ -109,12 +113,16 @@ def rejects(
     row: Annotated[
         str | None, typer.Option(metavar="ID", help="Prompt and response of this row id.", show_default=False)
     ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="Those of the published rows, although a later run failed.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Show the rows of an asset that no model could answer, and why."""
+    """Show the rows of an asset that no model could answer, and why; of a run that was not published, if it is the
+    latest."""
     from infergraph.cli.rejects import rejects as work
 
-    _leave(lambda: work(asset, partition=partition, reason=reason, row=row, json=json))
+    _leave(lambda: work(asset, partition=partition, reason=reason, row=row, published=published, json=json))
 
 
 @app.command(epilog="Example: infergraph models --check tiny")
@@ -150,7 +158,8 @@ def run_command(arguments: list[str]) -> int:
     if rest == ["--version"]:
         return _version()
     try:
-        app(rest, prog_name="infergraph")
+        with plain_warnings():
+            app(rest, prog_name="infergraph")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     return 0

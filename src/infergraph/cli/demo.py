@@ -6,21 +6,22 @@ came out, what it cost, how often the models were right, and what to type next.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from rich.console import Console
-from rich.text import Text
 
 from infergraph.cli import figures, screen
 from infergraph.cli.guard import debugging
 from infergraph.cli.materialize import CheckOutcome, RunOutcome, materialize
+from infergraph.cli.models import deployment, named
 from infergraph.cli.progress import board_for
 from infergraph.cli.project import Project, open_project
 from infergraph.cli.rejects import load_rejects
-from infergraph.cli.run import Options, config_for, outcome_table
+from infergraph.cli.run import Options, config_for, confirm_cost, outcome_table, report_failures
 from infergraph.errors import ConfigurationError, PlanError
 from infergraph.models.model import Model, Tokens
 
@@ -39,14 +40,16 @@ NEXT = {
     "infergraph rejects package_facts": "rows that no model could answer",
     "infergraph models": "the models of resources/, where API models are added",
 }
+AFTER_FAILURE = {"infergraph demo": "goes on from here: what was answered is not asked again"}
 
 
-def demo(*, packages: str, model: str | None) -> int:
+def demo(*, packages: str, model: str | None, yes: bool = False) -> int:
     """Audit the packages installed here and say what came of it.
 
     Args:
         packages: How many, by name: a number of 1 or more, or ``all``.
         model: A model name of the deployment, or ``provider:model-id``; ``None``: the deployment's default.
+        yes: Do not ask before calls that cost money.
 
     Returns:
         0 when every asset was made, else the exit code of what went wrong.
@@ -54,11 +57,16 @@ def demo(*, packages: str, model: str | None) -> int:
     many = how_many(packages)
     project = open_project()
     keys = _keys(project)
-    config = dict(config_for(project.definitions, keys, Options(model=model).as_config()))
+    options = Options(model=model)
+    if model is not None:
+        named(model, deployment(project))  # before anything is made
+    config = dict(config_for(project.definitions, keys, options.as_config()))
     config[SOURCE] = {"packages": many}
     out, err = screen.out(), screen.err()
-    err.print(_opening(many, model), soft_wrap=True)
     with project.instance() as instance:
+        if not yes and sys.stdin.isatty():
+            confirm_cost(project, keys, instance, None, options)
+        err.print(_opening(many, model), soft_wrap=True)
         outcome = materialize(
             project.definitions,
             keys,
@@ -72,8 +80,8 @@ def demo(*, packages: str, model: str | None) -> int:
         _rejects(project, keys, outcome, instance, out)
     _agreement(outcome, out)
     _costs(outcome, out)
-    _failures(outcome, err)
-    _next(outcome, project, out)
+    report_failures(outcome, err)
+    _next(outcome, out)
     return outcome.exit_code
 
 
@@ -185,16 +193,10 @@ def api_cost(tokens: Tokens) -> Decimal | None:
     return None if price is None else usd(price.cost_nano_usd(tokens))
 
 
-def _failures(outcome: RunOutcome, err: Console) -> None:
-    for asset in outcome.assets:
-        if asset.state == "failed":
-            err.print(Text.assemble(("Error: ", "bold red"), f"{asset.asset}: {asset.message}"), soft_wrap=True)
-
-
-def _next(outcome: RunOutcome, project: Project, out: Console) -> None:
+def _next(outcome: RunOutcome, out: Console) -> None:
     result = next((asset for asset in outcome.assets if asset.asset == RESULT), None)
     if result is not None and "dagster/uri" in result.metadata:
         out.print(f"The result: {result.metadata['dagster/uri']}", soft_wrap=True)
     out.print("Next:")
-    for command, what in NEXT.items():
+    for command, what in (NEXT if outcome.success else NEXT | AFTER_FAILURE).items():
         out.print(f"  {command:<34} {what}", soft_wrap=True)

@@ -20,11 +20,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import IO, NoReturn
+from typing import IO, NoReturn, TextIO
 
 from infergraph.cli import screen
 from infergraph.cli.guard import debugging
-from infergraph.cli.project import DEFINITIONS, WORKSPACE, Project, dagster_home, find_root, open_project
+from infergraph.cli.project import DEFINITIONS, WORKSPACE, Project, dagster_home, find_root, open_instance, open_project
 from infergraph.errors import ConfigurationError
 
 START_WITHIN_S = 120.0
@@ -52,6 +52,8 @@ def dev(*, port: int, host: str) -> int:
     home = dagster_home(root)
     console = screen.out()
     console.print(f"Starting Dagster on {root} (its state: {home}) ...", soft_wrap=True)
+    with open_instance(root):
+        pass  # opening it frees the places of runs that died
     code = 0
     with _stopped_by_signals():
         try:
@@ -150,14 +152,16 @@ def _services(root: Path, host: str, port: int) -> Iterator[subprocess.Popen[str
     process = subprocess.Popen(
         command,
         cwd=root,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},  # what user code prints comes at once, as on a terminal
         start_new_session=True,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
         preexec_fn=_interrupted_with_parent if sys.platform == "linux" else None,
     )
-    reader = threading.Thread(target=_pass_on, args=(process.stderr,), daemon=True)
-    reader.start()
+    for stream, ours in ((process.stdout, sys.stdout), (process.stderr, sys.stderr)):
+        threading.Thread(target=_pass_on, args=(stream, ours), daemon=True).start()
     try:
         yield process
     finally:
@@ -172,15 +176,15 @@ def _interrupted_with_parent() -> None:
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGINT)
 
 
-def _pass_on(stream: IO[str] | None) -> None:
+def _pass_on(stream: IO[str] | None, ours: TextIO) -> None:
     """Dagster's log goes to ours, without what does not concern the user of this command."""
     advice = False
     for line in stream or ():
         source_line = advice and line.startswith("  ")
         advice = any(part in line for part in NOT_FOR_US)
         if not advice and not source_line:
-            sys.stderr.write(line)
-            sys.stderr.flush()
+            ours.write(line)
+            ours.flush()
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

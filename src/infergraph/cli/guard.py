@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
 
 from infergraph.errors import InfergraphError, InternalError, RunCancelled
 
@@ -37,6 +40,37 @@ def guarded(command: Callable[[], int]) -> int:
     except Exception as error:  # the outermost frame: nobody is to be left with a bare traceback
         where = "" if debugging() else f" To see where, add {DEBUG_FLAG}."
         return _say(f"{type(error).__name__}: {error}{where}", InternalError.exit_code)
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Inside the block our own warnings are one plain line on stderr, without a place in the source."""
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if category.__module__.partition(".")[0] == "infergraph" and not debugging():
+                _warn(str(message))
+            else:
+                usual(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = show
+        yield
+
+
+def _warn(message: str) -> None:
+    from rich.text import Text
+
+    from infergraph.cli.screen import err
+
+    err().print(Text.assemble(("Warning: ", "yellow"), message), soft_wrap=True)
 
 
 def debugging() -> bool:

@@ -15,6 +15,7 @@ from uuid import uuid4
 from infergraph import errors
 from infergraph.cli import figures
 from infergraph.cli.guard import STOPPED
+from infergraph.cli.leftovers import hangup_stops, tags_of_this_process
 from infergraph.cli.progress import Board
 from infergraph.errors import PlanError
 
@@ -48,6 +49,8 @@ class AssetOutcome:
     """Why it failed; empty otherwise."""
     error: str = ""
     """Name of the error's class; empty when nothing failed."""
+    is_bug: bool = False
+    """Whether it failed by an exception that nobody raised on purpose."""
     seconds: float = 0.0
     metadata: dict[str, Any] = field(default_factory=dict)
     """The materialization's metadata as plain values."""
@@ -142,7 +145,7 @@ def materialize(
     instance.add_event_listener(run_id, recorder.on_event)
     begun = time.monotonic()
     try:
-        with watch(board.progress):
+        with hangup_stops(), watch(board.progress):
             result = job.execute_in_process(
                 run_config=_run_config(job, op_config or {}, quiet=quiet),
                 instance=instance,
@@ -150,6 +153,7 @@ def materialize(
                 raise_on_error=False,
                 asset_selection=list(keys),
                 run_id=run_id,
+                tags=tags_of_this_process(run_id),
                 resources=_lasting_resources(definitions),
             )
     finally:
@@ -255,6 +259,8 @@ class _Recorder:
                     metadata={name: _plain(value) for name, value in evaluation.metadata.items()},
                 )
             )
+            # A failed asset has no materialization: what it asked and cost stands in its checks.
+            outcome.metadata = {**_usage(outcome.checks[-1]), **outcome.metadata}
 
     def _on_failure(self, event: dg.DagsterEvent, outcomes: list[AssetOutcome]) -> None:
         data = event.step_failure_data
@@ -264,7 +270,12 @@ class _Recorder:
             error, message = errors.RunCancelled.__name__, STOPPED
         for outcome in outcomes:
             outcome.state, outcome.error, outcome.message = "failed", error, said or message
+            outcome.is_bug = said is None and error != "" and not hasattr(errors, error)
             self._board.note(f"{outcome.asset}: failed")
+
+
+def _usage(check: CheckOutcome) -> dict[str, Any]:
+    return {name: value for name, value in check.metadata.items() if name.startswith("infergraph/")}
 
 
 def _made(outcome: AssetOutcome) -> str:

@@ -13,6 +13,7 @@ from infergraph.cli import figures, screen
 from infergraph.cli.project import Project, open_project
 from infergraph.errors import ConfigurationError, ProviderRefused, UnknownModel, did_you_mean
 from infergraph.models.model import CallFailed, Message, Model, Request, Response
+from infergraph.models.redact import redact
 from infergraph.models.registry import provider_for
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def listed(name: str, entry: Entry, *, default: bool) -> Listed:
         default=default,
         ready=not problem,
         problem=problem,
-        base_url=model.base_url,
+        base_url=None if model.base_url is None else _shown(model.base_url),
         limits={limit: value for limit in LIMITS if (value := getattr(model, limit)) is not None},
         max_concurrency=model.max_concurrency or provider.capabilities.default_concurrency,
         input_usd_per_million=None if price is None else float(price.input),
@@ -157,6 +158,29 @@ def listed(name: str, entry: Entry, *, default: bool) -> Listed:
         context_tokens=provider.capabilities.context_tokens or context_tokens(model),
         fallback=model.fallback,
     )
+
+
+def _shown(url: str) -> str:
+    """An address without what could be a secret in it."""
+    return redact(url.partition("?")[0])
+
+
+def named(name: str, found: Deployment) -> Entry:
+    """The model of this name, or a ``provider:model-id`` outside of the deployment.
+
+    Raises:
+        UnknownModel: No model of the deployment has this name, and it is no ``provider:model-id``.
+        ConfigurationError: A key or package is missing.
+    """
+    entry = found.entries.get(name) or (Entry(model=Model(name)) if ":" in name else None)
+    if entry is None:
+        raise UnknownModel(f"There is no model {name!r}. {did_you_mean(name, found.entries)}")
+    if entry.missing:
+        raise ConfigurationError(
+            f"Model {name!r} has no key: {entry.missing[0]} is not set. Type: export {entry.missing[0]}=..."
+        )
+    provider_for(entry.model).check_configuration()
+    return entry
 
 
 def model_table(rows: list[Listed]) -> Any:
@@ -200,13 +224,7 @@ def check_model(name: str, found: Deployment) -> dict[str, Any]:
         ConfigurationError: A key or package is missing.
         ProviderRefused: The call failed; the message says why.
     """
-    entry = found.entries.get(name) or (Entry(model=Model(name)) if ":" in name else None)
-    if entry is None:
-        raise UnknownModel(f"There is no model {name!r}. {did_you_mean(name, found.entries)}")
-    if entry.missing:
-        raise ConfigurationError(
-            f"Model {name!r} has no key: {entry.missing[0]} is not set. Type: export {entry.missing[0]}=..."
-        )
+    entry = named(name, found)
     begun = time.monotonic()
     try:
         response = asyncio.run(_ask(entry.model))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from polars.exceptions import PolarsError
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -14,7 +15,7 @@ from infergraph.cli.materialize import check_partition
 from infergraph.cli.project import Project, open_project
 from infergraph.cli.run import Options, semantic_keys
 from infergraph.cli.selection import select_assets
-from infergraph.errors import ConfigurationError, PlanError
+from infergraph.errors import InfergraphError, PlanError
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -29,6 +30,7 @@ class Planned:
     asset: str
     estimate: Estimate | None
     problem: str = ""
+    exit_code: int = 0
 
 
 def plan(assets: Sequence[str], *, partition: str | None, options: Options, json: bool) -> int:
@@ -41,7 +43,7 @@ def plan(assets: Sequence[str], *, partition: str | None, options: Options, json
         json: Write JSON instead of a table.
 
     Returns:
-        0, or 3 when an asset could not be estimated.
+        0, or the exit code of the first asset's problem that could not be estimated.
     """
     project = open_project()
     chosen = select_assets(project.definitions, assets)
@@ -54,7 +56,7 @@ def plan(assets: Sequence[str], *, partition: str | None, options: Options, json
         parts = [_planned(project, key, instance, partition, options) for key in keys]
     shown: object = screen.as_json(as_dict(parts)) if json else rendered(parts)
     screen.out().print(shown, soft_wrap=json)
-    return ConfigurationError.exit_code if any(part.estimate is None for part in parts) else 0
+    return next((part.exit_code for part in parts if part.estimate is None), 0)
 
 
 def _planned(
@@ -68,8 +70,11 @@ def _planned(
             chosen,
         ):
             return Planned(asset=key.to_user_string(), estimate=frame.estimate(chosen))
-    except ConfigurationError as error:
-        return Planned(asset=key.to_user_string(), estimate=None, problem=str(error))
+    except InfergraphError as error:
+        return Planned(asset=key.to_user_string(), estimate=None, problem=str(error), exit_code=error.exit_code)
+    except PolarsError as error:
+        problem = f"{type(error).__name__}: {error}"
+        return Planned(asset=key.to_user_string(), estimate=None, problem=problem, exit_code=PlanError.exit_code)
 
 
 def rendered(parts: Sequence[Planned]) -> RenderableType:

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from infergraph.cli.leftovers import report_dead_runs
 from infergraph.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -60,12 +61,19 @@ class Project:
 
     @contextmanager
     def instance(self) -> Iterator[dg.DagsterInstance]:
-        """The Dagster instance that holds this project's runs."""
-        import dagster as dg
-
-        home = dagster_home(self.root)
-        with dg.DagsterInstance.from_config(str(home)) as instance, _clear_errors():
+        """The Dagster instance that holds this project's runs; those of processes that died are reported first."""
+        with open_instance(self.root) as instance, _clear_errors():
             yield instance
+
+
+@contextmanager
+def open_instance(root: Path) -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance of a project, after its runs in processes that died were reported as failed."""
+    import dagster as dg
+
+    with dg.DagsterInstance.from_config(str(dagster_home(root))) as instance:
+        report_dead_runs(instance)
+        yield instance
 
 
 def dagster_home(root: Path) -> Path:

@@ -11,24 +11,30 @@ from rich.text import Text
 from infergraph.cli import figures, screen
 from infergraph.cli.materialize import check_partition
 from infergraph.cli.project import Project, open_project
+from infergraph.cli.published import failed_run_of
 from infergraph.cli.selection import one_asset
 from infergraph.errors import PlanError, did_you_mean
 
 if TYPE_CHECKING:
     import dagster as dg
 
+    from infergraph.dagster.failed import FailedRun
+
 LONG = ("prompt", "response")
 SHOWN = 50
 
 
-def rejects(asset: str, *, partition: str | None, reason: str | None, row: str | None, json: bool) -> int:
-    """Print the rejects of the rows that are published now.
+def rejects(
+    asset: str, *, partition: str | None, reason: str | None, row: str | None, published: bool, json: bool
+) -> int:
+    """Print the rejects of the latest run: of the rows that are published now, or of a run that was not published.
 
     Args:
         asset: The asset's name.
         partition: The partition's key; ``None`` for an asset without partitions.
         reason: Only these; ``None``: all.
         row: Only the rejects whose row id begins like this, in full; ``None``: all, in short.
+        published: Those of the published rows, although a later run failed.
         json: Write JSON instead of a table.
 
     Returns:
@@ -38,15 +44,25 @@ def rejects(asset: str, *, partition: str | None, reason: str | None, row: str |
     key = one_asset(project.definitions, asset)
     with project.instance() as instance:
         check_partition(project.definitions, [key], partition, instance)
-        found = load_rejects(project, key, partition, instance)
+        failed = None if published else failed_run_of(project, key, partition, instance)
+        found = load_rejects(project, key, partition, instance) if failed is None else failed.rejects().collect()
     chosen = choose(found, reason=reason, row=row)
     out = screen.out()
     if json:
-        print_json = screen.as_json({"asset": asset, "partition": partition, "rejects": chosen})
-        out.print(print_json, soft_wrap=True)
+        said = {"asset": asset, "partition": partition, "failed_run": failed and failed.run_id, "rejects": chosen}
+        out.print(screen.as_json(said), soft_wrap=True)
     else:
+        if failed is not None:
+            out.print(_of_failed(failed), soft_wrap=True)
         out.print(full(chosen) if row else brief(chosen, asset=asset, partition=partition))
     return 0
+
+
+def _of_failed(failed: FailedRun) -> Text:
+    return Text(
+        f"The latest run ({failed.run_id[:8]}, {failed.failed_at:%Y-%m-%d %H:%M} UTC) was not published: "
+        f"{failed.why}. These are its rejects; those of the published rows: add --published"
+    )
 
 
 def load_rejects(

@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.text import Text
 
 from infergraph.cli import figures, screen
-from infergraph.cli.guard import debugging
+from infergraph.cli.guard import DEBUG_FLAG, debugging
 from infergraph.cli.materialize import AssetOutcome, RunOutcome, check_partition, materialize
 from infergraph.cli.progress import board_for
 from infergraph.cli.project import Project, open_project
+from infergraph.cli.published import version_of
 from infergraph.cli.selection import select_assets
-from infergraph.errors import ConfigurationError, PlanError, RunCancelled
+from infergraph.errors import InfergraphError, PlanError, RunCancelled
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -56,8 +57,10 @@ def run(assets: Sequence[str], *, partition: str | None, options: Options, yes: 
     config = config_for(project.definitions, keys, options.as_config())
     with project.instance() as instance:
         check_partition(project.definitions, keys, partition, instance)
-        if not yes and not json and sys.stdin.isatty():
-            _confirm(project, keys, instance, partition, options)
+        asks = sys.stdin.isatty() and not yes and not json
+        _say_what_a_limit_replaces(project, keys, instance, partition, options, asks=asks, yes=yes)
+        if asks:
+            confirm_cost(project, keys, instance, partition, options)
         board = board_for(screen.err(), silent=json)
         outcome = materialize(
             project.definitions,
@@ -102,7 +105,49 @@ def semantic_keys(definitions: dg.Definitions, keys: Sequence[dg.AssetKey]) -> l
     return [key for key in keys if semantic_asset_of(graph.get(key).assets_def) is not None]
 
 
-def _confirm(
+def _say_what_a_limit_replaces(
+    project: Project,
+    keys: Sequence[dg.AssetKey],
+    instance: dg.DagsterInstance,
+    partition: str | None,
+    options: Options,
+    *,
+    asks: bool,
+    yes: bool,
+) -> None:
+    """Whole results are not to be replaced by a first look at them without a word.
+
+    Raises:
+        PlanError: There is nobody to ask, and ``--yes`` was not given.
+        RunCancelled: The answer was no.
+    """
+    import typer
+
+    whole = _whole_versions(project, keys, instance, partition) if options.limit is not None else {}
+    if not whole:
+        return
+    rows = ", ".join(f"{figures.plural(count, 'row')} of {name}" for name, count in whole.items())
+    said = f"--limit {options.limit} replaces {rows}, published without a limit"
+    if not asks and not yes:
+        raise PlanError(f"{said}: add --yes if that is meant, or leave out --limit. Nothing was asked or replaced.")
+    screen.err().print(f"{said}, by what is made of the first {figures.plural(options.limit or 0, 'row')}.")
+    if asks and not typer.confirm("Go on?", err=True):
+        raise RunCancelled("Nothing was asked and nothing was replaced.")
+
+
+def _whole_versions(
+    project: Project, keys: Sequence[dg.AssetKey], instance: dg.DagsterInstance, partition: str | None
+) -> dict[str, int]:
+    """Semantic assets whose published rows were made without a limit: name -> rows."""
+    found = {key: version_of(project, key, partition, instance) for key in semantic_keys(project.definitions, keys)}
+    return {
+        key.to_user_string(): version.rows
+        for key, version in found.items()
+        if version is not None and version.facts.get("limit") is None
+    }
+
+
+def confirm_cost(
     project: Project,
     keys: Sequence[dg.AssetKey],
     instance: dg.DagsterInstance,
@@ -127,15 +172,19 @@ def _expected_cost(
     """What the run would cost, in a sentence; ``None``: nothing."""
     from infergraph.dagster.planning import planned
 
+    semantic = semantic_keys(project.definitions, keys)
+    if not semantic:
+        return None
     high, unknown = Decimal(0), []
-    for key in semantic_keys(project.definitions, keys):
+    for key in semantic:
         try:
             with planned(
                 project.definitions, key, instance=instance, partition=partition, config=options.as_config()
             ) as (frame, chosen):
                 estimate = frame.estimate(chosen)
-        except ConfigurationError:
-            unknown.append(key.to_user_string())  # what it reads is made by this very run
+        except InfergraphError:
+            # What it reads is made by this very run; and what is wrong with it, the run itself will say.
+            unknown.append(key.to_user_string())
             continue
         if estimate.cost_usd_high is None:
             unknown.append(key.to_user_string())
@@ -169,12 +218,19 @@ def report(outcome: RunOutcome, out: Console, err: Console) -> None:
                 out.print(
                     Text(f"{check.severity} {asset.asset}, check {check.name}: {check.description}"), soft_wrap=True
                 )
-    for asset in outcome.assets:
-        if asset.state == "failed":
-            err.print(Text.assemble(("Error: ", "bold red"), f"{asset.asset}: {asset.message}"), soft_wrap=True)
+    report_failures(outcome, err)
     calls = sum(int(asset.figure("calls") or 0) for asset in outcome.assets)
     if outcome.success and not calls and any(asset.semantic for asset in outcome.assets):
         out.print("No call was made: every answer was in the store.")
+
+
+def report_failures(outcome: RunOutcome, err: Console) -> None:
+    """One message an asset that failed; a bug in its code with the exception's class, and how to see where."""
+    for asset in outcome.assets:
+        if asset.state == "failed":
+            what = f"{asset.error}: {asset.message}" if asset.is_bug else asset.message
+            hint = f" To see where, add {DEBUG_FLAG}." if asset.is_bug and not debugging() else ""
+            err.print(Text.assemble(("Error: ", "bold red"), f"{asset.asset}: {what}{hint}"), soft_wrap=True)
 
 
 def outcome_table(assets: Sequence[AssetOutcome]) -> Any:

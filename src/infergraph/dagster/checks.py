@@ -8,13 +8,13 @@ row was left out because the money ended. A blocking check that fails leaves wha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import polars as pl
 
-from infergraph.dagster.metadata import answer_fields
+from infergraph.dagster.metadata import answer_fields, rejects_sample
 from infergraph.frame.row_ids import ROW_ID
 
 if TYPE_CHECKING:
@@ -37,16 +37,23 @@ class Findings:
         data: The rows, ``_row_id`` included.
         rejects: The rejects.
         operators: Per operator: ``operator``, ``rows``, ``nulls``, ``pending``.
+        usage: What the run asked and cost, as metadata; empty where no run made these rows just now.
     """
 
     data: pl.LazyFrame
     rejects: pl.LazyFrame
     operators: Sequence[Mapping[str, Any]]
+    usage: Mapping[str, int | float] = field(default_factory=dict)
 
     def rejected(self) -> dict[str, int]:
         """Rejected rows by operator."""
         counted = self.rejects.group_by("operator").agg(pl.col("row_id").n_unique()).collect()
         return dict(counted.iter_rows())
+
+    def reasons(self) -> dict[str, int]:
+        """Rejects by reason, the most frequent first."""
+        counted = self.rejects.group_by(pl.col("reason").cast(pl.String)).len().collect()
+        return dict(counted.sort("len", "reason", descending=[True, False]).iter_rows())
 
 
 def check_specs(asset: dg.AssetKey, *, max_reject_rate: float | None, publish_partial: bool) -> list[dg.AssetCheckSpec]:
@@ -193,7 +200,14 @@ def _reject_rate(asset: dg.AssetKey, findings: Findings, limit: float | None) ->
         for name, rate in rates.items()
         if rate > allowed
     ]
-    told = {"rejected": sum(rejected.values()), "reject_rate": max(rates.values(), default=0.0), "allowed": allowed}
+    told = {
+        "rejected": sum(rejected.values()),
+        "reject_rate": max(rates.values(), default=0.0),
+        "allowed": allowed,
+        "reasons": dg.MetadataValue.json(findings.reasons()),
+        "rejects_sample": rejects_sample(findings.rejects),
+        **findings.usage,
+    }
     return _result(asset, REJECT_RATE, problems=problems, blocking=limit is not None, metadata=told)
 
 
@@ -205,4 +219,5 @@ def _rate(rejected: int, row: Mapping[str, Any]) -> float:
 def _budget(asset: dg.AssetKey, findings: Findings, *, blocking: bool) -> dg.AssetCheckResult:
     pending = {row["operator"]: int(row["pending"]) for row in findings.operators if row["pending"]}
     problems = [f"{count} rows of {name!r} are pending: the budget ended first" for name, count in pending.items()]
-    return _result(asset, BUDGET, problems=problems, blocking=blocking, metadata={"pending": sum(pending.values())})
+    told = {"pending": sum(pending.values()), **findings.usage}
+    return _result(asset, BUDGET, problems=problems, blocking=blocking, metadata=told)

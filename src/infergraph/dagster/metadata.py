@@ -17,6 +17,7 @@ from infergraph.models.redact import redact
 if TYPE_CHECKING:
     from infergraph.frame.frame import SemanticFrame
     from infergraph.frame.run import StagedRun
+    from infergraph.records import Usage
 
 SAMPLE = 5
 _PLAN_CHARACTERS = 20_000
@@ -97,19 +98,32 @@ def run_metadata(
         "infergraph/models": ", ".join(_models(frame)),
         "infergraph/rejects_sample": rejects_sample(pl.scan_parquet(run.rejects, glob=False)),
     }
-    told.update({f"infergraph/{name}": int(getattr(run.usage, name)) for name in _COUNTS})
-    for name in _MONEY:
-        amount = getattr(run.usage, name)
-        if amount is not None:
-            told[f"infergraph/{name}"] = float(amount)
+    told.update(usage_metadata(run.usage))
     if limit is not None:
         told["infergraph/limit"] = limit
     return told
 
 
+def usage_metadata(usage: Usage) -> dict[str, int | float]:
+    """What a run asked and cost, whether or not its rows are published.
+
+    Args:
+        usage: Of the run.
+
+    Returns:
+        Plain numbers under ``infergraph/...``; an unknown cost is left out.
+    """
+    told: dict[str, int | float] = {f"infergraph/{name}": int(getattr(usage, name)) for name in _COUNTS}
+    for name in _MONEY:
+        amount = getattr(usage, name)
+        if amount is not None:
+            told[f"infergraph/{name}"] = float(amount)
+    return told
+
+
 def plan_markdown(frame: SemanticFrame) -> str:
     """The plan's steps as a block of text, cut at 20,000 characters."""
-    text = frame.explain()
+    text = redact(frame.explain())
     if len(text) > _PLAN_CHARACTERS:
         text = text[:_PLAN_CHARACTERS] + "\n..."
     return f"```text\n{text}\n```"

@@ -23,8 +23,9 @@ from upath import UPath
 from infergraph.dagster.checks import Findings, evaluate
 from infergraph.dagster.config import options_of, own_config
 from infergraph.dagster.data_version import rows_digest
+from infergraph.dagster.failed import keep_failed
 from infergraph.dagster.layout import Place
-from infergraph.dagster.metadata import run_metadata
+from infergraph.dagster.metadata import run_metadata, usage_metadata
 from infergraph.dagster.publish import Staged, Version, current_version, new_stage, scan
 from infergraph.dagster.resources import shared_session
 from infergraph.dagster.signature import Signature
@@ -156,10 +157,12 @@ def _materialize(
     )
     operators = _operator_counts(run)
     data, rejects = pl.scan_parquet(run.data, glob=False), pl.scan_parquet(run.rejects, glob=False)
-    results = _results(asset, frame, Findings(data=data, rejects=rejects, operators=operators))
+    findings = Findings(data=data, rejects=rejects, operators=operators, usage=usage_metadata(run.usage))
+    results = _results(asset, frame, findings)
     selected = _selected(asset, context, results)
     if any(_blocks(result) for result in results):
         # Checks that were deselected are not reported, but rows that fail them are not published either.
+        _keep_rejects(context, storage, asset, run, results)
         yield from selected
         raise dg.Failure(_why(asset, frame, run, results, options), allow_retries=False)
     staged = Staged(
@@ -170,7 +173,7 @@ def _materialize(
         fingerprint=run.fingerprint,
         data_version=rows_digest(run.data),
         keep_versions=asset.keep_versions,
-        facts={"operators": operators},
+        facts={"operators": operators, "limit": options.limit},
     )
     yield dg.MaterializeResult(
         asset_key=asset.key,
@@ -179,6 +182,23 @@ def _materialize(
         data_version=dg.DataVersion(staged.data_version),
         check_results=selected,
     )
+
+
+def _keep_rejects(
+    context: dg.AssetExecutionContext,
+    storage: Any,
+    asset: SemanticAsset,
+    run: StagedRun,
+    results: list[dg.AssetCheckResult],
+) -> None:
+    """Keep what blocked the asset, for ``infergraph rejects``; where it cannot be kept, the failure itself goes on."""
+    if not isinstance(storage, PolarsStorage):
+        return
+    place = Place(asset=tuple(asset.key.path), partition=_partition(context))
+    try:
+        keep_failed(run.rejects, storage.base(), place, run_id=context.run.run_id, why=_said(results))
+    except OSError as error:
+        context.log.warning("The rejects of this run could not be kept: %s", error)
 
 
 def _check_published(
@@ -233,12 +253,15 @@ def _why(
     results: list[dg.AssetCheckResult],
     options: RunOptions,
 ) -> str:
-    failed = [result for result in results if _blocks(result)]
-    text = "; ".join(f"{result.check_name}: {result.description}" for result in failed)
-    said = f"{asset.name!r} was not published, and what was published before still counts. {text}."
+    said = f"{asset.name!r} was not published, and what was published before still counts. {_said(results)}."
     if run.usage.pending:
         said += f" {_what_finishing_costs(asset, frame, run, options)}"
     return said
+
+
+def _said(results: list[dg.AssetCheckResult]) -> str:
+    """What the blocking checks say."""
+    return "; ".join(f"{result.check_name}: {result.description}" for result in results if _blocks(result))
 
 
 def _what_finishing_costs(asset: SemanticAsset, frame: SemanticFrame, run: StagedRun, options: RunOptions) -> str:

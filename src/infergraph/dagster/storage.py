@@ -19,6 +19,7 @@ from pydantic import Field
 from upath import UPath
 
 from infergraph.dagster.data_version import rows_digest
+from infergraph.dagster.failed import FailedRun, failed_run, forget_failed
 from infergraph.dagster.layout import Place, local_path
 from infergraph.dagster.metadata import table_schema
 from infergraph.dagster.publish import CURRENT, Part, Staged, Version, current_version, new_stage, publish, scan
@@ -82,6 +83,15 @@ class PolarsStorage(dg.ConfigurableIOManager):
         """
         return current_version(self.base(), _place(dg.AssetKey.from_coercible(asset), partition))
 
+    def failed(self, asset: dg.AssetKey | str | Sequence[str], partition: str | None = None) -> FailedRun | None:
+        """The run that blocking checks kept from being published, where nothing was published since; else ``None``.
+
+        Args:
+            asset: The asset's key.
+            partition: The partition's key; ``None`` for an unpartitioned asset.
+        """
+        return failed_run(self.base(), _place(dg.AssetKey.from_coercible(asset), partition))
+
     def load(
         self,
         asset: dg.AssetKey | str | Sequence[str],
@@ -118,6 +128,7 @@ class PolarsStorage(dg.ConfigurableIOManager):
         staged = obj if isinstance(obj, Staged) else self._stage(place, obj)
         try:
             version = publish(staged, self.base(), place, run_id=context.run_id, keep_versions=self.keep_versions)
+            forget_failed(self.base(), place)
         finally:
             if staged is not obj:
                 shutil.rmtree(staged.folder, ignore_errors=True)

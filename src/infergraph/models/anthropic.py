@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from typing import Any
 
+from infergraph.models.address import check_server_address
 from infergraph.models.failures import Peer
-from infergraph.models.http import Envelope, Line, check_base_url, key_of, own_headers
+from infergraph.models.http import Envelope, Line, counted, key_of, own_headers
 from infergraph.models.model import AnswerSchema, CallFailed, Capabilities, Finish, Model, Request, Response, Tokens
 from infergraph.models.prices import context_tokens
 from infergraph.models.schemas import ANTHROPIC, schema_problems, strict_schema
@@ -68,7 +69,7 @@ class AnthropicProvider:
 
     def check_configuration(self) -> None:
         """Raise ``ConfigurationError`` where the key is missing or the address is none."""
-        check_base_url(self._model)
+        check_server_address(self._model.name, self._model.base_url)
         key_of(self._model, _KEY)
 
     async def send(self, request: Request) -> Response:
@@ -150,7 +151,8 @@ def _response(body: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
     finish = _FINISHES.get(str(body.get("stop_reason")), "stop")
     text = _text(blocks)
     if finish == "refusal":
-        text = (body.get("stop_details") or {}).get("explanation") or text
+        details = body.get("stop_details")
+        text = str((details.get("explanation") if isinstance(details, Mapping) else "") or text)
     return Response(
         text=text,
         finish=finish,
@@ -169,13 +171,10 @@ def _text(blocks: list[Mapping[str, Any]]) -> str:
 
 
 def _tokens(usage: Any) -> Tokens:
-    if not isinstance(usage, Mapping):
-        return Tokens()
-    cached = usage.get("cache_read_input_tokens") or 0
-    written = usage.get("cache_creation_input_tokens") or 0
+    cached = counted(usage, "cache_read_input_tokens")
     return Tokens(
-        input=(usage.get("input_tokens") or 0) + cached + written,
+        input=counted(usage, "input_tokens") + cached + counted(usage, "cache_creation_input_tokens"),
         cached_input=cached,
-        output=usage.get("output_tokens") or 0,
-        reasoning=(usage.get("output_tokens_details") or {}).get("thinking_tokens") or 0,
+        output=counted(usage, "output_tokens"),
+        reasoning=counted(usage, "output_tokens_details", "thinking_tokens"),
     )

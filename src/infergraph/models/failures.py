@@ -28,6 +28,12 @@ _TOO_LONG = re.compile(
     r"|request_too_large|maximum (?:input|prompt) length|too many (?:input )?tokens|exceeds the available context",
     re.IGNORECASE,
 )
+_FLAGGED = re.compile(r"moderation|flagged", re.IGNORECASE)
+_FLAGGED_INPUT = re.compile(
+    r"\b(?:input|prompt|content|message|request|text)s?\b[^.]{0,60}\b(?:moderation|flagged)"
+    r"|\b(?:moderation|flagged)\b[^.]{0,60}\b(?:input|prompt|content|message|request|text)s?\b",
+    re.IGNORECASE,
+)
 _FILTERED = re.compile(r"content_filter|content management policy|content_policy_violation", re.IGNORECASE)
 
 
@@ -73,7 +79,7 @@ class Peer:
             address=redact(model.base_url or url),
             key_variable=key_variable,
             own_host=own_host,
-            key_given=isinstance(model.api_key, Secret),
+            key_given=isinstance(model.api_key, Secret) and bool(model.api_key),
         )
 
     @property
@@ -205,6 +211,10 @@ def _judged(peer: Peer, status: int, said: _Complaint, headers: Mapping[str, str
         return "fatal", "bad_request", f"{peer.title} sends requests on to {target}. Give that as the base_url."
     if status == 402 or _NO_MONEY & set(said.code.split()) or "credit balance is too low" in said.message:
         return "fatal", "bad_request", f"the account at {peer.title} has no credit or quota left {quoted}."
+    if status == 403 and _FLAGGED_INPUT.search(said.words):
+        return "permanent", "refused", f"{peer.title} refused the request {quoted}."
+    if status == 403 and _FLAGGED.search(said.words):
+        return "fatal", "refused", _about_key(peer, quoted)
     if status in (401, 403):
         return "fatal", "bad_request", _about_key(peer, quoted)
     if status == 404:

@@ -38,18 +38,6 @@ class Envelope:
     key: Secret | None = None
 
 
-def check_base_url(model: Model) -> None:
-    """Raise ``ConfigurationError`` where the model's ``base_url`` is no address of a server."""
-    if model.base_url is None:
-        return
-    parts = urlsplit(model.base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError(
-            f"Model({model.name!r}, base_url={redact(model.base_url)!r}): this is no address of a server. "
-            "It looks like 'http://gpu-box:8000/v1'."
-        )
-
-
 def key_of(model: Model, variable: str) -> Secret | None:
     """The key that this model's requests carry.
 
@@ -61,12 +49,18 @@ def key_of(model: Model, variable: str) -> Secret | None:
         The key; ``None``: none is sent.
 
     Raises:
-        ConfigurationError: The provider's own host needs a key and there is none, or the key is no key.
+        ConfigurationError: The provider's own host needs a key and there is none, the key is no key, or it was lost
+            with a pickle.
     """
     key = model.api_key if isinstance(model.api_key, Secret) else None
-    if model.base_url is None and key is None:
+    if key is not None and not key and model.base_url is not None:
+        raise ConfigurationError(
+            f"Model({model.name!r}, base_url={model.base_url!r}): its key stayed in the process that pickled it. "
+            "Give it anew where the model is used: Model(..., api_key='...')."
+        )
+    if model.base_url is None and not key:
         key = Secret(os.environ.get(variable, "").strip())
-        if model.api_key is None or not key.reveal():
+        if model.api_key is None or not key:
             raise ConfigurationError(
                 f"Model({model.name!r}): there is no key. Set the environment variable {variable}, or give "
                 f"Model({model.name!r}, api_key='...')."
@@ -99,6 +93,21 @@ def own_headers(found: Mapping[str, object], *, custom_variable: str, foreign: b
     return headers
 
 
+def counted(usage: object, *keys: str) -> int:
+    """A count of tokens in what a server says it used; 0 where there is none that makes sense.
+
+    Example:
+        >>> counted({"prompt_tokens_details": {"cached_tokens": 7}}, "prompt_tokens_details", "cached_tokens")
+        7
+        >>> counted({"prompt_tokens": "many"}, "prompt_tokens")
+        0
+    """
+    for key in keys:
+        usage = usage.get(key) if isinstance(usage, Mapping) else None
+    return usage if isinstance(usage, int) and 0 < usage < _MOST_TOKENS else 0
+
+
+_MOST_TOKENS = 2**40
 _PRIVATE = ("authorization", "x-api-key", "openai-organization", "openai-project")
 
 
@@ -152,7 +161,7 @@ class Line:
     def _judged(self, status: int, raw: bytes, back: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
         try:
             body = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         if status == 200 and isinstance(body, dict) and not body.get("error"):
             return body, rate_headers(back)

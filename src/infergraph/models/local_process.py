@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -30,6 +31,7 @@ DIR_VARIABLE = "INFERGRAPH_LOCAL_DIR"
 IDLE_VARIABLE = "INFERGRAPH_LOCAL_IDLE_S"
 IDLE_S = 120.0
 START_TIMEOUT_S = 120.0
+_ERROR_LINE = re.compile(r"[\d.]+ E (.*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +118,7 @@ def server_url(plan: ServerPlan) -> str:
         A URL without a path, on 127.0.0.1.
 
     Raises:
-        ConfigurationError: The server could not be started; the message ends with its log's last lines.
+        ConfigurationError: The server could not be started; the message says what its log does.
     """
     url = running_url(plan)
     if url is not None:
@@ -210,9 +212,16 @@ def _idle_s() -> float:
 def _not_started(plan: ServerPlan, why: str) -> ConfigurationError:
     log = plan.base().with_suffix(".log")
     try:
-        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:])
+        said = _gist(log.read_text(encoding="utf-8", errors="replace"))
     except OSError:
-        tail = ""
+        said = ""
     return ConfigurationError(
-        f"The embedded model's server for {plan.model.name!r} did not start: {why}.\n{tail}\n(The whole log: {log})"
+        f"The embedded model's server for {plan.model.name!r} did not start: {why}.\n{said}\n(The whole log: {log})"
     )
+
+
+def _gist(log: str) -> str:
+    """What a log says went wrong: llama.cpp's first errors, of which the later ones are echoes; else its last lines."""
+    lines = log.partition("Traceback (most recent call last):")[0].splitlines() or log.splitlines()
+    errors = [found.group(1) for line in lines if (found := _ERROR_LINE.match(line))]
+    return "\n".join(errors[:2] or lines[-8:])

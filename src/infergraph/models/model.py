@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any, Literal, Protocol
 
 from infergraph.errors import ConfigurationError
+from infergraph.models.address import check_address
 from infergraph.models.redact import Secret
 
 Role = Literal["system", "user", "assistant"]
@@ -82,9 +83,10 @@ class Model:
 
     Args:
         name: ``provider:model-id``, split at the first colon; any id works.
-        base_url: Address of a compatible server; ``None``: the provider's own host.
+        base_url: Address of a compatible server, without user, query or fragment; ``None``: the provider's own host.
         api_key: The key; left out, the provider's environment variable is used, which goes only to the
-            provider's own host. With ``base_url`` it must be given; ``None`` sends none.
+            provider's own host. With ``base_url`` it must be given; ``None`` sends none. Copies of the model keep it;
+            pickles do not.
         requests_per_minute: Requests a minute, 1 or more; ``None``: no limit stated.
         tokens_per_minute: Input and output tokens a minute together.
         input_tokens_per_minute: Input tokens a minute.
@@ -101,8 +103,8 @@ class Model:
         salt: Any text; another salt asks everything anew.
 
     Raises:
-        ConfigurationError: A value is out of range, ``name`` has no provider, or ``api_key`` is missing
-            beside a ``base_url``.
+        ConfigurationError: A value is out of range, ``name`` has no provider, ``base_url`` is no plain address, or
+            ``api_key`` is missing beside it.
 
     Example:
         >>> Model("openai:gpt-5-mini", requests_per_minute=500).provider
@@ -135,17 +137,25 @@ class Model:
                 f"Model({self.name!r}): a model is named provider:model-id, for example 'openai:gpt-5-mini' "
                 "or 'local:smollm2-135m'."
             )
-        if isinstance(self.api_key, str):
-            object.__setattr__(self, "api_key", Secret(self.api_key))
-        if self.base_url is not None and self.api_key is UNSET:
-            raise ConfigurationError(
-                f"Model({self.name!r}, base_url=...): say which key that server gets: api_key='...', "
-                "or api_key=None to send none. The provider's environment key goes only to the provider's own host."
-            )
+        if self.base_url is not None:
+            check_address(self.name, self.base_url)
+        self._take_key()
         _check_range(self, "temperature", 0, 2)
         _check_range(self, "timeout_s", 0, None, open_below=True)
         for limit in _COUNTS:
             _check_range(self, limit, 1, None)
+
+    def _take_key(self) -> None:
+        """The key as a ``Secret``; an empty one counts as not given."""
+        key = Secret(self.api_key) if isinstance(self.api_key, str) else self.api_key
+        if isinstance(key, Secret) and not key:
+            key = UNSET
+        if self.base_url is not None and key is UNSET:
+            raise ConfigurationError(
+                f"Model({self.name!r}, base_url=...): say which key that server gets: api_key='...', "
+                "or api_key=None to send none. The provider's environment key goes only to the provider's own host."
+            )
+        object.__setattr__(self, "api_key", key)
 
     @property
     def provider(self) -> str:

@@ -14,8 +14,9 @@ from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
+from infergraph.models.address import check_server_address
 from infergraph.models.failures import Peer
-from infergraph.models.http import Envelope, Line, check_base_url, key_of, own_headers
+from infergraph.models.http import Envelope, Line, counted, key_of, own_headers
 from infergraph.models.model import AnswerSchema, CallFailed, Capabilities, Finish, Model, Request, Response, Tokens
 from infergraph.models.prices import context_tokens
 from infergraph.models.schemas import COMPATIBLE, OPENAI, Dialect, schema_problems, strict_schema
@@ -74,7 +75,7 @@ class OpenAIProvider:
 
     def check_configuration(self) -> None:
         """Raise ``ConfigurationError`` where the key is missing or the address is none."""
-        check_base_url(self._model)
+        check_server_address(self._model.name, self._model.base_url)
         key_of(self._model, _KEY)
 
     async def send(self, request: Request) -> Response:
@@ -132,7 +133,7 @@ class OpenAIProvider:
         answer, headers = await self._line.post("/embeddings", body)
         try:
             vector = _vector(answer["data"][0]["embedding"])
-        except (KeyError, IndexError, TypeError, ValueError, struct.error) as error:
+        except (KeyError, IndexError, TypeError, ValueError, OverflowError, struct.error) as error:
             raise _no_answer(answer) from error
         return Response(
             embedding=vector,
@@ -164,7 +165,7 @@ def _chat_response(body: Mapping[str, Any], headers: Mapping[str, str]) -> Respo
         raise _no_answer(body) from error
     finish: Finish = "refusal" if refusal else _FINISHES.get(str(choice.get("finish_reason")), "stop")
     return Response(
-        text=refusal or _text(content),
+        text=_text(refusal) or _text(content),
         finish=finish,
         tokens=_tokens(body.get("usage")),
         model_id=str(body.get("model", "")),
@@ -179,15 +180,11 @@ def _text(content: Any) -> str:
 
 
 def _tokens(usage: Any) -> Tokens:
-    if not isinstance(usage, Mapping):
-        return Tokens()
-    read = usage.get("prompt_tokens_details") or {}
-    made = usage.get("completion_tokens_details") or {}
     return Tokens(
-        input=usage.get("prompt_tokens") or 0,
-        cached_input=read.get("cached_tokens") or 0,
-        output=usage.get("completion_tokens") or 0,
-        reasoning=made.get("reasoning_tokens") or 0,
+        input=counted(usage, "prompt_tokens"),
+        cached_input=counted(usage, "prompt_tokens_details", "cached_tokens"),
+        output=counted(usage, "completion_tokens"),
+        reasoning=counted(usage, "completion_tokens_details", "reasoning_tokens"),
     )
 
 

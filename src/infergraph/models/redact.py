@@ -8,13 +8,16 @@ shown or stored.
 from __future__ import annotations
 
 import re
+from typing import Self
+
+from infergraph.errors import ProviderError
 
 MASK = "***"
 
 _KEY_SHAPES = re.compile(
     r"(?:sk|pk|rk|key|xai|gsk)-[A-Za-z0-9_\-]{8,}"
     r"|(?i:bearer)\s+[A-Za-z0-9._\-~+/]{8,}=*"
-    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
+    r"|(?<=://)[^/\s:@]*:[^/\s]+(?=@)"
 )
 
 
@@ -36,6 +39,10 @@ class Secret:
     def __init__(self, value: str) -> None:
         self._value = value
 
+    def __bool__(self) -> bool:
+        """Whether there is anything to keep; a secret that came out of a pickle is empty."""
+        return bool(self._value.strip())
+
     def reveal(self) -> str:
         """The text itself; call it only where it goes on the wire."""
         return self._value
@@ -50,6 +57,13 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash(("Secret", self._value))
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        # A copy stays in this process; only a pickle leaves it.
+        return self
 
     def __reduce__(self) -> str | tuple[object, ...]:
         # A pickle travels to other processes and onto disks: the receiver reads its own environment.
@@ -75,3 +89,53 @@ def redact(text: str, *secrets: Secret | str | None) -> str:
         if value:
             text = text.replace(value, MASK)
     return _KEY_SHAPES.sub(MASK, text)
+
+
+def redact_address(address: str) -> str:
+    """An address without what may be secret in it, also where it is written wrongly: user, password, query.
+
+    Args:
+        address: What is about to be shown; anything up to its last ``@`` may be a password.
+
+    Returns:
+        The same with ``***`` in their place.
+
+    Example:
+        >>> redact_address("postgresql://me:p@ss/word@host/db?password=x")
+        'postgresql://***@host/db?***'
+        >>> redact_address("postgresql//me:secret@host/db")
+        '***@host/db'
+    """
+    before, at, rest = address.rpartition("@")
+    scheme, slashes, _ = before.partition("://")
+    shown = f"{scheme if slashes else ''}{slashes}{MASK}@{rest}" if at else address
+    plain = re.match(r"[^?#]*[?#]?", shown)
+    assert plain is not None
+    return shown if plain.end() == len(shown) else f"{plain.group()}{MASK}"
+
+
+def redact_error(error: BaseException, *secrets: Secret | str | None) -> BaseException:
+    """An error of code that is not ours, with the secrets taken out of its texts and of those that it came from.
+
+    Args:
+        error: The error; its arguments are replaced where they hold a secret.
+        secrets: Secrets known to the caller.
+
+    Returns:
+        The same error; a ``ProviderError`` in its place where it shows a secret that cannot be taken out.
+
+    Example:
+        >>> redact_error(RuntimeError("bad key sk-abcdefgh12345"))
+        RuntimeError('bad key ***')
+    """
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        cleaned = tuple(redact(part, *secrets) if isinstance(part, str) else part for part in link.args)
+        if cleaned != link.args:
+            link.args = cleaned
+        if redact(str(link), *secrets) != str(link):
+            return ProviderError(f"{type(error).__name__}: {redact(str(error), *secrets)}")
+        link = link.__cause__ or link.__context__
+    return error

@@ -6,8 +6,10 @@ colon of a model is the entry point's name.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import cast
 
 from infergraph.errors import UnknownModel, did_you_mean
 from infergraph.models.model import Model, Provider
@@ -40,7 +42,7 @@ def provider_for(model: Model) -> Provider:
         A new provider object for this model.
 
     Raises:
-        UnknownModel: No provider of that name is installed.
+        UnknownModel: No provider of that name is installed, or its package is broken.
 
     Example:
         >>> provider_for(Model("openai:gpt-5-mini")).capabilities.chat
@@ -52,5 +54,22 @@ def provider_for(model: Model) -> Provider:
             f"Model({model.name!r}): no provider {model.provider!r} is installed. "
             f"{did_you_mean(model.provider, provider_names())}"
         )
-    provider: Provider = point.load()(model)
+    provider: Provider = _loaded(point, model)(model)
     return provider
+
+
+def _loaded(point: EntryPoint, model: Model) -> Callable[[Model], Provider]:
+    package = point.value.partition(":")[0] if point.dist is None else point.dist.name
+    try:
+        found = point.load()
+    except (ImportError, AttributeError, SyntaxError) as error:
+        raise UnknownModel(
+            f"Model({model.name!r}): the provider {model.provider!r} of the package {package!r} cannot be loaded "
+            f"({point.value}: {type(error).__name__}: {error}). Install that package anew, or take it out."
+        ) from error
+    if not callable(found):
+        raise UnknownModel(
+            f"Model({model.name!r}): the provider {model.provider!r} of the package {package!r} is no class "
+            f"({point.value} is {found!r:.80}). Take that package out, or report it to its authors."
+        )
+    return cast(Callable[[Model], Provider], found)

@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from infergraph.errors import ConfigurationError, MissingExtra, StoreError
+from infergraph.models.redact import redact_address
 from infergraph.store.migrations import migrate
 
 BUSY_TIMEOUT_S = 30.0
@@ -39,8 +40,9 @@ def resolve(url: str, root: Path | None = None) -> URL:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError:
-        raise ConfigurationError(f"store={url!r} is no address of a store. Write {_FORMS}.") from None
+    except (ArgumentError, ValueError):  # a ValueError where the port is no number
+        given = redact_address(str(url))
+        raise ConfigurationError(f"store={given!r} is no address of a store. Write {_FORMS}.") from None
     backend = parsed.get_backend_name()
     if backend == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")
@@ -48,7 +50,7 @@ def resolve(url: str, root: Path | None = None) -> URL:
         raise ConfigurationError(f"store: {parsed.drivername!r} is not supported. Write {_FORMS}.")
     if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
         raise ConfigurationError(
-            f"store={url!r}: the store is a file, since answers must outlive the process. "
+            f"store={redact_address(url)!r}: the store is a file, since answers must outlive the process. "
             "Write for example store='sqlite:///.infergraph/state.db'."
         )
     path = Path(parsed.database).expanduser()
@@ -57,7 +59,10 @@ def resolve(url: str, root: Path | None = None) -> URL:
 
 def shown(url: URL) -> str:
     """The database's name for messages: a path, or an address without its password."""
-    return str(url.database) if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    # A password may stand in the query as well.
+    return url.set(query={}).render_as_string(hide_password=True)
 
 
 def open_engine(url: URL) -> Engine:
@@ -84,6 +89,17 @@ def open_engine(url: URL) -> Engine:
         engine.dispose()
         raise
     return engine
+
+
+def file_of(url: URL) -> tuple[int, int] | None:
+    """Which file a SQLite address means now, whatever its name; ``None``: none, or another kind of database."""
+    if url.get_backend_name() != "sqlite":
+        return None
+    try:
+        found = Path(str(url.database)).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from infergraph.models.model import Message, Request, Response, Role
 _TEXT, _ZIPPED, _FLOATS = b"t", b"z", b"f"
 # Made once: json.dumps with an option makes an encoder for each call.
 _JSON = json.JSONEncoder(ensure_ascii=False).encode
+UNREADABLE = (zlib.error, ValueError, TypeError)
+"""What unpacking raises where a payload is damaged."""
 _SMALL = 200
 _LARGE = 16_384
 
@@ -44,6 +46,8 @@ def unpack_text(payload: bytes) -> str:
     kind, data = payload[:1], payload[1:]
     if kind == _ZIPPED:
         data = zlib.decompress(data)
+    elif not payload:
+        raise ValueError("an empty payload")
     elif kind != _TEXT:
         raise StoreError(f"The store holds a payload of unknown kind {kind!r}: it was written by a newer Infergraph.")
     return data.decode("utf-8", "surrogatepass")

@@ -8,8 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, select
 
+from infergraph.errors import StoreError
 from infergraph.models.model import Message, Response, Tokens
-from infergraph.store.payload import unpack_messages, unpack_prompt, unpack_response
+from infergraph.store.connect import shown
+from infergraph.store.payload import UNREADABLE, unpack_messages, unpack_prompt, unpack_response
 from infergraph.store.rows import Learned, StoredAnswer, StoredAttempt, UsageRow
 from infergraph.store.tables import attempts, prefixes
 from infergraph.store.tables import learned as learned_table
@@ -28,9 +30,10 @@ WHERE a.row_hash """
 def answers(connection: Connection, hashes: Sequence[bytes], oldest: float | None) -> dict[bytes, StoredAnswer]:
     """The endings of these row hashes that are not older than ``oldest`` (seconds since 1970)."""
     found: dict[bytes, StoredAnswer] = {}
+    where = shown(connection.engine.url)
     for start in range(0, len(hashes), _CHUNK):
         for row in _look_up(connection, hashes[start : start + _CHUNK], oldest):
-            found[row[0]] = _stored_answer(row)
+            found[row[0]] = _stored_answer(row, where)
     return found
 
 
@@ -51,12 +54,23 @@ def _sqlite_look_up(count: int) -> str:
     return f"{_LOOK_UP} IN ({','.join('?' * count)})"
 
 
-def _stored_answer(row: Any) -> StoredAnswer:
+def _damaged(where: str, part: str, attempt_id: int, error: Exception) -> StoreError:
+    return StoreError(
+        f"The store {where} is damaged: the {part} of attempt {attempt_id} cannot be read ({error}). "
+        f"Bring back a copy, or have it asked again: DELETE FROM answers WHERE attempt_id = {attempt_id}; "
+        f"DELETE FROM attempts WHERE id = {attempt_id}."
+    )
+
+
+def _stored_answer(row: Any, where: str) -> StoredAnswer:
     (row_hash, state, reason, message, tries, via, model, cost, created_at, attempt_id,
      payload, finish, tokens_in, cached, tokens_out, reasoning, answered_by) = row  # fmt: skip
     response = None
     if payload is not None:
-        text, embedding = unpack_response(payload)
+        try:
+            text, embedding = unpack_response(payload)
+        except UNREADABLE as error:
+            raise _damaged(where, "response", attempt_id, error) from error
         tokens = Tokens(input=tokens_in, cached_input=cached, output=tokens_out, reasoning=reasoning)
         response = Response(text=text, embedding=embedding, finish=finish, tokens=tokens, model_id=answered_by)
     return StoredAnswer(
@@ -73,12 +87,17 @@ def attempts_of(connection: Connection, row_hash: bytes) -> list[StoredAttempt]:
         .where(attempts.c.row_hash == row_hash)
         .order_by(attempts.c.started_at, attempts.c.id)
     )
-    return [_stored_attempt(row) for row in connection.execute(query)]
+    where = shown(connection.engine.url)
+    return [_stored_attempt(row, where) for row in connection.execute(query)]
 
 
-def _stored_attempt(row: Row[Any]) -> StoredAttempt:
-    shared: tuple[Message, ...] = () if row.prefix is None else unpack_messages(row.prefix)
-    messages, embed_text = unpack_prompt(row.prompt, shared)
+def _stored_attempt(row: Row[Any], where: str) -> StoredAttempt:
+    try:
+        shared: tuple[Message, ...] = () if row.prefix is None else unpack_messages(row.prefix)
+        messages, embed_text = unpack_prompt(row.prompt, shared)
+        response = _response(row)
+    except UNREADABLE as error:
+        raise _damaged(where, "prompt or response", row.id, error) from error
     return StoredAttempt(
         id=row.id,
         row_hash=row.row_hash,
@@ -96,7 +115,7 @@ def _stored_attempt(row: Row[Any]) -> StoredAttempt:
         via=row.via,
         messages=messages,
         embed_text=embed_text,
-        response=_response(row),
+        response=response,
         cost_nano_usd=row.cost_nano_usd,
     )
 

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine
 from infergraph.errors import StoreError
 from infergraph.models.model import Response
 from infergraph.store import reading, recording
-from infergraph.store.connect import explained, open_engine, resolve, shown, writing
+from infergraph.store.connect import explained, file_of, open_engine, resolve, shown, writing
 from infergraph.store.rows import Answer, Attempt, Learned, StoredAnswer, StoredAttempt, UsageRow
 from infergraph.store.writer import Writer
 
@@ -39,6 +39,7 @@ class Store:
     def __init__(self, engine: Engine, where: str) -> None:
         self._engine: Engine | None = engine
         self._url = engine.url
+        self._file = file_of(engine.url)
         self.where = where
         """The database's name for messages: a path, or an address without its password."""
         self.writer = Writer(self.record)
@@ -90,6 +91,8 @@ class Store:
         """
         with explained(self.where), writing(self._open_engine()) as connection:
             recording.record(connection, attempts, answers)
+        # SQLite goes on writing into a file that was deleted meanwhile, and all of it is lost.
+        self._check_file()
 
     def record_usage(self, rows: Iterable[UsageRow]) -> None:
         """Write what runs used; a row of the same run, asset, partition, operator and model is replaced."""
@@ -160,7 +163,15 @@ class Store:
     def _open_engine(self) -> Engine:
         if self._engine is None:
             raise StoreError(f"The store {self.where} is closed. Open it again with Store.open or a new Session.")
+        self._check_file()
         return self._engine
+
+    def _check_file(self) -> None:
+        if self._file is not None and file_of(self._url) != self._file:
+            raise StoreError(
+                f"The store {self.where} was deleted or replaced while in use, so nothing more can be kept in it. "
+                "Put the file back if there is a copy, then run again in a new Session: what is missing is asked again."
+            )
 
     def _connect(self) -> Connection:
         return self._open_engine().connect()

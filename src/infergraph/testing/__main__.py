@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from typing import cast
 
-from infergraph.testing.faults import Fault, Limits
+from infergraph.testing.faults import Fault, FaultKind, Limits
 from infergraph.testing.server import SimulatedServer
 
 
@@ -21,13 +22,25 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--requests-per-minute", type=float, metavar="N")
     parser.add_argument("--tokens-per-minute", type=float, metavar="N")
     parser.add_argument("--slots", type=int, metavar="N", help="requests worked on at once")
-    parser.add_argument("--fault", action="append", default=[], metavar="KIND=RATE", help="may be given several times")
+    parser.add_argument(
+        "--fault", action="append", default=[], type=_fault, metavar="KIND=RATE", help="may be given several times"
+    )
     return parser.parse_args()
 
 
 def _fault(given: str) -> Fault:
     kind, _, rate = given.partition("=")
-    return Fault(int(kind) if kind.isdigit() else kind, rate=float(rate or 1))  # type: ignore[arg-type]
+    try:
+        share = float(rate or 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{given!r}: the rate is a number from 0 to 1, as in 429=0.01")
+    try:
+        # Fault itself says which kinds there are.
+        return Fault(int(kind) if kind.isdigit() else cast(FaultKind, kind), rate=share)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def main() -> None:
@@ -40,7 +53,7 @@ def main() -> None:
             tokens_per_minute=given.tokens_per_minute,
             slots=given.slots,
         ),
-        faults=[_fault(fault) for fault in given.fault],
+        faults=given.fault,
         keep_requests=False,
         port=given.port,
     )

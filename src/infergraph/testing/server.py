@@ -153,12 +153,14 @@ class SimulatedServer:
         wire = _WIRES.get(request.path)
         try:
             body = json.loads(request.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         if wire is None or request.method != "POST":
             return _json(404, _OPENAI.error(404, "unknown_url", f"Unknown URL {request.method} {request.path}"))
         if not isinstance(body, dict):
             return _json(400, wire.error(400, None, "The body is not a JSON object."))
+        if (problem := _problem(body, embeds=request.path == _EMBED)) is not None:
+            return _json(400, wire.error(400, None, problem))
         if self._keep_requests:
             self.requests.append(SimulatedRequest(request.path, request.headers, body, time.monotonic()))
         return self._refused(wire, request, body) or await self._worked_on(wire, request, body)
@@ -240,6 +242,28 @@ class SimulatedServer:
         key = raw.decode("utf-8", "replace")
         schema = wire.schema(body)
         return sample_text(key) if schema is None else json.dumps(sample_answer(schema, key))
+
+
+def _problem(body: Mapping[str, Any], *, embeds: bool) -> str | None:
+    """What is wrong with a request's body: only what could not be answered; the real servers look at far more."""
+    if body.get("stream"):
+        return "stream: this simulated server does not stream. Leave it out."
+    for name in ("response_format", "output_config", "tool_choice"):
+        if not isinstance(body.get(name) or {}, Mapping):
+            return f"{name}: must be an object."
+    if embeds:
+        return None if isinstance(body.get("input", ""), (str, list)) else "input: must be a string or an array."
+    messages = body.get("messages", [])
+    if not isinstance(messages, list):
+        return "messages: must be an array."
+    if not all(isinstance(message, Mapping) and _is_content(message.get("content")) for message in messages):
+        return "messages: each is an object with a role and a content, which is a string or an array of parts."
+    return None
+
+
+def _is_content(content: object) -> bool:
+    parts = content if isinstance(content, list) else []
+    return isinstance(content, (str, list, type(None))) and all(isinstance(part, Mapping) for part in parts)
 
 
 def _spoiled(text: str, fault: Fault | None) -> tuple[str, Stop]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from infergraph.models.model import AnswerSchema, Response
 from infergraph.models.verdict import Accepted, Rejected, Repair, Verdict
-from infergraph.validation.parsing import embedded_object, encodable, ended_early, without_thoughts
+from infergraph.validation.parsing import embedded_object, encodable, ended_early, shown_json, without_thoughts
 
 
 def judge_text(response: Response) -> Verdict:
@@ -85,7 +85,7 @@ class ChoiceAnswer:
     def _given(self, text: str) -> Any:
         try:
             parsed = json.loads(text)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             inner = embedded_object(text)
             parsed = without_thoughts(text).strip("`'\"*. \n") if inner is None else json.loads(inner)
         return parsed.get(self.field) if isinstance(parsed, dict) else parsed
@@ -109,7 +109,7 @@ class ChoiceAnswer:
         return Accepted([value for value in self.values if value in known])
 
     def _not_allowed(self, given: Any) -> Repair:
-        shown = encodable(json.dumps(given, ensure_ascii=False)[:120])
+        shown = shown_json(given, 120)
         allowed = ", ".join(value if self.boolean else json.dumps(value, ensure_ascii=False) for value in self.values)
         form = f'{{"{self.field}": [...]}}' if self.several else f'{{"{self.field}": ...}}'
         return Repair(f"{shown} is not allowed. Answer with JSON {form}; allowed: {allowed}.")

@@ -69,7 +69,7 @@ def _objects(text: str) -> list[tuple[int, int]]:
             spans.append((begin, end))
         except json.JSONDecodeError:
             end = begin + 1
-        except RecursionError:
+        except (ValueError, RecursionError):  # a number with thousands of digits; thousands of brackets
             break
         begin = text.find("{", end)
     return spans
@@ -83,9 +83,10 @@ def ended_early(response: Response) -> Repair | Rejected | None:
         case "length":
             return Repair("The answer was cut off.", more_room=True)
         case "refusal":
-            return Rejected("refused", response.text or "The model refused to answer.")
+            return Rejected("refused", encodable(response.text) or "The model refused to answer.")
         case "content_filter":
-            return Rejected("content_filtered", response.text or "The provider's content filter stopped the answer.")
+            stopped = "The provider's content filter stopped the answer."
+            return Rejected("content_filtered", encodable(response.text) or stopped)
 
 
 def repair_message(error: ValidationError) -> str:
@@ -108,6 +109,19 @@ def _problem(problem: Any) -> str:
     said = problem["msg"].replace("Input should be", "must be").removeprefix("Value error, ")
     if problem["type"] == "missing":
         return f"{place} is missing"
-    given = json.dumps(problem["input"], ensure_ascii=False, default=str)
-    shown = given if len(given) <= _LONGEST_INPUT else given[:_LONGEST_INPUT] + "..."
-    return f"{place}: {said} (given: {shown})"
+    return f"{place}: {said} (given: {shown_json(problem['input'], _LONGEST_INPUT)})"
+
+
+def shown_json(value: Any, longest: int) -> str:
+    """A value as JSON for a message, cut where it is long; any value at all.
+
+    Example:
+        >>> shown_json({"days": [1, 2, 3]}, 12)
+        '{"days": [1,...'
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except (ValueError, TypeError, RecursionError):
+        # Python spells no whole number of thousands of digits, and follows no nesting that deep.
+        return f"a {type(value).__name__} that is too large to show"
+    return encodable(text if len(text) <= longest else text[:longest] + "...")

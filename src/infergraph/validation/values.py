@@ -51,12 +51,17 @@ def _unexpected(value: Any) -> ValueError:
     return ValueError(f"{value!r:.80} is not of the field's type")
 
 
+def _shown(number: float) -> str:
+    # Python spells no whole number of more than some thousand digits.
+    return str(number) if abs(number) < 10**80 else "a number of over 80 digits"
+
+
 def int64(value: Any) -> int:
     """Takes whole numbers that fit into 64 bits."""
     if not isinstance(value, int):
         raise _unexpected(value)
     if value not in _INT64:
-        raise ValueError(f"{value} does not fit into 64 bits")
+        raise ValueError(f"{_shown(value)} does not fit into 64 bits")
     return int(value)
 
 
@@ -64,7 +69,10 @@ def float64(value: Any) -> float:
     """Takes numbers."""
     if not isinstance(value, (int, float)):
         raise _unexpected(value)
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{_shown(value)} is too large") from None
 
 
 def clock(value: Any) -> dt.time:
@@ -106,9 +114,9 @@ def fitting(value: Any, precision: int, scale: int) -> Decimal:
         raise _unexpected(value)
     whole = precision - scale
     if not value.is_finite() or value.adjusted() > whole:
-        raise ValueError(f"{value} has more than {whole} digits before the point")
+        raise ValueError(f"{value!s:.80} has more than {whole} digits before the point")
     with localcontext(prec=3 * MAX_DIGITS):
         rounded = value.quantize(Decimal(1).scaleb(-scale), ROUND_HALF_EVEN)
     if abs(rounded) >= Decimal(10) ** whole:
-        raise ValueError(f"{value} has more than {whole} digits before the point")
+        raise ValueError(f"{value!s:.80} has more than {whole} digits before the point")
     return rounded

@@ -1,0 +1,128 @@
+"""Servers that turn a request away: for a while, for this row, or for good."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from infergraph.errors import ProviderDown, ProviderRefused
+from infergraph.models.model import CallFailed, Model, Request, Response
+from infergraph.models.scripted import script
+
+SLOW_DOWN = CallFailed("busy (429)", outcome="transient", status=429, retry_after_s=3600)
+
+
+def question(request: Request) -> str:
+    return request.messages[1].content
+
+
+def refused(status: int, reason: Any = "bad_request") -> CallFailed:
+    return CallFailed(f"not for you ({status})", outcome="fatal", status=status, reason=reason)
+
+
+# -- please wait ----------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_wants_more_patience_than_there_is_ends_the_run_at_once(make_world: Any) -> None:
+    world = make_world(m=Model("scripted:m", max_concurrency=20))
+    start = time.monotonic()
+    with (
+        script("m", lambda request: SLOW_DOWN),
+        pytest.raises(ProviderDown, match=r"'m' \(scripted:m\) asks to wait 3600 seconds, and a run waits 3 at most"),
+    ):
+        world.run(*(str(number) for number in range(12)), max_outage_s=3)
+    assert time.monotonic() - start < 2
+
+
+def test_the_fallback_takes_over_at_once_from_a_server_that_wants_an_hour(make_world: Any) -> None:
+    world = make_world(main=Model("scripted:main", fallback="spare"), spare=Model("scripted:spare"))
+    start = time.monotonic()
+    with script("main", lambda request: SLOW_DOWN), script("spare", lambda request: "2"):
+        outcomes = world.run("a", "b", model="main")
+    assert [outcome.via for outcome in outcomes] == ["fallback:spare"] * 2
+    assert time.monotonic() - start < 5
+
+
+def test_another_failure_with_a_long_retry_after_is_tried_again_within_our_patience(world: Any) -> None:
+    """Not a limit of ours, but an outage: somebody has to find out whether it is over."""
+    down = CallFailed("down (503)", outcome="transient", status=503, retry_after_s=3600)
+    start = time.monotonic()
+    with script("m", [down, "1"]):
+        (outcome,) = world.run("a", max_outage_s=0.5)
+    assert outcome.value == 1
+    assert time.monotonic() - start < 5
+
+
+# -- not allowed, not found -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_one_row_that_is_turned_away_after_others_succeeded_costs_only_itself(world: Any, status: int) -> None:
+    def answer(request: Request) -> Any:
+        return refused(status) if question(request) == "bad" else "1"
+
+    with script("m", answer) as asked:
+        world.run("first")
+        outcomes = world.run("a", "bad", "b")
+        assert [outcome.value for outcome in outcomes] == [1, None, 1]
+        assert (outcomes[1].rejected, outcomes[1].message) == ("bad_request", f"not for you ({status})")
+        assert [attempt.outcome for attempt in world.attempts("bad")] == ["permanent"]
+        known = len(asked.requests)
+        assert world.run("bad")[0].source == "rejected_before"
+        assert len(asked.requests) == known
+
+
+def test_a_flagged_row_is_refused(world: Any) -> None:
+    with script("m", ["1", refused(403, "refused")]):
+        world.run("first")
+        assert world.run("bad")[0].rejected == "refused"
+
+
+@pytest.mark.parametrize("status", [401, 402])
+def test_a_key_that_stops_working_stops_the_run(world: Any, status: int) -> None:
+    with script("m", ["1", refused(status)]):
+        world.run("first")
+        with pytest.raises(ProviderRefused, match="not for you"):
+            world.run("a")
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_before_any_success_it_stops_the_run(world: Any, status: int) -> None:
+    with script("m", lambda request: refused(status)) as asked, pytest.raises(ProviderRefused, match="not for you"):
+        world.run(*map(str, range(500)))
+    assert len(asked.requests) < 200
+
+
+def test_when_all_rows_are_turned_away_from_some_moment_on_it_is_not_the_rows(make_world: Any) -> None:
+    world = make_world(m=Model("scripted:m", max_concurrency=4))
+    with script("m", lambda request: "1" if question(request) == "first" else refused(403)) as asked:
+        world.run("first")
+        with pytest.raises(ProviderRefused, match="not for you"):
+            world.run(*map(str, range(500)))
+    assert len(asked.requests) < 30
+
+
+# -- what is said about it ------------------------------------------------------------------------------------
+
+
+def test_an_error_of_a_providers_own_code_is_shown_without_the_key(make_world: Any) -> None:
+    world = make_world(m=Model("scripted:m", api_key="hunter22pass"))
+
+    def broken(request: Request) -> str:
+        raise RuntimeError("no luck with hunter22pass and sk-abcdefgh12345678")
+
+    with script("m", broken), pytest.raises(RuntimeError, match=r"^no luck with \*\*\* and \*\*\*$"):
+        world.run("a")
+    assert "hunter22pass" not in world.attempts("a")[0].message
+
+
+def test_halves_of_characters_in_errors_and_answers_do_not_get_into_columns(world: Any) -> None:
+    bad = CallFailed("it says \ud800", outcome="permanent", status=400)
+    with script("m", [bad, *(Response(text="\udfff no number") for _ in range(3))]):
+        (first,) = world.run("a")
+        (second,) = world.run("b")
+    assert first.message == "it says ?"
+    assert second.response_text == "? no number"
+    (first.message + second.message + second.response_text).encode()
