@@ -81,7 +81,7 @@ class Batch:
         return f"{newest:%Y-%m-%dT%H%M%SZ}-{hashlib.blake2b(names.encode(), digest_size=4).hexdigest()}"
 
 
-class Inbox(dg.ConfigurableResource):  # type: ignore[type-arg]  # the base is generic over what it yields, which users leave out
+class Inbox(dg.ConfigurableResource):
     """The folder that messages are dropped into.
 
     Args:

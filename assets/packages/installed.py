@@ -44,7 +44,7 @@ class Packages(dg.Config):
 
 
 @dg.asset(group_name="packages")
-def installed_packages(config: Packages) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def installed_packages(config: Packages) -> dg.MaterializeResult:
     """One row a distribution installed here: what it says of itself, what it declares, and the words models read."""
     found = installed(distributions())
     taken = found.head(config.packages) if config.packages else found

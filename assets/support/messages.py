@@ -43,7 +43,7 @@ SKIPPED = pl.Schema({"file": pl.String(), "reason": pl.String(), "detail": pl.St
     },
     partitions_def=inbox_batches,
 )
-def support_files(context: dg.AssetExecutionContext, inbox: Inbox) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+def support_files(context: dg.AssetExecutionContext, inbox: Inbox) -> Iterator[dg.MaterializeResult]:
     """Read the files of one batch."""
     messages, skipped = read_batch(inbox, inbox.batch(context.partition_key))
     for row in skipped.iter_rows(named=True):

@@ -82,7 +82,7 @@ class ModelSettings(dg.Config):
         return Model(**plain, price=price, api_key=no_key if self.api_key is None else self.api_key)
 
 
-class ModelsResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # Dagster's own idiom has no argument
+class ModelsResource(dg.ConfigurableResource):
     """The deployment's models: the resource ``models``.
 
     Args:
@@ -110,7 +110,7 @@ class ModelsResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # Dags
         return {name: settings.as_model() for name, settings in self.models.items()}
 
 
-class StoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # Dagster's own idiom has no argument
+class StoreResource(dg.ConfigurableResource):
     """Where answers are kept: the resource ``store``.
 
     Args:
