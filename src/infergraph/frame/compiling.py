@@ -156,20 +156,33 @@ def _numbered(data: pl.LazyFrame, node: plans.Source, activity: Activity) -> pl.
         if predicate is not None and early:
             lazy = lazy.filter(predicate)
         lazy = lazy if n_rows is None or not (early or predicate is None) else lazy.head(n_rows)
-        left = n_rows
-        for batch in lazy.collect_batches(chunk_size=SOURCE_MORSEL_ROWS, maintain_order=True, engine="streaming"):
-            if activity.stopped:
-                return
-            numbered = batch.with_columns(numberer.ids(batch)).select(columns)
-            numbered = numbered if predicate is None or early else numbered.filter(predicate)
-            if left is not None:
-                numbered = numbered.head(left)
-                left -= numbered.height
-            yield numbered
-            if left is not None and left <= 0:
-                return
+        batches = lazy.collect_batches(chunk_size=SOURCE_MORSEL_ROWS, maintain_order=True, engine="streaming")
+        numbered = (batch.with_columns(numberer.ids(batch)).select(columns) for batch in batches)
+        yield from wanted_rows(numbered, None if early else predicate, n_rows, activity)
 
     return io_source({**node.schema, ROW_ID: pl.String()}, read, activity, f"source {node.name}")
+
+
+def wanted_rows(batches: Batches, predicate: pl.Expr | None, n_rows: int | None, activity: Activity) -> Batches:
+    """What Polars asked an IO source for: rows that pass, at most so many, until the run is over.
+
+    Args:
+        batches: The source's rows, in order.
+        predicate: A row-wise condition; ``None``: all rows pass.
+        n_rows: Most rows; ``None``: all.
+        activity: Says when the run is over.
+    """
+    left = n_rows
+    for batch in batches:
+        if activity.stopped:
+            return
+        result = batch if predicate is None else batch.filter(predicate)
+        if left is not None:
+            result = result.head(left)
+            left -= result.height
+        yield result
+        if left is not None and left <= 0:
+            return
 
 
 def split_predicate(predicate: pl.Expr | None, written: set[str]) -> tuple[pl.Expr | None, pl.Expr | None]:

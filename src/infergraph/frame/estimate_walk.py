@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from infergraph.frame import plan as plans
-from infergraph.frame.compiling import Activity, Batches, io_source, lazy_frame, split_predicate
+from infergraph.frame.compiling import Activity, Batches, io_source, lazy_frame, split_predicate, wanted_rows
 from infergraph.frame.doubt import FOG, MAYBE, UNKNOWN, Possible
 from infergraph.frame.estimate_count import Count
 from infergraph.frame.execution import MORSEL_ROWS, Window, cut
@@ -145,18 +145,8 @@ class Exact(Walk):
             upstream = upstream.head(n_rows)
         size = MORSEL_ROWS if n_rows is None else Window(self._at_once(step), n_rows).rows
         batches = upstream.collect_batches(chunk_size=size, maintain_order=True, engine="streaming")
-        left = n_rows
-        for batch in cut(batches, size):
-            if self.activity.stopped:
-                return
-            result = (self._answered(step, batch) if needed else batch).select(columns)
-            result = result if late is None else result.filter(late)
-            if left is not None:
-                result = result.head(left)
-                left -= result.height
-            yield result
-            if left is not None and left <= 0:
-                return
+        rows = ((self._answered(step, batch) if needed else batch).select(columns) for batch in cut(batches, size))
+        return wanted_rows(rows, late, n_rows, self.activity)
 
     def _answered(self, step: plans.OperatorStep, batch: pl.DataFrame) -> pl.DataFrame:
         rows, open_rows = self.look_up(step, batch.with_columns(pl.lit(0, pl.Int8).alias(DOUBT)), 1)
@@ -252,18 +242,8 @@ class Doubtful(Walk):
         carried = [name for name in columns if name not in step.operator.writes]
         upstream = upstream.select(list(dict.fromkeys([*carried, DOUBT, CONTENT])))
         batches = upstream.collect_batches(chunk_size=MORSEL_ROWS, maintain_order=True, engine="streaming")
-        left = n_rows
-        for batch in cut(batches, MORSEL_ROWS):
-            if self.activity.stopped:
-                return
-            result = self._answered(step, batch).select(columns)
-            result = result if late is None else result.filter(late)
-            if left is not None:
-                result = result.head(left)
-                left -= result.height
-            yield result
-            if left is not None and left <= 0:
-                return
+        rows = (self._answered(step, batch).select(columns) for batch in cut(batches, MORSEL_ROWS))
+        return wanted_rows(rows, late, n_rows, self.activity)
 
     def _answered(self, step: plans.OperatorStep, batch: pl.DataFrame) -> pl.DataFrame:
         if id(step) in self._unread:

@@ -23,7 +23,7 @@ from infergraph.calls.ledger import Ledger
 from infergraph.errors import RunCancelled
 from infergraph.frame import plan as plans
 from infergraph.frame.asking import CONTENT, LINEAGE_SCHEMA, Asker, Morsel, Progress
-from infergraph.frame.compiling import Activity, Batches, io_source, lazy_frame, split_predicate
+from infergraph.frame.compiling import Activity, Batches, io_source, lazy_frame, split_predicate, wanted_rows
 from infergraph.frame.parts import PartsFile
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.frame.session import Session
@@ -177,16 +177,7 @@ class Execution:
         source = upstream.collect_batches(chunk_size=window.rows, maintain_order=True, engine="streaming")
         morsels = self._checked(cut(source, window.rows))
         answered = self._answered(step, morsels, window) if needed else morsels
-        left = n_rows
-        for batch in answered:
-            result = batch.select(columns)
-            result = result if late is None else result.filter(late)
-            if left is not None:
-                result = result.head(left)
-                left -= result.height
-            yield result
-            if left is not None and left <= 0:
-                return
+        return wanted_rows((batch.select(columns) for batch in answered), late, n_rows, self.activity)
 
     def _checked(self, batches: Iterator[pl.DataFrame]) -> Batches:
         for batch in batches:
