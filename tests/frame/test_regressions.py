@@ -208,3 +208,16 @@ def test_a_result_is_traced_after_its_session(tmp_path: Any) -> None:
         result = frame.run(row_ids=True)
     assert result.trace(result.frame["_row_id"][0]).steps[0].operator == "map"
     session.close()
+
+
+def test_a_failed_run_leaves_its_usage_in_the_store(words: ig.SemanticFrame, session: ig.Session) -> None:
+    def answer(request: Request) -> Any:
+        if request.choices is not None and len(request.choices.subject) > 20:
+            raise CallFailed("wrong key", outcome="fatal", status=401)
+        return first_label(request)
+
+    with script("fast", answer), pytest.raises(ig.ProviderRefused):
+        words.semantic.classify("body", ["a", "b"]).run()
+    [row] = session.store.usage()
+    assert row.operator == "classify"
+    assert row.calls >= 1

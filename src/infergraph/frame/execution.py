@@ -100,7 +100,7 @@ class Execution:
         self.cancel = CancelToken()
         self.activity = Activity()
         self.error: BaseException | None = None
-        self._scope = scope
+        self.scope = scope
         self._policy = policy
         self._budget = budget
         self._limit = limit
@@ -239,7 +239,7 @@ class Execution:
 
     def _asker(self, step: plans.OperatorStep) -> Asker:
         tally = self._tallies[id(step)]
-        scope = replace(self._scope, operator=tally.operator)
+        scope = replace(self.scope, operator=tally.operator)
 
         def submit(asks: Sequence[Ask], ledger: Ledger) -> Future[list[Outcome]]:
             return self.session.engine.submit(

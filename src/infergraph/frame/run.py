@@ -7,6 +7,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
@@ -18,7 +19,7 @@ import polars as pl
 
 from infergraph.calls.asks import Policy, Scope
 from infergraph.calls.budget import Budget
-from infergraph.errors import InternalError, PlanError, did_you_mean
+from infergraph.errors import InternalError, PlanError, StoreError, did_you_mean
 from infergraph.frame import plan as plans
 from infergraph.frame.asking import Progress
 from infergraph.frame.compiling import Activity, lazy_frame
@@ -155,18 +156,16 @@ def run(
 ) -> RunResult:
     """Run a plan into memory; see ``SemanticFrame.run``."""
     with tempfile.TemporaryDirectory(prefix="infergraph-") as folder:
-        started = time.monotonic()
         line = _line(frame.session, on_progress)
-        execution, run_id = _prepare(frame, Path(folder), options, on_progress=on_progress or line)
+        execution = _prepare(frame, Path(folder), options, on_progress=on_progress or line)
         query = execution.frame()
-        rows = _drive(execution, lambda: query.collect(engine="streaming"), line)
-        usage = _record(execution, run_id, started)
+        rows, usage = _drive(execution, lambda: query.collect(engine="streaming"), line)
         return RunResult(
             frame=rows if row_ids else rows.drop(ROW_ID),
             rejects=pl.read_parquet(execution.rejects.finish()),
             lineage=pl.read_parquet(execution.lineage.finish()),
             usage=usage,
-            run_id=run_id,
+            run_id=execution.scope.run_id,
             session=frame.session,
         )
 
@@ -187,18 +186,17 @@ def sink(
         raise PlanError(f"{target} is a folder; name a file in it, such as {str(target / f'out.{kind}')!r}.")
     if not target.parent.is_dir():
         raise PlanError(f"{target}: the folder {str(target.parent)!r} does not exist; make it first.")
-    started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="infergraph-") as folder:
         line = _line(frame.session, on_progress)
-        execution, run_id = _prepare(frame, Path(folder), options, on_progress=on_progress or line)
+        execution = _prepare(frame, Path(folder), options, on_progress=on_progress or line)
+        run_id = execution.scope.run_id
         query = execution.frame() if row_ids else execution.frame().drop(ROW_ID)
         beside = target.with_name(f".{target.name}.{run_id}.part")
         try:
-            _drive(execution, lambda: _WRITERS[kind](query, beside), line)
+            _, usage = _drive(execution, lambda: _WRITERS[kind](query, beside), line)
             beside.replace(target)
         finally:
             beside.unlink(missing_ok=True)
-        usage = _record(execution, run_id, started)
         rejects = pl.read_parquet(execution.rejects.finish())
     return SinkResult(path=target, rejects=rejects.lazy(), usage=usage, run_id=run_id)
 
@@ -229,13 +227,12 @@ def run_to_folder(
     """
     started = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
-    execution, known_id = _prepare(
+    execution = _prepare(
         frame, folder, options or RunOptions(), run_id=run_id, asset=asset, partition=partition, on_progress=on_progress
     )
     data = folder / "data.parquet"
     query = execution.frame()
-    _drive(execution, lambda: query.sink_parquet(data))
-    usage = _record(execution, known_id, started, asset, partition)
+    _, usage = _drive(execution, lambda: query.sink_parquet(data))
     return StagedRun(
         folder=folder,
         data=data,
@@ -245,7 +242,7 @@ def run_to_folder(
         schema=frame.schema,
         usage=usage,
         fingerprint=frame.fingerprint(),
-        run_id=known_id,
+        run_id=execution.scope.run_id,
         seconds=time.monotonic() - started,
     )
 
@@ -279,15 +276,14 @@ def _prepare(
     asset: str | None = None,
     partition: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
-) -> tuple[Execution, str]:
+) -> Execution:
     session = frame.session
     model = None if options.model is None else session.model_name(options.model)
-    known_id = run_id or uuid.uuid4().hex
     execution = Execution(
         session,
         frame.node,
         folder,
-        scope=Scope(run_id=known_id, operator="", asset=asset, partition=partition),
+        scope=Scope(run_id=run_id or uuid.uuid4().hex, operator="", asset=asset, partition=partition),
         policy=options.policy(),
         budget=_budget(session, frame.node, options, model),
         limit=options.limit,
@@ -298,7 +294,7 @@ def _prepare(
         if model is not None and step.operator.kind != "embed":
             session.check_chat(model, step.operator)
         session.provider(tally.model).check_configuration()
-    return execution, known_id
+    return execution
 
 
 def _line(session: Session, on_progress: Callable[[Progress], None] | None) -> ProgressLine | None:
@@ -333,7 +329,20 @@ def _budget(session: Session, node: plans.Node, options: RunOptions, model: str 
     return Budget(max_nano_usd=int(Decimal(str(options.max_cost_usd)) * NANO))
 
 
-def _drive(execution: Execution, query: Callable[[], T], line: ProgressLine | None = None) -> T:
+def _drive(execution: Execution, query: Callable[[], T], line: ProgressLine | None = None) -> tuple[T, Usage]:
+    """Run a query and write down what it used, also when it fails."""
+    started = time.monotonic()
+    try:
+        result = _in_a_thread(execution, query, line)
+    except BaseException:
+        # What went wrong matters more than a store that takes no note of it.
+        with suppress(StoreError):
+            _record(execution, started)
+        raise
+    return result, _record(execution, started)
+
+
+def _in_a_thread(execution: Execution, query: Callable[[], T], line: ProgressLine | None) -> T:
     """Run a query in a thread of its own, so that Ctrl-C reaches this one at once."""
     results: list[T] = []
     errors: list[BaseException] = []
@@ -366,13 +375,12 @@ def _drive(execution: Execution, query: Callable[[], T], line: ProgressLine | No
     return results[0]
 
 
-def _record(
-    execution: Execution, run_id: str, started: float, asset: str | None = None, partition: str | None = None
-) -> Usage:
+def _record(execution: Execution, started: float) -> Usage:
+    scope = execution.scope
     execution.session.store.record_usage(
         [
             UsageRow(
-                run_id=run_id, asset=asset, partition=partition, operator=tally.operator,
+                run_id=scope.run_id, asset=scope.asset, partition=scope.partition, operator=tally.operator,
                 model=execution.session.models[tally.model].name, rows=tally.rows, calls=tally.calls,
                 store_hits=tally.store_hits, shared=tally.shared, rejected=tally.rejected,
                 rejected_before=tally.rejected_before, nulls=tally.nulls, pending=tally.pending,
