@@ -41,10 +41,13 @@ class Activity:
         """The same batches, counted as working while one is being made."""
         return _Tracked(self, batches)
 
-    def enter(self) -> None:
-        """A generator starts working on its next batch."""
+    def enter(self) -> bool:
+        """A generator starts working on its next batch; false when the run is over and it must not."""
         with self._changed:
+            if self._stopped:
+                return False
             self._working += 1
+            return True
 
     def leave(self) -> None:
         """A generator has handed its batch over, or has ended."""
@@ -53,8 +56,9 @@ class Activity:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """From now on, generators end at their next look."""
-        self._stopped = True
+        """From now on no generator starts on a batch, and those at work end at their next look."""
+        with self._changed:
+            self._stopped = True
 
     def join(self, timeout_s: float) -> bool:
         """Wait until no generator is working; whether that came true in time."""
@@ -68,7 +72,8 @@ class _Tracked(Iterator[pl.DataFrame]):
         self._batches = batches
 
     def __next__(self) -> pl.DataFrame:
-        self._activity.enter()
+        if not self._activity.enter():
+            raise StopIteration
         try:
             return next(self._batches)
         finally:
