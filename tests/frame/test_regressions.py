@@ -221,3 +221,18 @@ def test_a_failed_run_leaves_its_usage_in_the_store(words: ig.SemanticFrame, ses
     [row] = session.store.usage()
     assert row.operator == "classify"
     assert row.calls >= 1
+
+
+def test_an_operator_read_by_two_branches_keeps_all_of_its_cost(tmp_path: Any) -> None:
+    models = {"m": ig.Model("scripted:dear", price=ig.Price(input=1, output=1))}
+    data = pl.DataFrame({"id": range(40), "body": [f"row {number}" for number in range(40)]})
+    with ig.Session(models=models, store="sqlite:///s.db", root=tmp_path) as session, script("dear", first_label):
+        said = session.frame(data, name="t", key="id").semantic.map("Say {{ body }}", into="said")
+        one, other = said.filter(pl.col("id") < 20), said.filter(pl.col("id") >= 20)
+        usage = ig.concat([one, other]).run().usage
+        paid = [attempt for row in session.store.usage() for attempt in [row.cost_nano_usd]]
+        again = ig.concat([one, other]).run().usage
+    assert (usage.rows, usage.calls) == (40, 40)
+    assert usage.cost_usd is not None
+    assert paid == [int(usage.cost_usd * 1_000_000_000)]
+    assert usage.cost_usd == again.saved_usd

@@ -76,12 +76,61 @@ class Morsel:
     bytes: int
 
 
+class Account:
+    """What one operator of a run did and used, however many branches of the plan read it.
+
+    Args:
+        tally: The counts that it keeps up to date.
+    """
+
+    def __init__(self, tally: Tally) -> None:
+        self.tally = tally
+        self.ledger = Ledger()
+        self._asked_before = 0
+        self._started = time.monotonic()
+        self._lock = Lock()
+
+    def settle(self) -> None:
+        """Count what was asked for rows that nobody waited for in the end: it was paid all the same."""
+        self.ledger.settled(_SETTLING_S)
+        with self._lock:
+            unseen = max(0, self.ledger.asked - self._asked_before)
+            self.tally.rows += unseen
+            self.tally.calls += unseen
+            self._asked_before += unseen
+            self._take_over()
+
+    def count(self, by_row: Sequence[Outcome | None]) -> None:
+        """Count the endings of rows, in any order; ``None`` is a row that needed no answer."""
+        with self._lock:
+            tally = self.tally
+            tally.rows += len(by_row)
+            for ending in by_row:
+                if ending is None:
+                    tally.nulls += 1
+                    continue
+                field = {"call": "calls", "store": "store_hits"}.get(ending.source, ending.source)
+                setattr(tally, field, getattr(tally, field) + 1)
+                tally.rejected += ending.rejected is not None
+                tally.saved_nano_usd = add_nano(tally.saved_nano_usd, ending.saved_nano_usd)
+                self._asked_before += ending.spent.attempts > 0
+            self._take_over()
+
+    def _take_over(self) -> None:
+        ledger, tally = self.ledger, self.tally
+        tally.input_tokens = ledger.tokens.input
+        tally.cached_input_tokens = ledger.tokens.cached_input
+        tally.output_tokens = ledger.tokens.output
+        tally.cost_nano_usd = ledger.cost_nano_usd
+        tally.seconds = time.monotonic() - self._started
+
+
 class Asker:
     """Asks for one operator of one run.
 
     Args:
         step: The operator's node.
-        tally: Its counts.
+        account: Its counts, shared by all askers of the operator.
         model: The model that is asked.
         submit: Hands asks to the engine.
         lineage: Takes which request made which row.
@@ -94,7 +143,7 @@ class Asker:
     def __init__(
         self,
         step: plans.OperatorStep,
-        tally: Tally,
+        account: Account,
         model: Model,
         *,
         submit: Callable[[Sequence[Ask], Ledger], Future[list[Outcome]]],
@@ -106,7 +155,8 @@ class Asker:
     ) -> None:
         self._step = step
         self._operator = step.operator
-        self._tally = tally
+        self._account = account
+        self._tally = account.tally
         self._hasher = RequestHasher(model)
         self._submit = submit
         self._lineage = lineage
@@ -114,9 +164,6 @@ class Asker:
         self._keys = keys
         self._listener = report
         self._total = rows_total
-        self._ledger = Ledger()
-        self._asked_before = 0
-        self._lock = Lock()
         self._started = time.monotonic()
         self._reported = 0.0
         self._report(force=True)
@@ -136,14 +183,14 @@ class Asker:
                 known = made[content] = (request, self._hasher.hash(request))
             requests.append(known[0])
             asks.append(Ask(known[1], known[0], self._operator.judge))
-        future: Future[list[Outcome]] = self._submit(asks, self._ledger) if asks else _nothing()
+        future: Future[list[Outcome]] = self._submit(asks, self._account.ledger) if asks else _nothing()
         return Morsel(rows, requests, [ask.hash for ask in asks], future, int(rows.estimated_size()))
 
     def finish(self, morsel: Morsel, outcomes: Sequence[Outcome]) -> pl.DataFrame:
         """The morsel's rows with the operator's columns, or those that a filter keeps; everything is counted."""
         endings = iter(outcomes)
         by_row = [next(endings) if request is not None else None for request in morsel.requests]
-        self._count(by_row)
+        self._account.count(by_row)
         self._write(morsel, by_row)
         values = [None if ending is None else ending.value for ending in by_row]
         self._report()
@@ -154,39 +201,6 @@ class Asker:
             for value, ending in zip(values, by_row, strict=True)
         ]
         return morsel.rows.filter(pl.Series(kept, dtype=pl.Boolean))
-
-    def settle(self) -> None:
-        """Count what was asked for rows that nobody waited for in the end: it was paid all the same."""
-        self._ledger.settled(_SETTLING_S)
-        with self._lock:
-            unseen = max(0, self._ledger.asked - self._asked_before)
-            self._tally.rows += unseen
-            self._tally.calls += unseen
-            self._asked_before += unseen
-            self._take_over()
-
-    def _count(self, by_row: Sequence[Outcome | None]) -> None:
-        with self._lock:
-            tally = self._tally
-            tally.rows += len(by_row)
-            for ending in by_row:
-                if ending is None:
-                    tally.nulls += 1
-                    continue
-                field = {"call": "calls", "store": "store_hits"}.get(ending.source, ending.source)
-                setattr(tally, field, getattr(tally, field) + 1)
-                tally.rejected += ending.rejected is not None
-                tally.saved_nano_usd = add_nano(tally.saved_nano_usd, ending.saved_nano_usd)
-                self._asked_before += ending.spent.attempts > 0
-            self._take_over()
-
-    def _take_over(self) -> None:
-        ledger, tally = self._ledger, self._tally
-        tally.input_tokens = ledger.tokens.input
-        tally.cached_input_tokens = ledger.tokens.cached_input
-        tally.output_tokens = ledger.tokens.output
-        tally.cost_nano_usd = ledger.cost_nano_usd
-        tally.seconds = time.monotonic() - self._started
 
     def _write(self, morsel: Morsel, by_row: Sequence[Outcome | None]) -> None:
         ids = morsel.rows[ROW_ID].to_list()

@@ -12,7 +12,6 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
 
 import polars as pl
 
@@ -22,7 +21,7 @@ from infergraph.calls.cancel import CancelToken
 from infergraph.calls.ledger import Ledger
 from infergraph.errors import RunCancelled
 from infergraph.frame import plan as plans
-from infergraph.frame.asking import CONTENT, LINEAGE_SCHEMA, Asker, Morsel, Progress
+from infergraph.frame.asking import CONTENT, LINEAGE_SCHEMA, Account, Asker, Morsel, Progress
 from infergraph.frame.compiling import Activity, Batches, io_source, lazy_frame, split_predicate, wanted_rows
 from infergraph.frame.parts import PartsFile
 from infergraph.frame.row_ids import ROW_ID
@@ -106,9 +105,7 @@ class Execution:
         self._limit = limit
         self._model = model
         self._on_progress = on_progress
-        self._lock = Lock()
-        self._tallies: dict[int, Tally] = {}
-        self._askers: list[Asker] = []
+        self._accounts: dict[int, Account] = {}
         self.keys = key_columns(node)
         # An operator that two branches read meets its rows twice; each is listed once.
         once_by = ("row_id", "operator") if plans.reads_twice(node) else ()
@@ -116,12 +113,12 @@ class Execution:
         self.lineage = PartsFile(folder, "lineage", LINEAGE_SCHEMA, once_by)
         names = plans.operator_names(node)
         for step in plans.operator_steps(node):
-            self._tallies[id(step)] = Tally(operator=names[id(step)], model=self._model_of(step))
+            self._accounts[id(step)] = Account(Tally(operator=names[id(step)], model=self._model_of(step)))
 
     @property
     def tallies(self) -> list[Tally]:
         """Counts of each operator, in the order of the plan."""
-        return list(self._tallies.values())
+        return [account.tally for account in self._accounts.values()]
 
     def frame(self) -> pl.LazyFrame:
         """The plan as a lazy frame with ``_row_id`` last; collecting it makes the calls."""
@@ -238,7 +235,8 @@ class Execution:
                 raise
 
     def _asker(self, step: plans.OperatorStep) -> Asker:
-        tally = self._tallies[id(step)]
+        account = self._accounts[id(step)]
+        tally = account.tally
         scope = replace(self.scope, operator=tally.operator)
 
         def submit(asks: Sequence[Ask], ledger: Ledger) -> Future[list[Outcome]]:
@@ -247,9 +245,9 @@ class Execution:
                 ledger=ledger,
             )  # fmt: skip
 
-        asker = Asker(
+        return Asker(
             step,
-            tally,
+            account,
             self.session.models[tally.model],
             submit=submit,
             lineage=self.lineage,
@@ -258,14 +256,11 @@ class Execution:
             report=self._on_progress,
             rows_total=self.rows_total(step),
         )
-        with self._lock:
-            self._askers.append(asker)
-        return asker
 
     def settle(self) -> None:
         """After the end: count what was asked for rows that nobody took."""
-        for asker in self._askers:
-            asker.settle()
+        for account in self._accounts.values():
+            account.settle()
 
     def rows_total(self, step: plans.OperatorStep) -> int | None:
         """Rows that will come to an operator, where they can be counted without an answer and somebody listens."""
