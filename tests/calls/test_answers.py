@@ -73,6 +73,8 @@ class Fixed:
 
     def check_configuration(self) -> None: ...
 
+    async def open(self) -> None: ...
+
     async def send(self, request: Request) -> Response:
         return Response(text="1", tokens=Tokens(input=1, output=1))
 

@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from infergraph.calls.budget import Budget
 from infergraph.calls.cancel import CancelToken
 from infergraph.calls.health import Health, backoff_s
-from infergraph.calls.limits import Bucket, Limits
 from infergraph.errors import ConfigurationError, RunCancelled
-from infergraph.models.model import Model
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), max_size=40), st.integers(0, 500))
@@ -47,60 +45,6 @@ def test_those_who_wait_for_money_are_called_when_it_settles() -> None:
 def test_a_budget_is_not_negative() -> None:
     with pytest.raises(ConfigurationError, match="0 nano-dollars or more"):
         Budget(-1)
-
-
-@given(st.integers(1, 5000), st.lists(st.floats(0, 0.5), min_size=1, max_size=200))
-def test_a_bucket_never_gives_more_than_its_rate_and_one_burst(per_minute: int, pauses: list[float]) -> None:
-    bucket, now, taken = Bucket(per_minute, now=0.0), 0.0, 0
-    for pause in pauses:
-        now += pause
-        if bucket.wait_s(1, now) == 0:
-            bucket.take(1, now)
-            taken += 1
-    assert taken <= max(1, per_minute / 60) + per_minute / 60 * now + 1e-6
-
-
-def test_a_request_bigger_than_the_burst_may_go_and_is_paid_back() -> None:
-    bucket = Bucket(600, now=0.0)
-    assert bucket.wait_s(100, now=0.0) == 0
-    bucket.take(100, now=0.0)
-    assert bucket.wait_s(1, now=0.0) == pytest.approx(9.1)
-
-
-def test_tokens_are_settled_with_what_was_used() -> None:
-    limits = Limits(Model("scripted:m", tokens_per_minute=600), slots=5, now=0.0)
-    assert limits.counts_tokens
-    limits.enter(5, 5, now=0.0)
-    limits.leave(-5, -5, now=0.0)
-    assert limits.wait_s(5, 5, now=0.0) == 0
-    limits.enter(5, 5, now=0.0)
-    limits.leave(10, 10, now=0.0)
-    assert limits.wait_s(10, 0, now=0.0) == pytest.approx(3.0)
-
-
-def test_too_many_requests_halve_the_slots_once_a_moment_and_successes_bring_them_back() -> None:
-    limits = Limits(Model("scripted:m"), slots=8, now=0.0)
-
-    def free(now: float) -> int:
-        count = 0
-        while limits.wait_s(0, 0, now) == 0:
-            limits.enter(0, 0, now)
-            count += 1
-        for _ in range(count):
-            limits.leave(0, 0, now)
-        return count
-
-    assert free(0.0) == 8
-    for _ in range(8):
-        limits.enter(0, 0, 0.0)
-    for _ in range(8):
-        limits.leave(0, 0, 0.0)
-        limits.slow_down(1.0, 0.0)
-    assert limits.wait_s(0, 0, 0.5) == pytest.approx(0.5)
-    assert free(1.0) == 4
-    for _ in range(30):
-        limits.went_well()
-    assert free(1.0) == 8
 
 
 def test_rows_that_were_tried_before_the_last_success_are_no_sign_of_an_outage() -> None:

@@ -179,7 +179,7 @@ def test_an_outage_that_lasts_stops_the_run(make_world: Any) -> None:
     with script("m", lambda request: "1" if question(request) == "fine" else passing("overloaded")):
         world.run("fine")
         start = time.monotonic()
-        with pytest.raises(ProviderDown, match=r"'m' \(scripted:m\) has been down.*overloaded.*run again"):
+        with pytest.raises(ProviderDown, match=r"'m' \(scripted:m\) has been down.*overloaded"):
             world.run(*(str(number) for number in range(40)), max_outage_s=0.5)
     assert time.monotonic() - start < 10
     assert world.run("fine")[0].source == "store"

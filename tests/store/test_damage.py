@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from infergraph.errors import ConfigurationError, StoreError
+from infergraph.errors import ConfigurationError, StoreError, StoreLost
 from infergraph.store import Store
 
 
@@ -71,7 +71,7 @@ def test_a_store_that_is_deleted_while_open_says_so(tmp_path: Path, make: Any, r
         heard: list[object] = []
         store.writer.put(None, make.answer(3), heard.append)
         store.writer.flush()
-        assert [type(failure) for failure in heard] == [StoreError]
+        assert [type(failure) for failure in heard] == [StoreLost]
 
 
 def test_a_file_that_goes_during_a_commit_is_noticed(tmp_path: Path, make: Any) -> None:

@@ -38,7 +38,8 @@ def test_migrations_are_numbered_without_gaps() -> None:
 def test_migrations_end_with_the_tables_that_queries_are_built_on(store: Store) -> None:
     engine = store._open_engine()
     made = inspect(engine)
-    assert set(made.get_table_names()) == set(tables.metadata.tables)
+    shared = set() if made.dialect.name == "sqlite" else {"processes", "joins", "claims", "quotas", "leases"}
+    assert set(made.get_table_names()) == set(tables.metadata.tables) | shared
     for table in tables.metadata.sorted_tables:
         columns = {column["name"]: column["nullable"] for column in made.get_columns(table.name)}
         assert columns == {column.name: column.nullable for column in table.columns}

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infergraph.errors import ConfigurationError, StoreError
+from infergraph.errors import ConfigurationError, PlanError, StoreError
 from infergraph.models.model import Message, Request, Response, Tokens
-from infergraph.store import Store, UsageRow
+from infergraph.store import SpentRow, Store, UsageRow
 
 SYSTEM = Message("system", "Extract the facts. " * 30)
 
@@ -111,20 +112,69 @@ def test_a_transaction_is_all_or_nothing(store: Store, make: Any) -> None:
     assert store.attempts_of(make.row_hash(3)) == []
 
 
-def test_usage_rows_are_replaced_by_run_and_found_newest_first(store: Store) -> None:
+def test_usage_rows_are_found_newest_first(store: Store) -> None:
     first = UsageRow(run_id="a", operator="extract", model="m", rows=1, started_at=1.0, cost_nano_usd=None)
-    second = UsageRow(
-        run_id="b", operator="extract", model="m", asset="t", partition="p", rows=5, calls=2, store_hits=1, shared=1,
-        rejected=1, rejected_before=1, tokens=Tokens(input=5, cached_input=1, output=3, reasoning=2),
-        cost_nano_usd=10, saved_nano_usd=4, seconds=1.5, started_at=2.0,
-    )  # fmt: skip
-    store.record_usage([first, UsageRow(run_id="b", operator="extract", model="m", asset="t", partition="p")])
-    store.record_usage([second])
+    second = UsageRow(run_id="b", operator="extract", model="m", asset="t", partition="p", rows=5, started_at=2.0)
+    store.record_usage([first, second])
     assert store.usage() == [second, first]
     assert store.usage(run_id="a") == [first]
     assert store.usage(asset="t", partition="p") == [second]
     assert store.usage(asset="t", partition="q") == []
     assert store.usage(limit=1) == [second]
+
+
+def test_another_try_of_a_run_adds_to_its_usage(store: Store) -> None:
+    one = UsageRow(
+        run_id="b", operator="extract", model="m", asset="t", partition="p", rows=5, calls=2, store_hits=1, shared=1,
+        rejected=2, rejected_before=1, nulls=3, pending=4,
+        tokens=Tokens(input=5, cached_input=1, output=3, reasoning=2), cost_nano_usd=10, saved_nano_usd=4, seconds=1.5,
+        started_at=2.0,
+    )  # fmt: skip
+    store.record_usage([one])
+    store.record_usage([replace(one, started_at=9.0), replace(one, operator="other")])
+    assert store.usage(run_id="b") == [
+        UsageRow(
+            run_id="b", operator="extract", model="m", asset="t", partition="p", rows=10, calls=4, store_hits=2,
+            shared=2, rejected=4, rejected_before=2, nulls=6, pending=8,
+            tokens=Tokens(input=10, cached_input=2, output=6, reasoning=4), cost_nano_usd=20, saved_nano_usd=8,
+            seconds=3.0, started_at=2.0,
+        ),
+        replace(one, operator="other"),
+    ]  # fmt: skip
+    store.record_usage([replace(one, cost_nano_usd=None)])
+    assert [row.cost_nano_usd for row in store.usage() if row.operator == "extract"] == [None]
+
+
+def test_what_was_spent_is_summed_over_attempts(store: Store, make: Any) -> None:
+    failed = {"outcome": "transient", "response": None}
+    store.record(
+        [
+            make.attempt(1, outcome="repair", asset="t", partition="p", run_id="a", started_at=1.0),
+            make.attempt(2, **failed, cost_nano_usd=0, asset="t", run_id="a", started_at=2.0),
+            make.attempt(3, **failed, cost_nano_usd=None, run_id="b", started_at=3.0),
+        ],
+        [make.answer(4, attempt=make.attempt(4, run_id="b", model="other", started_at=4.0, cost_nano_usd=5))],
+    )
+    tokens = Tokens(input=30, cached_input=10, output=20, reasoning=5)
+    assert store.spent() == [
+        SpentRow(run_id="a", attempts=2, tokens=tokens, cost_nano_usd=7, unknown_costs=0, seconds=1.0),
+        SpentRow(run_id="b", attempts=2, tokens=tokens, cost_nano_usd=5, unknown_costs=1, seconds=1.0),
+    ]
+    assert store.spent([]) == [
+        SpentRow(attempts=4, tokens=tokens + tokens, cost_nano_usd=12, unknown_costs=1, seconds=2.0)
+    ]
+    by_model = store.spent(["model", "run_id"], run_id="b")
+    assert [(row.model, row.run_id, row.cost_nano_usd) for row in by_model] == [
+        ("other", "b", 5), ("scripted:x", "b", None),
+    ]  # fmt: skip
+    assert [(row.asset, row.partition, row.attempts) for row in store.spent(["asset", "partition"], run_id="a")] in (
+        [("t", None, 1), ("t", "p", 1)],
+        [("t", "p", 1), ("t", None, 1)],
+    )
+    assert [row.attempts for row in store.spent(["operator"], since=3.0)] == [2]
+    assert store.spent([], since=5.0) == []
+    with pytest.raises(PlanError, match="run_id, asset, partition"):
+        store.spent(["day"])  # type: ignore[list-item]
 
 
 def test_what_answers_are_like_is_learned(store: Store, make: Any) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from infergraph.models.model import RejectReason, Request, Response, Tokens
-from infergraph.models.verdict import Verdict
+from infergraph.models.verdict import Accepted, Verdict
+from infergraph.store.rows import StoredAnswer
 
 Source = Literal["call", "store", "shared", "rejected_before", "pending"]
 
@@ -59,6 +60,12 @@ class Policy:
     max_repairs: int = 2
     max_attempts: int = 6
     max_outage_s: float = 900
+
+    def is_ended_by(self, known: StoredAnswer | None, verdict: Verdict | None) -> bool:
+        """Whether what the store knows, judged again, is an ending: an answer, or a rejection that holds."""
+        if known is None or isinstance(verdict, Accepted):
+            return known is not None
+        return known.state == "rejected" and (not self.retry_rejects or self.counts_as_own(known.created_at))
 
     def counts_as_own(self, created_at: float) -> bool:
         """Whether an ending of that moment came about in the run itself."""

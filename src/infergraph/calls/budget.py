@@ -2,13 +2,45 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal
 
 from infergraph.errors import ConfigurationError
+from infergraph.models.model import NANO
 
 Grant = Literal["granted", "wait", "used_up"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """Budgets of a whole deployment, in nano-dollars: of each day and each calendar month (UTC)."""
+
+    per_day: int | None = None
+    per_month: int | None = None
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether there is any budget."""
+        return self.per_day is not None or self.per_month is not None
+
+
+NO_BUDGET = Spending()
+
+
+def nano_usd(amount: object) -> int | None:
+    """An amount of USD in nano-dollars; ``None``: it is none.
+
+    Example:
+        >>> nano_usd(0.1), nano_usd(-1), nano_usd("5")
+        (100000000, None, None)
+    """
+    if not isinstance(amount, (int, float)) or isinstance(amount, bool) or not math.isfinite(amount) or amount < 0:
+        return None
+    return int(Decimal(str(amount)) * NANO)
 
 
 class Budget:

@@ -13,15 +13,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from infergraph.calls.asks import Ask, Outcome, Spent
+from infergraph.calls.asks import Outcome, Spent
+from infergraph.calls.budget import Spending
+from infergraph.calls.coordinator import Coordinator
 from infergraph.calls.ending import Ending, accepted_after_all
 from infergraph.calls.lane import Lane
+from infergraph.calls.look_ups import Found, LookUps, ProviderOf
+from infergraph.calls.purse import Purse
 from infergraph.calls.question import Batch, Question
 from infergraph.errors import ConfigurationError, InfergraphError, InternalError, RunCancelled
-from infergraph.models.model import Model, Provider, Response, Tokens
+from infergraph.models.model import Model, Response, Tokens
 from infergraph.models.redact import redact_error
 from infergraph.models.verdict import Accepted, Rejected, Repair, Verdict
 from infergraph.store import Attempt, Store, StoredAnswer
@@ -29,10 +32,8 @@ from infergraph.store import Attempt, Store, StoredAnswer
 _LOOK_UP_AT_ONCE = 2000
 _AWAY_S = 60.0
 _CLOSING_S = 5.0
+_HELD_S = 0.25
 _NO_TOKENS = Tokens()
-
-ProviderOf = Callable[[str], Provider]
-Found = list[tuple[Question, StoredAnswer | None, Verdict | None]]
 
 
 class Desk:
@@ -44,6 +45,7 @@ class Desk:
         provider_of: Makes or finds the provider of a model's name; called on a look-up thread first.
         first_backoff_s: Seconds to wait after a first failure, before jitter.
         loop: The event loop that it is used on.
+        spending: The budgets of the whole deployment.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Desk:
         provider_of: ProviderOf,
         first_backoff_s: float,
         loop: asyncio.AbstractEventLoop,
+        spending: Spending,
     ) -> None:
         self._models = models
         self._store = store
@@ -63,16 +66,32 @@ class Desk:
         self._batches: set[Batch] = set()
         self._lanes: dict[str, Lane] = {}
         self._numbers = itertools.count()
-        self._looking = 0
-        # One thread: SQLite gives up the interpreter's lock for every row, and two threads would fight for it.
-        self._look_ups = ThreadPoolExecutor(1, thread_name_prefix="infergraph-look-up")
         self._committed: deque[tuple[Question, Ending, InfergraphError | None]] = deque()
         self._draining = False
         self._drain_lock = threading.Lock()
+        self._coordinator = Coordinator(
+            store,
+            loop,
+            lanes=self._lanes.values,
+            is_busy=lambda: bool(self._questions),
+            buried=self._claim_again,
+            safely=self.safely,
+            failed=lambda error: self.fail_all(redact_error(error)),
+        )
+        self._purse: Purse | None = None
+        if spending.is_bound:
+            self._purse = Purse(spending.per_day, spending.per_month, self._coordinator, store, loop)
+        self._look_ups = LookUps(
+            store, models, provider_of, self._coordinator, loop, self.safely, pays=spending.is_bound
+        )
+        self._held: list[Question] = []
+        """What another process is asking."""
+        self._asking_again: asyncio.TimerHandle | None = None
 
     def begin(self, batch: Batch) -> None:
         """Take in a batch."""
         self._batches.add(batch)
+        self._coordinator.wake(self._look_ups.thread)
         if batch.cancel is not None and batch.cancel.cancelled:
             self.stop(batch)
             return
@@ -105,10 +124,20 @@ class Desk:
         tasks = [task for lane in self._lanes.values() for task in lane.tasks]
         if tasks:
             await asyncio.wait(tasks, timeout=_CLOSING_S)
-        self._look_ups.shutdown(wait=False, cancel_futures=True)
+        self._coordinator.close()
+        self._look_ups.close()
         closing = [asyncio.ensure_future(lane.provider.close()) for lane in self._lanes.values()]
         if closing:
             await asyncio.wait(closing, timeout=_CLOSING_S)
+
+    def in_flight(self, model: str) -> int:
+        """Requests on their way to a model; from any thread."""
+        lane = self._lanes.get(model)
+        return 0 if lane is None else lane.in_flight
+
+    def leave(self) -> None:
+        """After ``close``, from any thread: give back what this process holds of what all share."""
+        self._coordinator.leave()
 
     # -- what lanes report ------------------------------------------------------------------------------------
 
@@ -129,21 +158,35 @@ class Desk:
                     lane.push([question])
                 return
             verdict = given_up
-        self._conclude(question, attempt, verdict, lasting=True)
+        if isinstance(verdict, Rejected) and self._another_takes_over(lane, question, verdict):
+            self._store.writer.put(attempt)
+        else:
+            self._conclude(question, attempt, verdict, lasting=True)
 
     def failed(self, question: Question, attempt: Attempt, rejected: Rejected | None, *, lasting: bool) -> None:
         """An attempt brought nothing."""
         question.add_attempt(_NO_TOKENS, 0, attempt.seconds)
-        if rejected is None:
+        if rejected is None or self._another_takes_over(self._lanes.get(question.lane), question, rejected):
             self._store.writer.put(attempt)
         else:
             self._conclude(question, attempt, rejected, lasting=lasting)
 
-    def unaffordable(self, question: Question) -> None:
+    def _another_takes_over(self, lane: Lane | None, question: Question, rejected: Rejected) -> bool:
+        """A refusal is the model's own: where it has a fallback, that one is asked."""
+        refused = rejected.reason in ("refused", "content_filtered")
+        if not refused or lane is None or lane.model.fallback is None or question.dropped or question.settled:
+            return False
+        if question.lane == lane.name:
+            question.refused_by.add(lane.name)
+            question.start_over()
+            self._ask([question])
+        return True
+
+    def unaffordable(self, question: Question, *, everybody: bool) -> None:
         """The budget ended first: those who share it get nothing now, others go on asking."""
         budget = question.owner.budget
-        others = [waiter for waiter in question.waiters if waiter[0].budget is not budget]
-        mine = [waiter for waiter in question.waiters if waiter[0].budget is budget]
+        others = [] if everybody else [waiter for waiter in question.waiters if waiter[0].budget is not budget]
+        mine = [waiter for waiter in question.waiters if waiter not in others]
         spent = question.spent()
         if others:
             question.waiters = others
@@ -190,37 +233,12 @@ class Desk:
             self._start_look_up(batch, fresh[start : start + _LOOK_UP_AT_ONCE])
 
     def _start_look_up(self, batch: Batch, questions: Sequence[Question]) -> None:
-        asks = [(question, question.ask) for question in questions]
         try:
-            done = self._loop.run_in_executor(self._look_ups, self._look_up, batch, asks)
+            self._look_ups.start(batch, questions, partial(self._looked_up, batch, questions))
         except RuntimeError:  # the interpreter is ending, or the engine was closed: no thread starts any more
             self.stop(batch)
-            return
-        self._looking += 1
-        done.add_done_callback(lambda future: self.safely(self._looked_up, batch, questions, future))
-
-    def _look_up(self, batch: Batch, asks: Sequence[tuple[Question, Ask]]) -> Found:
-        """On the look-up thread: the store's endings, judged again; and the provider, where it will be needed."""
-        policy = batch.policy
-        stored: dict[bytes, StoredAnswer] = {}
-        if not policy.refresh or policy.since is not None:
-            stored = self._store.answers([ask.hash for _, ask in asks], max_age_s=policy.max_age_s)
-        if policy.refresh:
-            stored = {key: known for key, known in stored.items() if policy.counts_as_own(known.created_at)}
-        found: Found = []
-        for question, ask in asks:
-            known = stored.get(ask.hash)
-            response = None if known is None else known.response
-            found.append((question, known, None if response is None else ask.judge(response)))
-        if any(known is None or not isinstance(verdict, Accepted) for _, known, verdict in found):
-            self._provider_of(batch.model)
-            if batch.budget is not None:
-                name, operator = self._models[batch.model].name, batch.scope.operator
-                batch.usual_output = self._store.mean_output_tokens(name, operator)
-        return found
 
     def _looked_up(self, batch: Batch, questions: Sequence[Question], future: asyncio.Future[Found]) -> None:
-        self._looking -= 1
         if future.cancelled() or (error := future.exception()) is not None:
             reason = cancelled() if future.cancelled() else error
             assert reason is not None
@@ -228,13 +246,45 @@ class Desk:
             for waiting in {waiting for question in questions for waiting, _ in question.waiters}:
                 self.fail(waiting, reason)
             return
-        to_ask: list[Question] = []
-        for question, known, verdict in future.result():
+        found, to_ask = future.result(), []
+        for question, known, verdict in found.known:
+            held = question.hash in found.held
+            if found.claimed and not held:
+                self._claimed(question)
             if question.owner is not batch:
                 self._start_again(question)
-            elif (left := self._settle(question, known, verdict)) is not None:
-                to_ask.append(left)
+            elif batch.policy.is_ended_by(known, verdict) or not held:
+                if (left := self._settle(question, known, verdict)) is not None:
+                    to_ask.append(left)
+            elif not question.dropped:
+                self._held.append(question)
         self._ask(to_ask)
+        if self._held and self._asking_again is None:
+            self._asking_again = self._loop.call_later(_HELD_S, self.safely, self._look_up_held)
+
+    def _claimed(self, question: Question) -> None:
+        if question.dropped:
+            self._look_ups.give_up(question.hash)
+        else:
+            question.claimed = True
+
+    def _look_up_held(self) -> None:
+        """See whether the others have an answer by now, or have given up."""
+        self._asking_again = None
+        held, self._held = self._held, []
+        batches: dict[Batch, list[Question]] = {}
+        for question in held:
+            if not question.dropped:
+                batches.setdefault(question.owner, []).append(question)
+        for batch, questions in batches.items():
+            for start in range(0, len(questions), _LOOK_UP_AT_ONCE):
+                self._start_look_up(batch, questions[start : start + _LOOK_UP_AT_ONCE])
+
+    def _claim_again(self) -> None:
+        """Others took this process for dead: say anew what it is asking."""
+        self._look_ups.claim_again([question.hash for question in self._questions.values() if question.claimed])
+        if self._purse is not None:
+            self._purse.forget()
 
     def _start_again(self, question: Question) -> None:
         """Whoever had it looked up is gone: the others may judge differently, or want it fresh."""
@@ -252,8 +302,7 @@ class Desk:
                 self._store.writer.put(None, accepted_after_all(known))
             self._finish(question, Ending.of_store(question, known, verdict))
             return None
-        policy = question.owner.policy
-        if known.state == "rejected" and (not policy.retry_rejects or policy.counts_as_own(known.created_at)):
+        if question.owner.policy.is_ended_by(known, verdict):
             rejected = Rejected(known.reason or "invalid_output", known.message)
             self._finish(question, Ending.of_store(question, known, rejected))
             return None
@@ -289,7 +338,9 @@ class Desk:
     def _route(self, question: Question) -> str:
         """The model that is asked: the batch's own, or the first of its fallbacks that is not away."""
         name = question.owner.model
-        while (fallback := self._models[name].fallback) and self._lane(name).away_until > time.monotonic():
+        while (fallback := self._models[name].fallback) and (
+            name in question.refused_by or self._lane(name).away_until > time.monotonic()
+        ):
             name = fallback
         took_over = name if name != question.owner.model else ""
         if took_over != question.fallback:
@@ -302,7 +353,9 @@ class Desk:
         lane = self._lanes.get(name)
         if lane is None:
             provider = self._provider_of(name)
-            lane = self._lanes[name] = Lane(name, self._models[name], provider, self, self._first_backoff_s)
+            lane = self._lanes[name] = Lane(
+                name, self._models[name], provider, self, self._first_backoff_s, self._coordinator, self._purse
+            )
         return lane
 
     # -- ending -----------------------------------------------------------------------------------------------
@@ -319,7 +372,7 @@ class Desk:
             self._store.writer.put(None, ending.answer(question.hash, attempt), notify)
         else:
             self._store.writer.put(attempt, None, notify)
-        if not self._looking and all(lane.is_idle for lane in self._lanes.values()):
+        if not self._look_ups.are_running and all(lane.is_idle for lane in self._lanes.values()):
             self._store.writer.hurry()
 
     def _settle_lane(self, question: Question) -> None:
@@ -391,6 +444,9 @@ class Desk:
     def _forget(self, question: Question) -> None:
         if self._questions.get(question.hash) is question:
             del self._questions[question.hash]
+        if question.claimed:
+            question.claimed = False
+            self._look_ups.give_up(question.hash)
 
     def safely(self, step: Callable[..., None], *arguments: object) -> None:
         """Run one step; a bug of ours ends every batch at once and loudly, instead of leaving callers waiting."""

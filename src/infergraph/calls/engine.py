@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from infergraph.calls.asks import Ask, Outcome, Policy, Scope
-from infergraph.calls.budget import Budget
+from infergraph.calls.budget import NO_BUDGET, Budget, Spending
 from infergraph.calls.cancel import CancelToken
 from infergraph.calls.desk import Desk
 from infergraph.calls.health import FIRST_BACKOFF_S
@@ -43,6 +43,7 @@ class Engine:
         store: Where answers are looked up and written; it stays the caller's to close.
         providers: Makes the provider of a model; the default finds installed ones.
         first_backoff_s: Seconds to wait after a first failure, doubled with each further one.
+        spending: Budgets of the deployment, which all processes that use the store keep together.
 
     Raises:
         UnknownModel: A fallback is no model of the deployment.
@@ -80,12 +81,14 @@ class Engine:
         *,
         providers: Callable[[Model], Provider] = provider_for,
         first_backoff_s: float = FIRST_BACKOFF_S,
+        spending: Spending = NO_BUDGET,
     ) -> None:
         self._models = dict(models)
         _check_fallbacks(self._models)
         self._store = store
         self._make = providers
         self._first_backoff_s = first_backoff_s
+        self._spending = spending
         self._closed = False
         self._forget()
         _OPEN.add(self)
@@ -154,7 +157,8 @@ class Engine:
             UnknownModel: No model of that name, or its provider is not installed.
             ConfigurationError: A key or package is missing.
         """
-        self._check(model, None)
+        if model not in self._models:
+            raise UnknownModel(f"There is no model {model!r}. {did_you_mean(model, self._models)}")
         with self._lock:
             found = self._providers.get(model)
         if found is not None:
@@ -162,6 +166,21 @@ class Engine:
         made = self._make(self._models[model])
         with self._lock:
             return self._providers.setdefault(model, made)
+
+    def at_once(self, model: str) -> int:
+        """How many requests it takes to keep a model busy now; it grows with what is found out about the model.
+
+        Raises:
+            UnknownModel: No model of that name.
+        """
+        known = self.provider(model).capabilities
+        stated = self._models[model].max_concurrency or known.default_concurrency
+        if stated is not None:
+            return stated
+        with self._lock:
+            running = self._background
+        in_flight = 0 if running is None else running.desk.in_flight(model)
+        return max(known.usual_concurrency, 2 * in_flight)
 
     def close(self) -> None:
         """Stop what is running, give back connections, commit what came back; a closed engine stays closed."""
@@ -173,6 +192,8 @@ class Engine:
             if running.thread is not threading.current_thread():
                 running.thread.join(_JOIN_S)
         self._store.writer.flush()
+        if running is not None:
+            running.desk.leave()
 
     def __enter__(self) -> Self:
         return self
@@ -186,7 +207,7 @@ class Engine:
         if model not in self._models:
             raise UnknownModel(f"There is no model {model!r}. {did_you_mean(model, self._models)}")
         name: str | None = model
-        while budget is not None and name is not None:
+        while (budget is not None or self._spending.is_bound) and name is not None:
             if price_of(self._models[name]) is None:
                 raise ConfigurationError(
                     f"Model {name!r} ({self._models[name].name}) has no known price, so a budget cannot be kept. "
@@ -205,7 +226,9 @@ class Engine:
                 raise ConfigurationError("This engine is closed. Open a new Session to go on.")
             if self._background is None:
                 loop = _new_loop()
-                desk = Desk(self._models, self._store, self._ready_provider, self._first_backoff_s, loop)
+                desk = Desk(
+                    self._models, self._store, self._ready_provider, self._first_backoff_s, loop, self._spending
+                )
                 thread = threading.Thread(target=_work, args=(loop,), name="infergraph-calls", daemon=True)
                 self._background = _Background(loop, desk, thread)
                 thread.start()

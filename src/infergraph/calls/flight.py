@@ -38,6 +38,8 @@ class Flight:
     reserved: int
     open_ended: bool = False
     """Money hangs on the length of its answer, and nothing bounds that."""
+    keeps_output: bool = False
+    """Its room for output is stated, and servers count that whole against their limits, whatever of it is used."""
     asker: Asker = (None, "")
     response: Response | None = None
     verdict: Verdict | None = None
@@ -55,8 +57,8 @@ class Reports(Protocol):
         """An attempt brought nothing; with ``rejected`` the question ends, for good where ``lasting``."""
         ...
 
-    def unaffordable(self, question: Question) -> None:
-        """The budget ended before the question could be asked."""
+    def unaffordable(self, question: Question, *, everybody: bool) -> None:
+        """The budget ended before the question could be asked; ``everybody``: that of the whole deployment."""
         ...
 
     def stopped(self, lane: Lane, error: InfergraphError) -> None:

@@ -9,30 +9,38 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 
+from infergraph.calls.budget import Grant
+from infergraph.calls.coordinator import Coordinator
 from infergraph.calls.flight import Flight, Reports
+from infergraph.calls.gate import Gate
 from infergraph.calls.health import Health, backoff_s
 from infergraph.calls.lengths import Lengths, length_of
-from infergraph.calls.limits import Limits
+from infergraph.calls.purse import Purse
 from infergraph.calls.question import Question
+from infergraph.calls.warming import Warming
 from infergraph.errors import InfergraphError, ProviderDown, ProviderRefused
 from infergraph.models.model import NANO, CallFailed, Model, Provider, Request, Tokens
 from infergraph.models.prices import cost_nano_usd
 from infergraph.models.redact import Secret, redact, redact_error
 from infergraph.models.verdict import Accepted, Rejected, Repair, Verdict
 from infergraph.store import Attempt, RequestHasher
+from infergraph.store.coordination import Beat
+from infergraph.store.leases import SlotWish
 from infergraph.store.rows import AttemptOutcome
 
 _UNREACHABLE_TRIES = 3
-_SLOW_DOWN = (429, 529)
+_TOO_MANY = 429
+_SLOW_DOWN = (_TOO_MANY, 529)
 _NOT_ALLOWED_OR_FOUND = (403, 404)
 # Being told to slow down is not a row's fault; only a row that nothing else explains is given up.
 _THROTTLED = 10
 _EXPECTED_OUTPUT = 256
 _PATIENCE_WITH_FALLBACK_S = 30.0
 _CHARS_PER_TOKEN = 4
-_RUN_AGAIN = "Every answer so far is stored: run again later, and only the rest is asked."
+_LOOK_AHEAD = 64
 
 
 class Lane:
@@ -44,9 +52,20 @@ class Lane:
         provider: What sends.
         reports: Who is told what came of it.
         first_backoff_s: Seconds to wait after a first failure, before jitter.
+        coordinator: Leases this process's part of the limits.
+        purse: The deployment's money; ``None``: no bound.
     """
 
-    def __init__(self, name: str, model: Model, provider: Provider, reports: Reports, first_backoff_s: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: Model,
+        provider: Provider,
+        reports: Reports,
+        first_backoff_s: float,
+        coordinator: Coordinator,
+        purse: Purse | None,
+    ) -> None:
         self.name = name
         self.model = model
         self.provider = provider
@@ -54,8 +73,10 @@ class Lane:
         """Until then, on the monotonic clock, questions go to the fallback."""
         self._reports = reports
         self._loop = asyncio.get_running_loop()
-        slots = model.max_concurrency or provider.capabilities.default_concurrency
-        self._limits = Limits(model, slots, time.monotonic())
+        self._gate = Gate(model, provider, coordinator, self._loop, self._pump, reports.safely)
+        self._limits = self._gate.limits
+        self._purse = purse
+        self._warming = Warming(model)
         self._health = Health()
         self._hasher = RequestHasher(model)
         self._first_backoff_s = first_backoff_s
@@ -63,7 +84,7 @@ class Lane:
         self._sleeping: dict[Question, asyncio.TimerHandle] = {}
         self._short_of_money: set[Question] = set()
         self._flights: dict[Question, asyncio.Task[None]] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._opening: asyncio.Task[None] | None = None
         self._lengths = Lengths()
 
     @property
@@ -74,6 +95,11 @@ class Lane:
     def is_idle(self) -> bool:
         """Whether nothing is in flight and nothing may be sent now."""
         return not self._flights and not self._queue
+
+    @property
+    def in_flight(self) -> int:
+        """Attempts in flight."""
+        return len(self._flights)
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
@@ -117,6 +143,11 @@ class Lane:
 
     def _pump(self) -> None:
         """Send what may go now, oldest first."""
+        if self._opening is None:
+            self._opening = self._loop.create_task(self._open())
+            self._opening.add_done_callback(lambda _: self._reports.safely(self._pump))
+        if not self._opening.done():
+            return
         while self._queue:
             question = self._queue[0]
             if not self._is_ours(question):
@@ -124,16 +155,26 @@ class Lane:
             elif not self._next_goes(question):
                 return
 
+    @property
+    def quota(self) -> str:
+        """What all processes call the limits of this model."""
+        return self._gate.quota
+
+    def slot_wish(self) -> SlotWish | None:
+        """How many of the slots that all processes share are needed here; ``None``: they are not shared."""
+        return self._gate.slot_wish(len(self._queue))
+
+    def heard(self, beat: Beat) -> None:
+        """Take in what the other processes did."""
+        self._gate.heard(beat)
+        self._pump()
+
     def _next_goes(self, question: Question) -> bool:
         tokens_in, tokens_out = self._expected(question)
         open_ended = self._is_open_ended(question)
-        if open_ended and not self._lengths.may_go(question.asker):
+        if (open_ended and not self._lengths.may_go(question.asker)) or not self._warming.may_go(question):
             return False
-        wait = self._limits.wait_s(tokens_in, tokens_out, time.monotonic())
-        if wait is None:
-            return False
-        if wait > 0:
-            self._pump_after(wait)
+        if not self._gate.opens((tokens_in, tokens_out), len(self._queue), self._next_sizes):
             return False
         heapq.heappop(self._queue)
         reserved = self._reserve(question, tokens_in)
@@ -141,14 +182,12 @@ class Lane:
             self._send(question, tokens_in, tokens_out, reserved, open_ended)
         return True
 
-    def _pump_after(self, seconds: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(seconds, self._reports.safely, self._pump)
+    def _next_sizes(self) -> list[tuple[int, int]]:
+        return [self._expected(question) for question in heapq.nsmallest(_LOOK_AHEAD, self._queue)]
 
     def _expected(self, question: Question) -> tuple[int, int]:
         """Input and output tokens that the attempt may use; not counted where no limit or budget asks."""
-        if not self._limits.counts_tokens and question.owner.budget is None:
+        if not self._limits.counts_tokens and not self._pays(question):
             return 0, 0
         request = question.request
         chars = sum(len(message.content) for message in request.messages) + len(request.embed_text or "")
@@ -163,9 +202,13 @@ class Lane:
     def _most_output(self, request: Request) -> int | None:
         return 0 if request.embed_text is not None else request.max_output_tokens or self.model.max_output_tokens
 
+    def _pays(self, question: Question) -> bool:
+        """Whether a budget pays for it."""
+        return question.owner.budget is not None or self._purse is not None
+
     def _is_open_ended(self, question: Question) -> bool:
         """Whether a budget pays for its answer, whose length nothing bounds."""
-        if question.owner.budget is None or self._most_output(question.request) is not None:
+        if not self._pays(question) or self._most_output(question.request) is not None:
             return False
         if question.owner.usual_output is not None and question.owner.model == self.name:
             self._lengths.seed(question.asker, question.owner.usual_output)
@@ -173,22 +216,31 @@ class Lane:
 
     def _reserve(self, question: Question, tokens_in: int) -> int | None:
         """Money for the longest answer that it may get, or for a usual one; ``None``: there is none."""
-        budget = question.owner.budget
-        if budget is None:
+        if not self._pays(question):
             return 0
         tokens_out = self._most_output(question.request)
         if tokens_out is None:
             tokens_out = self._lengths.reserve(question.asker) or _EXPECTED_OUTPUT
         amount = cost_nano_usd(self.model, Tokens(input=tokens_in, output=tokens_out)) or 0
-        grant = budget.reserve(amount)
-        if grant == "granted":
-            return amount
-        if grant == "wait":
-            self._short_of_money.add(question)
-            budget.when_settled(lambda: self._loop.call_soon(self._reports.safely, self._money_came, question))
-        else:
-            self._reports.unaffordable(question)
-        return None
+        budget, purse = question.owner.budget, self._purse
+        if budget is not None and (grant := budget.reserve(amount)) != "granted":
+            self._no_money(question, grant, budget.when_settled, everybody=False)
+            return None
+        if purse is not None and (grant := purse.reserve(amount)) != "granted":
+            if budget is not None:
+                budget.settle(amount, 0)
+            self._no_money(question, grant, purse.when_changed, everybody=True)
+            return None
+        return amount
+
+    def _no_money(
+        self, question: Question, grant: Grant, when: Callable[[Callable[[], object]], None], *, everybody: bool
+    ) -> None:
+        if grant == "used_up":
+            self._reports.unaffordable(question, everybody=everybody)
+            return
+        self._short_of_money.add(question)
+        when(lambda: self._loop.call_soon(self._reports.safely, self._money_came, question))
 
     def _money_came(self, question: Question) -> None:
         if question in self._short_of_money:
@@ -199,7 +251,8 @@ class Lane:
         now = time.monotonic()
         if open_ended:
             self._lengths.enter(question.asker)
-        self._limits.enter(tokens_in, tokens_out, now)
+        self._limits.enter(tokens_in, tokens_out)
+        self._warming.sent(question, now)
         if not question.first_tried_at:
             question.first_tried_at = now
         flight = Flight(
@@ -215,6 +268,7 @@ class Lane:
             tokens_out=tokens_out,
             reserved=reserved,
             open_ended=open_ended,
+            keeps_output=self._most_output(question.request) is not None,
             asker=question.asker,
         )
         if flight.ledger is not None:
@@ -222,6 +276,11 @@ class Lane:
         task = self._loop.create_task(self._fly(flight))
         self._flights[question] = task
         task.add_done_callback(lambda done: self._reports.safely(self._landed, flight, done))
+
+    async def _open(self) -> None:
+        # What goes wrong here goes wrong again with the first request, which says so.
+        with suppress(CallFailed):
+            await self.provider.open()
 
     async def _fly(self, flight: Flight) -> None:
         try:
@@ -254,6 +313,11 @@ class Lane:
             self._came_back(flight, flight.verdict, cost, now)
         elif flight.failure is not None:
             self._did_not(flight, flight.failure, now)
+        if flight.ledger is not None:
+            # Last, so that who waits until all have landed finds every answer on its way into the store.
+            spent = Tokens() if flight.response is None else flight.response.tokens
+            flight.ledger.landed(spent, 0 if flight.response is None else cost)
+        self._gate.one_left(len(self._queue))
         self._pump()
 
     def _settle(self, flight: Flight, cost: int | None, now: float) -> None:
@@ -265,17 +329,22 @@ class Lane:
                 self._lengths.learn(flight.asker, length)
         if flight.open_ended:
             self._lengths.leave(flight.asker)
-        self._limits.leave(extra_in, extra_out, now)
+        if flight.response is None or not flight.keeps_output:
+            self._limits.leave(extra_in, extra_out)
+        else:
+            self._limits.leave(extra_in, max(0, extra_out))
+        self._warming.landed(flight.question, now, answered=flight.response is not None)
         if flight.budget is not None:
             flight.budget.settle(flight.reserved, cost or 0)
-        if flight.ledger is not None:
-            spent = Tokens() if flight.response is None else flight.response.tokens
-            flight.ledger.landed(spent, 0 if flight.response is None else cost)
+        if self._purse is not None:
+            self._purse.settle(flight.reserved, cost or 0)
 
     def _came_back(self, flight: Flight, verdict: Verdict, cost: int | None, now: float) -> None:
         was_out = self._health.is_out
         self._health.succeeded(now)
-        self._limits.went_well()
+        self._limits.went_well(now - flight.started, now)
+        if flight.response is not None:
+            self._gate.learn(flight.response.headers, now)
         outcomes: dict[type, AttemptOutcome] = {Accepted: "done", Repair: "repair", Rejected: "rejected"}
         message = "" if isinstance(verdict, Accepted) else verdict.message
         attempt = self._attempt(flight, outcomes[type(verdict)], cost, message)
@@ -338,12 +407,12 @@ class Lane:
         if failure.status in _SLOW_DOWN and asked is not None and asked > patience:
             return ProviderDown(
                 f"Model {self.name!r} ({self.model.name}) asks to wait {asked:.0f} seconds, and a run waits "
-                f"{patience:g} at most: {message} {_RUN_AGAIN}"
+                f"{patience:g} at most: {message}"
             )
         down = self._health.down_s(now)
         if down >= patience and (self._health.is_out or not self._health.ever_succeeded):
             return ProviderDown(
-                f"Model {self.name!r} ({self.model.name}) has been down for {down:.0f} seconds: {message} {_RUN_AGAIN}"
+                f"Model {self.name!r} ({self.model.name}) has been down for {down:.0f} seconds: {message}"
             )
         return None
 
@@ -357,7 +426,9 @@ class Lane:
         # Not past the end of our patience: then somebody has to find out whether it is over.
         longest = max(0.01, self._patience(question) - self._health.down_s(now))
         if failure.status in _SLOW_DOWN:
-            self._limits.slow_down(min(delay, longest), now)
+            # An overloaded server (529) that names no pause takes fewer requests, but some all the same.
+            pauses = failure.status == _TOO_MANY or failure.retry_after_s is not None
+            self._gate.slow_down(min(delay, longest) if pauses else 0.0, now)
         if self._health.is_out or question.unreachable:
             # Nothing else needs to find out the same: one request at a time, at growing distances.
             pause = backoff_s(self._limits.probe(), None, self._first_backoff_s)

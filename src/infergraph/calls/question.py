@@ -67,6 +67,10 @@ class Question:
     """The ask whose judge saw the last response."""
     before: StoredAnswer | None = None
     """The ending that the store had, where it is not good enough."""
+    claimed: bool = False
+    """No other process asks it."""
+    refused_by: set[str] = field(default_factory=set)
+    """Models that will not answer it."""
     fallback: str = ""
     """The model that took over, once one did."""
     step: str = "direct"
@@ -101,7 +105,7 @@ class Question:
     @property
     def shared_messages(self) -> int:
         """How many messages of every attempt are the same for all rows of the operator."""
-        return max(0, len(self.ask.request.messages) - 1)
+        return len(self.ask.request.prefix)
 
     def add_attempt(self, tokens: Tokens, cost: int | None, seconds: float) -> None:
         """Count one attempt."""
@@ -124,6 +128,10 @@ class Question:
             return self.cost
         earlier = self.before.cost_nano_usd
         return None if earlier is None or self.cost is None else earlier + self.cost
+
+    def start_over(self) -> None:
+        """Another model is asked: what the last one got wrong is not its business."""
+        self.request, self.step, self.repairs = self.ask.request, "direct", 0
 
     def repair(
         self, verdict: Repair, response: Response, usual_room: int | None, context_tokens: int | None
@@ -153,8 +161,9 @@ class Question:
         # Only the newest wrong answer is shown: each repair costs the same, and old mistakes are no examples.
         said = Message("assistant", response.text or "(no answer)")
         told = Message("user", verdict.message or "That is no valid answer. Answer again.")
+        messages = (*self.ask.request.messages, said, told)
         # Scored choices would be scored the same again: the repair is generated.
-        return replace(self.request, messages=(*self.ask.request.messages, said, told), choices=None)
+        return replace(self.request, messages=messages, choices=None, shared_messages=self.shared_messages)
 
 
 def _given_up(verdict: Repair) -> Rejected:

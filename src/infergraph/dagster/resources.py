@@ -31,11 +31,13 @@ class PriceSettings(dg.Config):
         input: USD per million input tokens.
         output: USD per million output tokens.
         cached_input: USD per million input tokens read from the prompt cache; ``None``: as ``input``.
+        cache_write: USD per million input tokens written into the prompt cache; ``None``: as ``input``.
     """
 
     input: float
     output: float
     cached_input: float | None = None
+    cache_write: float | None = None
 
 
 class ModelSettings(dg.Config):
@@ -88,6 +90,8 @@ class ModelsResource(dg.ConfigurableResource):
     Args:
         models: Name in this deployment -> settings; empty: the embedded model under the name ``local``.
         default_model: The name that steps without ``model=`` use; may be left out when there is one model.
+        max_cost_usd_per_day: Money that all processes of the deployment may spend on a day (UTC); ``None``: no bound.
+        max_cost_usd_per_month: The same for a calendar month (UTC).
 
     Example:
         >>> import dagster as dg
@@ -104,6 +108,8 @@ class ModelsResource(dg.ConfigurableResource):
 
     models: dict[str, ModelSettings] = Field(default={}, description="Name in this deployment -> settings.")
     default_model: str | None = Field(default=None, description="The name that steps without model= use.")
+    max_cost_usd_per_day: float | None = Field(default=None, description="Money of all processes for a day (UTC).")
+    max_cost_usd_per_month: float | None = Field(default=None, description="Money of all processes for a month (UTC).")
 
     def as_models(self) -> dict[str, Model]:
         """The models as ``ig.Model``, by name; empty: the embedded model."""
@@ -136,16 +142,33 @@ class _Sessions:
         self._lock = threading.Lock()
         self._open: dict[tuple[object, ...], Session] = {}
 
-    def of(self, models: dict[str, Model], default_model: str | None, store: str) -> Session:
+    def of(
+        self,
+        models: dict[str, Model],
+        default_model: str | None,
+        store: str,
+        budgets: tuple[float | None, float | None],
+    ) -> Session:
         from infergraph.frame.session import Session, project_root
 
         root = project_root()
-        key = (tuple(sorted(models.items(), key=lambda item: item[0])), default_model, store, root)
+        key = (tuple(sorted(models.items(), key=lambda item: item[0])), default_model, store, root, budgets)
         with self._lock:
             session = self._open.get(key)
             if session is None:
-                session = self._open[key] = Session(models, default_model, store, root=root)
+                session = self._open[key] = Session(
+                    models,
+                    default_model,
+                    store,
+                    root=root,
+                    max_cost_usd_per_day=budgets[0],
+                    max_cost_usd_per_month=budgets[1],
+                )
             return session
+
+    def opened(self) -> list[Session]:
+        with self._lock:
+            return list(self._open.values())
 
     def close(self) -> None:
         with self._lock:
@@ -187,7 +210,13 @@ def shared_session(models: ModelsResource, store: StoreResource, *, extra_model:
     default = models.default_model or (next(iter(named)) if len(named) == 1 else None)
     if extra_model is not None and extra_model not in named and ":" in extra_model:
         named = {**named, extra_model: Model(extra_model)}
-    return _sessions.of(named, default, store.url)
+    budgets = models.max_cost_usd_per_day, models.max_cost_usd_per_month
+    return _sessions.of(named, default, store.url, budgets)
+
+
+def kept_answers(run_id: str) -> int:
+    """Answers that assets of this process have put into their stores in a Dagster run."""
+    return sum(session.store.kept(run_id) for session in _sessions.opened())
 
 
 def close_sessions() -> None:

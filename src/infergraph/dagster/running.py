@@ -272,15 +272,26 @@ def _what_finishing_costs(asset: SemanticAsset, frame: SemanticFrame, run: Stage
     cost = "an unknown amount" if rest.cost_usd is None else f"about {rest.cost_usd:.6f} USD"
     return (
         f"{done} of {usage.rows} rows are done for {spent}, and every answer is kept; finishing takes {rest.calls} "
-        f"more calls and {cost}. Raise max_cost_usd (the asset's, or in the run config) and run it again, or publish "
-        "what is there with publish_partial=True."
+        f"more calls and {cost}. {_more_money(frame, options)} and run it again, or publish what is there with "
+        "publish_partial=True."
     )
+
+
+def _more_money(frame: SemanticFrame, options: RunOptions) -> str:
+    own = "Raise max_cost_usd (the asset's, or in the run config)"
+    shared = (
+        "wait for the next day or month, or raise the deployment's budget (max_cost_usd_per_day or "
+        "max_cost_usd_per_month of the resource 'models'),"
+    )
+    if not frame.session.has_budget:
+        return own
+    return shared[0].upper() + shared[1:] if options.max_cost_usd is None else f"{own}, or {shared}"
 
 
 def _operator_counts(run: StagedRun) -> list[dict[str, Any]]:
     if run.usage.by_operator.is_empty():
         return []
-    return run.usage.by_operator.select("operator", "rows", "nulls", "pending").to_dicts()
+    return run.usage.by_operator.select("operator", "rows", "nulls", "pending", "rejected").to_dicts()
 
 
 def _spread(inputs: Mapping[str, Any]) -> dict[str, Any]:

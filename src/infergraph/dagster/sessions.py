@@ -25,6 +25,11 @@ class AssetSession(Session):
         return self._shared.store
 
     @property
+    def has_budget(self) -> bool:
+        """Whether the deployment has a budget."""
+        return self._shared.has_budget
+
+    @property
     def engine(self) -> Engine:
         """The shared session's engine."""
         return self._shared.engine

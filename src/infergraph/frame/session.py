@@ -12,12 +12,14 @@ from typing import Self
 
 import polars as pl
 
+from infergraph.calls.budget import Spending, nano_usd
 from infergraph.calls.engine import Engine
 from infergraph.errors import ConfigurationError, PlanError, SchemaError, UnknownModel, did_you_mean
 from infergraph.frame import plan as plans
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.models.model import Capabilities, Model, Provider
+from infergraph.models.prices import price_of
 from infergraph.models.registry import provider_for
 from infergraph.operators.operator import RowOperator
 from infergraph.store.store import Store
@@ -38,8 +40,12 @@ class Session:
         root: The folder that a relative path starts from; left out, the nearest folder upwards with a
             ``pyproject.toml`` or ``workspace.yaml``, else the current one.
         progress: Show how far a long run is, on a terminal or in a notebook.
+        max_cost_usd_per_day: Money that all processes using the store may spend on a day (UTC), 0 or more; ``None``:
+            no bound. What does not fit any more is pending.
+        max_cost_usd_per_month: The same for a calendar month (UTC).
 
     Raises:
+        ConfigurationError: A budget over a model whose price is not known, or no amount.
         UnknownModel: A default or fallback model, or a provider, that does not exist.
         StoreError: The store cannot be opened.
 
@@ -58,6 +64,8 @@ class Session:
         *,
         root: str | Path | None = None,
         progress: bool = True,
+        max_cost_usd_per_day: float | None = None,
+        max_cost_usd_per_month: float | None = None,
     ) -> None:
         self.progress = progress
         self._models = dict(models) if models else dict(EMBEDDED)
@@ -78,6 +86,11 @@ class Session:
                     f"models[{name!r}].fallback={model.fallback!r} is no model of this session. "
                     f"{did_you_mean(model.fallback, self._models)}"
                 )
+
+        self._spending = Spending(
+            _budget("max_cost_usd_per_day", max_cost_usd_per_day, self._models),
+            _budget("max_cost_usd_per_month", max_cost_usd_per_month, self._models),
+        )
 
     def frame(
         self, data: pl.DataFrame | pl.LazyFrame, name: str = "frame", key: str | Sequence[str] | None = None
@@ -169,6 +182,11 @@ class Session:
         return self._root
 
     @property
+    def has_budget(self) -> bool:
+        """Whether the deployment has a budget of the day or month."""
+        return self._spending.is_bound
+
+    @property
     def store(self) -> Store:
         """The store, opened on first use."""
         with self._lock:
@@ -182,7 +200,7 @@ class Session:
         store = self.store
         with self._lock:
             if self._engine is None:
-                self._engine = Engine(self._models, store)
+                self._engine = Engine(self._models, store, spending=self._spending)
             return self._engine
 
     def close(self) -> None:
@@ -234,3 +252,20 @@ def _default_model(models: Mapping[str, Model], given: str | None) -> str | None
     if given is not None and given not in models:
         raise UnknownModel(f"default_model={given!r} is no model of this session. {did_you_mean(given, models)}")
     return next(iter(models)) if given is None and len(models) == 1 else given
+
+
+def _budget(name: str, amount: float | None, models: Mapping[str, Model]) -> int | None:
+    """A budget of the deployment in nano-dollars."""
+    if amount is None:
+        return None
+    given = nano_usd(amount)
+    if given is None:
+        raise ConfigurationError(f"{name}={amount!r}: give an amount of USD, 0 or more.")
+    for model_name, model in models.items():
+        if price_of(model) is None:
+            raise ConfigurationError(
+                f"{name}={amount}: the price of the model {model_name!r} ({model.name}) is not known, so the budget "
+                f"cannot be kept. Write Model({model.name!r}, price=ig.Price(input=..., output=...)) in USD per "
+                "million tokens."
+            )
+    return given

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -13,11 +14,14 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from infergraph.errors import ConfigurationError, MissingExtra, StoreError
+from infergraph.errors import ConfigurationError, MissingExtra, StoreError, StoreLost
 from infergraph.models.redact import redact_address
-from infergraph.store.migrations import migrate
+from infergraph.store.migrations import make_coordination_tables, migrate
 
 BUSY_TIMEOUT_S = 30.0
+"""How long a lock of another program is waited for, where the address does not say ``?timeout=SECONDS``."""
+_HOPELESS_S = 5.0
+_SHORT_WAIT_S = 0.1
 _FORMS = "sqlite:///path/to/state.db (a file) or postgresql+psycopg://user@host/database (a shared server)"
 
 
@@ -91,6 +95,31 @@ def open_engine(url: URL) -> Engine:
     return engine
 
 
+def open_coordination(url: URL, engine: Engine) -> Engine:
+    """A pool of connections to the tables that processes coordinate by: see ``coordination``.
+
+    Args:
+        url: The store's address, as ``resolve`` gives it.
+        engine: The store's own pool, which serves PostgreSQL.
+
+    Raises:
+        StoreError: The file beside a SQLite store cannot be opened, written or understood.
+    """
+    if url.get_backend_name() != "sqlite":
+        return engine
+    beside = url.set(database=f"{url.database}-coordination")
+    made = _engine(beside, synchronous="OFF")
+    try:
+        with explained(shown(beside)):
+            _use_wal(made)
+            with writing(made) as connection:
+                make_coordination_tables(connection)
+    except BaseException:
+        made.dispose()
+        raise
+    return made
+
+
 def file_of(url: URL) -> tuple[int, int] | None:
     """Which file a SQLite address means now, whatever its name; ``None``: none, or another kind of database."""
     if url.get_backend_name() != "sqlite":
@@ -115,7 +144,8 @@ def explained(where: str) -> Iterator[None]:
     try:
         yield
     except DBAPIError as failure:
-        raise StoreError(_explanation(failure, where)) from failure
+        kind = StoreLost if _sqlite_name(failure).startswith(_LOST) else StoreError
+        raise kind(_explanation(failure, where)) from failure
 
 
 def _make_folder(path: Path, where: str) -> None:
@@ -128,11 +158,13 @@ def _make_folder(path: Path, where: str) -> None:
         ) from failure
 
 
-def _engine(url: URL) -> Engine:
+def _engine(url: URL, synchronous: str = "FULL") -> Engine:
+    # FULL: an answer that was paid for survives a power cut too; commits are grouped, so it costs little.
     if url.get_backend_name() == "sqlite":
-        engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, pool_size=8, max_overflow=-1)
-        event.listen(engine, "connect", _set_up_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        patience_s = _patience_s(url)
+        engine = create_engine(url, connect_args={"timeout": patience_s}, pool_size=8, max_overflow=-1)
+        event.listen(engine, "connect", partial(_set_up_sqlite, synchronous=synchronous))
+        event.listen(engine, "begin", _Beginning(patience_s))
         return engine
     try:
         return create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=8)
@@ -142,21 +174,48 @@ def _engine(url: URL) -> Engine:
         ) from missing
 
 
-def _set_up_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+def _set_up_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry, *, synchronous: str) -> None:
     # Python's sqlite3 would begin transactions by itself, and as readers that cannot always become writers.
     connection.isolation_level = None
-    # FULL: an answer that was paid for survives a power cut too; commits are grouped, so it costs little.
-    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(f"PRAGMA synchronous={synchronous}")
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    write = connection.get_execution_options().get("write")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+class _Beginning:
+    """Begins transactions; who has just waited for the write lock in vain does not wait as long a second time."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._hopeless_until = float("-inf")
+
+    def __call__(self, connection: Connection) -> None:
+        if not connection.get_execution_options().get("write"):
+            connection.exec_driver_sql("BEGIN")
+            return
+        hopeless = time.monotonic() < self._hopeless_until
+        wait_s = min(_SHORT_WAIT_S, self._patience_s) if hopeless else self._patience_s
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={int(wait_s * 1000)}")
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        except DBAPIError as failure:
+            if _sqlite_name(failure).startswith("SQLITE_BUSY"):
+                self._hopeless_until = time.monotonic() + _HOPELESS_S
+            raise
+
+
+def _patience_s(url: URL) -> float:
+    """Seconds that a lock of another program is waited for."""
+    given = url.query.get("timeout", str(BUSY_TIMEOUT_S))
+    try:
+        return max(0.0, float(str(given)))
+    except ValueError:
+        raise ConfigurationError(
+            f"store: timeout={given!r} is no number of seconds. Write for example sqlite:///state.db?timeout=60."
+        ) from None
 
 
 def _use_wal(engine: Engine) -> None:
     """Switch to the write-ahead log; SQLite does not wait for the lock here, so we do."""
-    give_up = time.monotonic() + BUSY_TIMEOUT_S
+    give_up = time.monotonic() + _patience_s(engine.url)
     while True:
         try:
             with engine.connect() as connection:
@@ -173,9 +232,16 @@ def _use_wal(engine: Engine) -> None:
 _LOCKED = ("SQLITE_BUSY", "SQLITE_BUSY_SNAPSHOT", "SQLITE_BUSY_RECOVERY", "SQLITE_LOCKED")
 
 
+_LOST = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+
+
+def _sqlite_name(failure: DBAPIError) -> str:
+    """SQLite's name of an error, such as ``SQLITE_BUSY``; empty with another database."""
+    return getattr(failure.orig, "sqlite_errorname", None) or ""
+
+
 def _explanation(failure: DBAPIError, where: str) -> str:
-    cause = failure.orig
-    name = getattr(cause, "sqlite_errorname", "") if isinstance(cause, sqlite3.Error) else ""
+    cause, name = failure.orig, _sqlite_name(failure)
     first_line = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
     for start, sentence in _SQLITE_SENTENCES.items():
         if name.startswith(start):
@@ -186,9 +252,9 @@ def _explanation(failure: DBAPIError, where: str) -> str:
 
 
 _SQLITE_SENTENCES = {
-    "SQLITE_BUSY": "The store {where} has been locked by another program for 30 seconds. "
-    "Close what has it open (a database browser, a stuck run) and run again; every answer so far is kept.",
-    "SQLITE_FULL": "The disk of the store {where} is full. Make room and run again; every answer so far is kept.",
+    "SQLITE_BUSY": "The store {where} is locked by another program, and stayed so while this one waited. "
+    "Close what has it open (a database browser, a stuck run), then run again.",
+    "SQLITE_FULL": "The disk of the store {where} is full. Make room, then run again.",
     "SQLITE_CORRUPT": "The store {where} is damaged. Bring back a copy, or save what can be read with "
     "'sqlite3 FILE .recover'; or move the file away: answers are then asked again.",
     "SQLITE_NOTADB": "{where} is not a store: it is no SQLite database. Name another file, or move this one away.",

@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable
 
 from infergraph.errors import ConfigurationError
-from infergraph.models.model import Choices, Message, Model, Request
+from infergraph.models.model import Choices, Model, Request
 
 HASH_BYTES = 16
 PREFIX = "b2:"
@@ -32,6 +32,7 @@ def request_hash(model: Model, request: Request) -> bytes:
         16 bytes; show them with ``hash_text``.
 
     Example:
+        >>> from infergraph.models.model import Message
         >>> one = Request(messages=(Message("user", "Hello"),))
         >>> two = Request(messages=(Message("user", "Hello!"),))
         >>> request_hash(Model("openai:gpt-5-mini"), one) == request_hash(Model("openai:gpt-5-mini"), two)
@@ -99,22 +100,17 @@ class RequestHasher:
 
     def hash(self, request: Request) -> bytes:
         """The 16-byte hash of one request."""
-        choices = request.choices
-        shared = (
-            len(request.messages),
-            request.messages[:-1],
-            request.schema,
-            request.max_output_tokens,
-            _fixed(choices),
-        )
+        messages, choices = request.messages, request.choices
+        role = messages[-1].role if messages else None
+        fixed = None if choices is None else _fixed(choices)
+        shared = (role, messages[:-1], request.schema, request.max_output_tokens, fixed)
         # Comparing is cheap where the shared parts are the same objects, which operators see to.
         if shared != self._shared:
             self._state = self._after_shared(request)
             self._shared = shared
         state = self._state.copy()
-        if request.messages:
-            last = request.messages[-1]
-            state.update(_sized(last.role) + _sized(last.content))
+        if messages:
+            state.update(_sized(messages[-1].content))
         if choices is not None:
             state.update(_sized(choices.subject))
         if request.embed_text is not None:
@@ -133,7 +129,9 @@ class RequestHasher:
         state.update(b"-" if choices is None else _choices_bytes(choices))
         state.update(b"%d;" % len(request.messages))
         for message in request.messages[:-1]:
-            state.update(_message_bytes(message))
+            state.update(_sized(message.role) + _sized(message.content))
+        if request.messages:
+            state.update(_sized(request.messages[-1].role))
         return state
 
 
@@ -143,13 +141,7 @@ def _sized(text: str) -> bytes:
     return b"%d:%b" % (len(data), data)
 
 
-def _message_bytes(message: Message) -> bytes:
-    return _sized(message.role) + _sized(message.content)
-
-
-def _fixed(choices: Choices | None) -> tuple[object, ...] | None:
-    if choices is None:
-        return None
+def _fixed(choices: Choices) -> tuple[object, ...]:
     return (choices.field, choices.values, choices.descriptions, choices.question, choices.boolean)
 
 

@@ -7,12 +7,14 @@ that processes opening the same new database at once apply each step once.
 from __future__ import annotations
 
 import time
+import zlib
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, inspect, select
 from sqlalchemy import insert as insert_into
 
 from infergraph.errors import StoreError
+from infergraph.store.coordination_tables import TABLES
 from infergraph.store.tables import schema_version
 
 # Any number that other users of the same PostgreSQL server are unlikely to lock.
@@ -26,7 +28,7 @@ class Migration:
     Args:
         number: Its place, counted from 1.
         purpose: One sentence for whoever reads the table ``infergraph_schema``.
-        statements: SQL; ``{blob} {real} {bigint} {clustered}`` stand for what databases spell differently.
+        statements: SQL; ``{blob} {real} {bigint} {clustered} {day}`` stand for what databases spell differently.
         postgres: Statements for PostgreSQL only.
     """
 
@@ -72,12 +74,41 @@ MIGRATIONS = (
         ),
         postgres=("CREATE SEQUENCE attempt_ids",),
     ),
+    Migration(
+        number=2,
+        purpose="What was spent on each day, for budgets; and what processes tell each other.",
+        statements=(
+            "CREATE TABLE spending (day TEXT NOT NULL PRIMARY KEY, cost_nano_usd {bigint} NOT NULL)",
+            "INSERT INTO spending SELECT {day}, sum(cost_nano_usd) FROM attempts WHERE cost_nano_usd > 0 GROUP BY 1",
+        ),
+        postgres=TABLES,
+    ),
+    Migration(
+        number=3,
+        purpose="Tokens that providers wrote into their prompt caches, which cost more than others.",
+        statements=tuple(
+            f"ALTER TABLE {table} ADD COLUMN cache_write_input_tokens {{bigint}} NOT NULL DEFAULT 0"
+            for table in ("attempts", "usage")
+        ),
+    ),
 )
 NEWEST = MIGRATIONS[-1].number
 
 _SPELLINGS = {
-    "sqlite": {"blob": "BLOB", "real": "DOUBLE", "bigint": "INTEGER", "clustered": "WITHOUT ROWID"},
-    "postgresql": {"blob": "BYTEA", "real": "DOUBLE PRECISION", "bigint": "BIGINT", "clustered": ""},
+    "sqlite": {
+        "blob": "BLOB",
+        "real": "DOUBLE",
+        "bigint": "INTEGER",
+        "clustered": "WITHOUT ROWID",
+        "day": "strftime('%Y-%m-%d', started_at, 'unixepoch')",
+    },
+    "postgresql": {
+        "blob": "BYTEA",
+        "real": "DOUBLE PRECISION",
+        "bigint": "BIGINT",
+        "clustered": "",
+        "day": "to_char(to_timestamp(started_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
+    },
 }
 
 
@@ -103,6 +134,24 @@ def migrate(connection: Connection, where: str) -> None:
         _apply(connection, step)
 
 
+def make_coordination_tables(connection: Connection) -> None:
+    """Make the tables of a SQLite store's coordination file where they are not there yet.
+
+    Nothing in that file is worth keeping for longer than its processes live, so another version's tables give way.
+
+    Args:
+        connection: A connection that holds the write lock.
+    """
+    version = zlib.crc32("\n".join(TABLES).encode()) & 0x7FFFFFFF
+    if connection.exec_driver_sql("PRAGMA user_version").scalar_one() == version:
+        return
+    for name in inspect(connection).get_table_names():
+        connection.exec_driver_sql(f'DROP TABLE "{name}"')
+    for statement in TABLES:
+        connection.exec_driver_sql(spelled(statement, connection))
+    connection.exec_driver_sql(f"PRAGMA user_version = {version}")
+
+
 def _applied(connection: Connection, where: str) -> int:
     tables = set(inspect(connection).get_table_names())
     if schema_version.name in tables:
@@ -116,11 +165,15 @@ def _applied(connection: Connection, where: str) -> int:
     return 0
 
 
+def spelled(statement: str, connection: Connection) -> str:
+    """SQL in the words of the connection's database."""
+    return statement.format(**_SPELLINGS[connection.dialect.name])
+
+
 def _apply(connection: Connection, step: Migration) -> None:
-    spelling = _SPELLINGS[connection.dialect.name]
     extra = step.postgres if connection.dialect.name == "postgresql" else ()
     for statement in (*step.statements, *extra):
-        connection.exec_driver_sql(statement.format(**spelling))
+        connection.exec_driver_sql(spelled(statement, connection))
     connection.execute(
         insert_into(schema_version).values(number=step.number, purpose=step.purpose, applied_at=time.time())
     )

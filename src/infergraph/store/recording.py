@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import cache
 from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Table, func, insert, select
-from sqlalchemy import Insert as SQLInsert
 from sqlalchemy.dialects import postgresql, sqlite
 
 from infergraph.models.model import Message, Tokens
@@ -19,6 +20,7 @@ from infergraph.store.rows import Answer, Attempt, UsageRow
 
 Row = dict[str, Any]
 Insert = sqlite.Insert | postgresql.Insert
+_DAY_S = 86_400
 
 
 def record(connection: Connection, attempts: Sequence[Attempt], answers: Sequence[Answer]) -> None:
@@ -28,20 +30,26 @@ def record(connection: Connection, attempts: Sequence[Attempt], answers: Sequenc
     if written:
         _insert_attempts(connection, written, ids)
         _learn(connection, written)
+        _spend(connection, written)
     if answers:
         fresh = iter(ids[len(attempts) :])
         rows = [_answer_row(answer, next(fresh) if isinstance(answer.attempt, Attempt) else answer.attempt)
                 for answer in answers]  # fmt: skip
         # One order for all processes: two transactions never wait for each other in a circle.
         rows.sort(key=lambda row: row["row_hash"])
-        _execute_many(connection, _upsert(connection, tables.answers), rows)
+        _insert_many(connection, tables.answers, rows, replacing=True)
 
 
 def record_usage(connection: Connection, rows: Iterable[UsageRow]) -> None:
-    """Write usage rows, replacing those of the same run, asset, partition, operator and model."""
+    """Write usage rows, adding them to those of the same run, asset, partition, operator and model."""
     values = [_usage_row(row) for row in rows]
     if values:
-        connection.execute(_upsert(connection, tables.usage), values)
+        table, adding = tables.usage, _new(connection, tables.usage)
+        keys = list(table.primary_key)
+        counted = [column for column in table.c if column not in keys and column is not table.c.started_at]
+        # An unknown cost (NULL) makes the sum unknown.
+        sums = {column.name: column + adding.excluded[column.name] for column in counted}
+        connection.execute(adding.on_conflict_do_update(index_elements=keys, set_=sums), values)
 
 
 def _next_ids(connection: Connection, count: int) -> Sequence[int]:
@@ -65,7 +73,7 @@ def _insert_attempts(connection: Connection, attempts: Sequence[Attempt], ids: S
     if known:
         prefixes = [{"hash": digest, "messages": packed} for digest, packed in sorted(known.values())]
         connection.execute(_new(connection, tables.prefixes).on_conflict_do_nothing(), prefixes)
-    _execute_many(connection, insert(tables.attempts), rows)
+    _insert_many(connection, tables.attempts, rows)
 
 
 def _attempt_row(number: int, attempt: Attempt, prefix_hash: bytes | None) -> Row:
@@ -82,6 +90,7 @@ def _attempt_row(number: int, attempt: Attempt, prefix_hash: bytes | None) -> Ro
         "finish": None if response is None else response.finish,
         "input_tokens": tokens.input,
         "cached_input_tokens": tokens.cached_input,
+        "cache_write_input_tokens": tokens.cache_write_input,
         "output_tokens": tokens.output,
         "reasoning_tokens": tokens.reasoning,
         "cost_nano_usd": attempt.cost_nano_usd,
@@ -132,6 +141,7 @@ def _usage_row(row: UsageRow) -> Row:
         "pending": row.pending,
         "input_tokens": tokens.input,
         "cached_input_tokens": tokens.cached_input,
+        "cache_write_input_tokens": tokens.cache_write_input,
         "output_tokens": tokens.output,
         "reasoning_tokens": tokens.reasoning,
         "cost_nano_usd": row.cost_nano_usd,
@@ -156,6 +166,19 @@ def _learn(connection: Connection, attempts: Iterable[Attempt]) -> None:
     connection.execute(adding.on_conflict_do_update(index_elements=keys, set_=sums), rows)
 
 
+def _spend(connection: Connection, attempts: Iterable[Attempt]) -> None:
+    days: defaultdict[int, int] = defaultdict(int)
+    for attempt in attempts:
+        if attempt.cost_nano_usd:
+            days[int(attempt.started_at // _DAY_S)] += attempt.cost_nano_usd
+    if days:
+        table, adding = tables.spending, _new(connection, tables.spending)
+        total = {"cost_nano_usd": table.c.cost_nano_usd + adding.excluded.cost_nano_usd}
+        names = {day: f"{datetime.fromtimestamp(day * _DAY_S, UTC):%Y-%m-%d}" for day in sorted(days)}
+        rows = [{"day": name, "cost_nano_usd": days[day]} for day, name in names.items()]
+        connection.execute(adding.on_conflict_do_update(index_elements=[table.c.day], set_=total), rows)
+
+
 def _learned_row(key: tuple[str, str, str], attempts: Sequence[Attempt]) -> Row:
     tokens = [attempt.response.tokens for attempt in attempts if attempt.response is not None]
     return {
@@ -169,17 +192,26 @@ def _learned_row(key: tuple[str, str, str], attempts: Sequence[Attempt]) -> Row:
     }
 
 
-def _execute_many(connection: Connection, statement: SQLInsert, rows: Sequence[Row]) -> None:
-    """The same as ``connection.execute``, at half the time on SQLite, which takes every value as it is."""
+def _insert_many(connection: Connection, table: Table, rows: Sequence[Row], *, replacing: bool = False) -> None:
+    """Insert whole rows; on SQLite, which takes every value as it is, without SQLAlchemy's work on each of them."""
     if connection.dialect.name != "sqlite":
-        connection.execute(statement, rows)
+        connection.execute(_upsert(postgresql.insert(table), table) if replacing else insert(table), rows)
         return
-    compiled = statement.compile(dialect=connection.dialect, column_keys=list(rows[0]))
-    order = itemgetter(*(compiled.positiontup or ()))
-    connection.exec_driver_sql(str(compiled), [order(row) for row in rows])
+    sql, ordered = _sqlite_insert(table, replacing)
+    connection.exec_driver_sql(sql, [ordered(row) for row in rows])
+
+
+@cache
+def _sqlite_insert(table: Table, replacing: bool) -> tuple[str, Callable[[Row], tuple[Any, ...]]]:
+    """The statement's text, made once, and what brings a row's values into its order."""
+    statement = _upsert(sqlite.insert(table), table) if replacing else insert(table)
+    compiled = statement.compile(dialect=sqlite.dialect(), column_keys=table.columns.keys())
+    return str(compiled), itemgetter(*(compiled.positiontup or ()))
 
 
 def _storable(text: str) -> str:
+    if not text:
+        return text
     # Neither database takes lone surrogates in a text, and PostgreSQL no zero bytes; server errors may hold both.
     return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
@@ -188,8 +220,7 @@ def _new(connection: Connection, table: Table) -> Insert:
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 
 
-def _upsert(connection: Connection, table: Table) -> Insert:
-    adding = _new(connection, table)
+def _upsert(adding: Insert, table: Table) -> Insert:
     keys = list(table.primary_key)
     others = {column.name: adding.excluded[column.name] for column in table.c if column not in keys}
     return adding.on_conflict_do_update(index_elements=keys, set_=others)

@@ -131,10 +131,11 @@ class StoredAttempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageRow:
-    """What one operator of one run did on one model.
+    """What one operator of one run did on one model, all tries of the run together.
 
     ``rows = calls + store_hits + shared + rejected_before + nulls + pending``; ``rejected`` counts all rejected rows.
-    Costs are nano-dollars, ``None`` when a price is not known; ``seconds`` is wall time.
+    Costs are nano-dollars, ``None`` when a price is not known; ``seconds`` is wall time; ``started_at`` is when it was
+    first recorded.
     """
 
     run_id: str
@@ -155,6 +156,39 @@ class UsageRow:
     saved_nano_usd: int | None = 0
     seconds: float = 0.0
     started_at: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpentRow:
+    """What attempts cost together: every request that was sent, whatever came of it and of its run.
+
+    Args:
+        run_id: The run, asset, partition, operator or model (``provider:model-id``) that the attempts have in common;
+            ``None`` where they were not grouped by it, or have none.
+        asset: See ``run_id``.
+        partition: See ``run_id``.
+        operator: See ``run_id``.
+        model: See ``run_id``; the one that was asked, which for a fallback is not the operator's own.
+        attempts: How many.
+        tokens: All that came back.
+        cost_nano_usd: The known costs in nano-dollars; ``None``: not one of them is known.
+        unknown_costs: Attempts whose cost is not in that sum: no price, timed out, or given up on the way.
+        seconds: The attempts' own seconds; those made at once count each.
+    """
+
+    run_id: str | None = None
+    asset: str | None = None
+    partition: str | None = None
+    operator: str | None = None
+    model: str | None = None
+    attempts: int
+    tokens: Tokens
+    cost_nano_usd: int | None
+    unknown_costs: int
+    seconds: float
+
+
+SpentBy = Literal["run_id", "asset", "partition", "operator", "model"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

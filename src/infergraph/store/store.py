@@ -9,20 +9,32 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, get_args
 
 from sqlalchemy import Connection, Engine
 
-from infergraph.errors import StoreError
+from infergraph.errors import PlanError, StoreError, StoreLost
 from infergraph.models.model import Response
 from infergraph.store import reading, recording
-from infergraph.store.connect import explained, file_of, open_engine, resolve, shown, writing
-from infergraph.store.rows import Answer, Attempt, Learned, StoredAnswer, StoredAttempt, UsageRow
+from infergraph.store.connect import explained, file_of, open_coordination, open_engine, resolve, shown, writing
+from infergraph.store.coordination import Coordination
+from infergraph.store.rows import (
+    Answer,
+    Attempt,
+    Learned,
+    SpentBy,
+    SpentRow,
+    StoredAnswer,
+    StoredAttempt,
+    UsageRow,
+)
 from infergraph.store.writer import Writer
 
 
@@ -38,12 +50,15 @@ class Store:
 
     def __init__(self, engine: Engine, where: str) -> None:
         self._engine: Engine | None = engine
+        self._coordination: Engine | None = None
+        self._opening = threading.Lock()
         self._url = engine.url
         self._file = file_of(engine.url)
         self.where = where
         """The database's name for messages: a path, or an address without its password."""
         self.writer = Writer(self.record)
         """Commits in groups from one thread; see ``Writer.put``."""
+        self._kept: Counter[tuple[str, str | None, str | None]] = Counter()
         _OPEN.add(self)
 
     @classmethod
@@ -93,9 +108,42 @@ class Store:
             recording.record(connection, attempts, answers)
         # SQLite goes on writing into a file that was deleted meanwhile, and all of it is lost.
         self._check_file()
+        own = [answer.attempt for answer in answers if isinstance(answer.attempt, Attempt)]
+        self._kept.update((attempt.run_id, attempt.asset, attempt.partition) for attempt in own)
+
+    def kept(self, run_id: str, asset: str | None = None, partition: str | None = None) -> int:
+        """Answers that this process committed for a run, remembered rejections included; ``None``: of any asset."""
+        wanted = (run_id, asset, partition)
+        return sum(
+            count
+            for whose, count in self._kept.copy().items()
+            if all(want in (None, has) for want, has in zip(wanted, whose, strict=True))
+        )
+
+    def spent_in(self, period: str) -> int:
+        """What attempts that began in a day or month cost together, as far as it is known.
+
+        Args:
+            period: ``2026-11-22`` or ``2026-11``, in UTC.
+
+        Returns:
+            Nano-dollars.
+        """
+        with explained(self.where), self._connect() as connection:
+            return reading.spent_in(connection, period)
+
+    def coordination(self) -> Coordination:
+        """This process's part in what the store's users tell each other; each call gives another part."""
+        engine = self._open_engine()
+        with self._opening:
+            if self._coordination is None:
+                self._coordination = open_coordination(self._url, engine)
+            steady = time.monotonic if self._url.get_backend_name() == "sqlite" else None
+            where = shown(self._coordination.url)
+            return Coordination(self._coordination, where, self.spent_in, steady)
 
     def record_usage(self, rows: Iterable[UsageRow]) -> None:
-        """Write what runs used; a row of the same run, asset, partition, operator and model is replaced."""
+        """Write what runs used; it is added to what the same run, asset, partition, operator and model used before."""
         with explained(self.where), writing(self._open_engine()) as connection:
             recording.record_usage(connection, rows)
 
@@ -112,6 +160,37 @@ class Store:
         """
         with explained(self.where), self._connect() as connection:
             return reading.usage(connection, run_id, asset, partition, limit)
+
+    def spent(
+        self, by: Sequence[SpentBy] = ("run_id",), *, run_id: str | None = None, since: float | None = None
+    ) -> list[SpentRow]:
+        """What was spent, from the attempts themselves: also by runs that failed, were killed or are going on.
+
+        It reads every attempt of the store; ``usage`` is at once there, and knows of runs that ended.
+
+        Args:
+            by: What to group by: any of ``run_id``, ``asset``, ``partition``, ``operator``, ``model``; none: one sum.
+            run_id: Only this run's.
+            since: Only attempts sent at this moment or later, in seconds since 1970.
+
+        Returns:
+            One row a group that has attempts, in the groups' order.
+
+        Raises:
+            PlanError: An attempt has no such fact.
+
+        Example:
+            >>> import tempfile
+            >>> with tempfile.TemporaryDirectory() as folder, Store.open("sqlite:///s.db", root=Path(folder)) as store:
+            ...     store.spent(["model"])
+            []
+        """
+        allowed = get_args(SpentBy)
+        for name in by:
+            if name not in allowed:
+                raise PlanError(f"spent(by={name!r}): attempts are grouped by {', '.join(allowed)}.")
+        with explained(self.where), self._connect() as connection:
+            return reading.spent(connection, by, run_id, since)
 
     def attempts_of(self, row_hash: bytes) -> list[StoredAttempt]:
         """Every attempt made for a row's question, in the order they were made, prompt and response included."""
@@ -145,9 +224,11 @@ class Store:
     def close(self) -> None:
         """Commit what the writer still holds and give back the connections; a closed store stays closed."""
         self.writer.close()
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.dispose()
+        engines = (self._coordination, self._engine)
+        self._engine = self._coordination = None
+        for engine in engines:
+            if engine is not None:
+                engine.dispose()
 
     def __enter__(self) -> Self:
         return self
@@ -168,7 +249,7 @@ class Store:
 
     def _check_file(self) -> None:
         if self._file is not None and file_of(self._url) != self._file:
-            raise StoreError(
+            raise StoreLost(
                 f"The store {self.where} was deleted or replaced while in use, so nothing more can be kept in it. "
                 "Put the file back if there is a copy, then run again in a new Session: what is missing is asked again."
             )
@@ -178,9 +259,11 @@ class Store:
 
     def _after_fork(self) -> None:
         self.writer = Writer(self.record)
-        if self._engine is not None:
-            _LEFT_TO_THE_PARENT.append(self._engine.pool)
-            self._engine.dispose(close=False)
+        self._opening = threading.Lock()
+        for engine in (self._engine, self._coordination):
+            if engine is not None:
+                _LEFT_TO_THE_PARENT.append(engine.pool)
+                engine.dispose(close=False)
 
 
 _OPEN: weakref.WeakSet[Store] = weakref.WeakSet()

@@ -34,6 +34,7 @@ attempts = Table(
     Column("finish", Text),
     Column("input_tokens", BigInteger, nullable=False),
     Column("cached_input_tokens", BigInteger, nullable=False),
+    Column("cache_write_input_tokens", BigInteger, nullable=False),
     Column("output_tokens", BigInteger, nullable=False),
     Column("reasoning_tokens", BigInteger, nullable=False),
     Column("cost_nano_usd", BigInteger),
@@ -83,6 +84,7 @@ usage = Table(
     Column("pending", BigInteger, nullable=False),
     Column("input_tokens", BigInteger, nullable=False),
     Column("cached_input_tokens", BigInteger, nullable=False),
+    Column("cache_write_input_tokens", BigInteger, nullable=False),
     Column("output_tokens", BigInteger, nullable=False),
     Column("reasoning_tokens", BigInteger, nullable=False),
     Column("cost_nano_usd", BigInteger),
@@ -102,3 +104,11 @@ learned = Table(
     Column("output_tokens", BigInteger, nullable=False),
     Column("seconds", Double, nullable=False),
 )
+
+spending = Table(
+    "spending",
+    metadata,
+    Column("day", Text, primary_key=True),
+    Column("cost_nano_usd", BigInteger, nullable=False),
+)
+"""What the attempts that began on a day (UTC) cost together; known costs only."""
