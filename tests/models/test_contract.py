@@ -41,7 +41,7 @@ def test_what_works_without_a_key_or_connection(name: str) -> None:
     provider = provider_for(Model(f"{name}:{MODEL_IDS.get(name, 'any')}"))
     known = provider.capabilities
     assert known.chat or known.embeds
-    assert known.default_concurrency >= 1
+    assert known.usual_concurrency >= 1
     assert known.context_tokens is None or known.context_tokens >= 128
     assert provider.schema_problems(SCHEMA) == []
     short, exact = provider.count_tokens("The lamp is broken.")

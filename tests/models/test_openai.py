@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -172,6 +173,26 @@ def test_a_proxy_of_the_environment_is_used_but_not_for_this_machine(
     monkeypatch.setenv("no_proxy", "no-such-host.invalid")
     assert failure(far).unreachable
     assert ask(model(simulated_server), HELLO)[0].text
+
+
+def test_a_proxy_that_only_passes_on_does_not_see_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[bytes] = []
+
+    def listen() -> None:
+        connection, _ = proxy.accept()
+        with connection:
+            heard.append(connection.recv(65_536))
+
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        listener = Thread(target=listen)
+        listener.start()
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        failure(Model("openai:m", base_url="https://no-such-host.invalid/v1", api_key="hunter22", timeout_s=5))
+        listener.join(5)
+    assert heard[0].startswith(b"CONNECT no-such-host.invalid:443")
+    assert b"hunter22" not in heard[0]
 
 
 def test_a_forked_process_opens_its_own_connections(simulated_server: SimulatedServer) -> None:

@@ -24,6 +24,15 @@ def test_a_known_model_and_its_cached_tokens() -> None:
     assert cost_nano_usd(model, Tokens(input=10, output=10, reasoning=8)) == 2_500 + 20_000
 
 
+def test_tokens_written_into_a_prompt_cache() -> None:
+    model = Model("anthropic:claude-haiku-4-5")
+    assert price_of(model) == Price(input=1, output=5, cached_input="0.1", cache_write="1.25")
+    tokens = Tokens(input=1000, cached_input=500, cache_write_input=300, output=10)
+    assert cost_nano_usd(model, tokens) == 200 * 1000 + 500 * 100 + 300 * 1250 + 10 * 5000
+    own = Model("anthropic:mine", price=Price(input=2, output=0))
+    assert cost_nano_usd(own, tokens) == 1000 * 2000, "unless said otherwise, all input costs the same"
+
+
 def test_an_embedding_has_no_output_price() -> None:
     assert cost_nano_usd(Model("openai:text-embedding-3-small"), Tokens(input=MILLION)) == 20_000_000
 
@@ -33,7 +42,7 @@ def test_long_prompts_cost_more_where_the_table_says_so() -> None:
     short, long = (cost_nano_usd(model, Tokens(input=n, output=1000)) for n in (200_000, 200_001))
     assert short == 200_000 * 3_000 + 1000 * 15_000
     assert long == pytest.approx(200_001 * 6_000 + 1000 * 22_500)
-    assert price_of(model) == Price(input=3, output=15, cached_input="0.3")
+    assert price_of(model) == Price(input=3, output=15, cached_input="0.3", cache_write="3.75")
 
 
 @pytest.mark.parametrize(
@@ -42,8 +51,9 @@ def test_long_prompts_cost_more_where_the_table_says_so() -> None:
 @pytest.mark.parametrize("read", [1, 199_999, 272_000, 272_001, 900_000])
 def test_the_cost_is_what_the_tables_own_calculator_says(name: str, read: int) -> None:
     model = Model(name)
-    tokens = Tokens(input=read, cached_input=read // 3, output=777)
-    usage = Usage(input_tokens=read, cache_read_tokens=read // 3, output_tokens=777)
+    written = read // 5 if model.provider == "anthropic" else 0
+    tokens = Tokens(input=read, cached_input=read // 3, cache_write_input=written, output=777)
+    usage = Usage(input_tokens=read, cache_read_tokens=read // 3, cache_write_tokens=written, output_tokens=777)
     expected = calc_price(usage, model.model_id, provider_id=model.provider).total_price
     assert cost_nano_usd(model, tokens) == int((expected * 10**9).to_integral_value())
 

@@ -222,6 +222,7 @@ def test_it_stops_with_requests_open_and_starts_again_at_the_same_address() -> N
         ("/v1/chat/completions", {"model": "m", "messages": [{"role": "user", "content": 7}]}, "messages: each is"),
         ("/v1/chat/completions", {"model": "m", "messages": ASKED, "stream": True}, "does not stream"),
         ("/v1/chat/completions", {"model": "m", "messages": ASKED, "response_format": "json"}, "response_format"),
+        ("/v1/chat/completions", {"model": "m", "messages": ASKED, "max_completion_tokens": "9"}, "a whole number"),
         ("/v1/messages", {"model": "m", "messages": "x"}, "messages: must be an array"),
         ("/v1/messages", {"model": "m", "messages": ASKED, "stream": True}, "does not stream"),
         ("/v1/embeddings", {"model": "m", "input": {}}, "input: must be"),

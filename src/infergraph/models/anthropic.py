@@ -14,10 +14,12 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from infergraph.models.address import check_server_address
+from infergraph.models.bodies import Bodies
 from infergraph.models.failures import Peer
 from infergraph.models.http import Envelope, Line, counted, key_of, own_headers
 from infergraph.models.model import AnswerSchema, CallFailed, Capabilities, Finish, Model, Request, Response, Tokens
 from infergraph.models.prices import context_tokens
+from infergraph.models.prompt_cache import cacheable_prefix_tokens
 from infergraph.models.schemas import ANTHROPIC, schema_problems, strict_schema
 from infergraph.models.tokens import count_tokens
 
@@ -52,6 +54,7 @@ class AnthropicProvider:
         self._by_tool = not self._is_claude or bool(_WITHOUT_SCHEMAS.match(model.model_id))
         peer = Peer.of(model, title="Anthropic", url=_OWN_URL, key_variable=_KEY)
         self._line = Line(peer, timeout_s=model.timeout_s, envelope=self._envelope)
+        self._bodies = Bodies(self._body)
 
     @cached_property
     def capabilities(self) -> Capabilities:
@@ -72,6 +75,10 @@ class AnthropicProvider:
         check_server_address(self._model.name, self._model.base_url)
         key_of(self._model, _KEY)
 
+    async def open(self) -> None:
+        """Import the official client and ask it for address and headers."""
+        await self._line.open()
+
     async def send(self, request: Request) -> Response:
         """Send one request; raises ``CallFailed``."""
         if request.embed_text is not None:
@@ -80,7 +87,7 @@ class AnthropicProvider:
                 outcome="fatal",
             )
         older = _VERSION_WITH_TEMPERATURE if self._model.temperature is not None else None
-        body, headers = await self._line.post("/v1/messages", self._body(request), older)
+        body, headers = await self._line.post("/v1/messages", self._bodies.encoded(request), older)
         return _response(body, headers)
 
     async def close(self) -> None:
@@ -130,7 +137,18 @@ class AnthropicProvider:
             body |= _tool(request.schema)
         elif request.schema is not None:
             body["output_config"] = {**body.get("output_config", {}), "format": _format(request.schema)}
+        if cacheable_prefix_tokens(model, request):
+            _mark_prefix(body, request)
         return body
+
+
+def _mark_prefix(body: dict[str, Any], request: Request) -> None:
+    """Have Anthropic keep everything up to the last message that all rows share; tools and schema come before it."""
+    if any(message.role == "system" for message in request.messages[len(request.prefix) :]):
+        return
+    last = sum(message.role != "system" for message in request.prefix) - 1
+    place, name = (body, "system") if last < 0 else (body["messages"][last], "content")
+    place[name] = [{"type": "text", "text": place[name], "cache_control": {"type": "ephemeral"}}]
 
 
 @lru_cache(maxsize=256)
@@ -171,10 +189,11 @@ def _text(blocks: list[Mapping[str, Any]]) -> str:
 
 
 def _tokens(usage: Any) -> Tokens:
-    cached = counted(usage, "cache_read_input_tokens")
+    cached, written = counted(usage, "cache_read_input_tokens"), counted(usage, "cache_creation_input_tokens")
     return Tokens(
-        input=counted(usage, "input_tokens") + cached + counted(usage, "cache_creation_input_tokens"),
+        input=counted(usage, "input_tokens") + cached + written,
         cached_input=cached,
+        cache_write_input=written,
         output=counted(usage, "output_tokens"),
         reasoning=counted(usage, "output_tokens_details", "thinking_tokens"),
     )

@@ -103,7 +103,7 @@ def counted(usage: object, *keys: str) -> int:
         0
     """
     for key in keys:
-        usage = usage.get(key) if isinstance(usage, Mapping) else None
+        usage = usage.get(key) if isinstance(usage, dict) else None
     return usage if isinstance(usage, int) and 0 < usage < _MOST_TOKENS else 0
 
 
@@ -130,13 +130,13 @@ class Line:
         self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
 
     async def post(
-        self, path: str, payload: Mapping[str, Any], headers: Mapping[str, str] | None = None
+        self, path: str, body: bytes, headers: Mapping[str, str] | None = None
     ) -> tuple[dict[str, Any], dict[str, str]]:
         """Send one JSON document.
 
         Args:
             path: Appended to the base address, beginning with a slash.
-            payload: What is sent as JSON.
+            body: The JSON, see ``models.bodies``.
             headers: More headers, lower-case names.
 
         Returns:
@@ -146,11 +146,13 @@ class Line:
             CallFailed: Anything else came back, or nothing did.
         """
         session, envelope = await self._opened()
+        # Not as the session's own headers: those go to a proxy too, the key among them.
         outside = {**envelope.headers, **headers} if headers else envelope.headers
         try:
-            async with session.post(
-                envelope.base_url + path, data=_encoded(payload), headers=outside, allow_redirects=False
-            ) as reply:
+            async with (
+                asyncio.timeout(self._timeout_s),
+                session.post(envelope.base_url + path, data=body, headers=outside, allow_redirects=False) as reply,
+            ):
                 status, raw, back = reply.status, await reply.read(), reply.headers
         except TimeoutError as error:
             raise self._timed_out() from error
@@ -194,6 +196,10 @@ class Line:
             unreachable=unreachable,
         )
 
+    async def open(self) -> None:
+        """Make the address, the headers and the pool of connections ready; connects to nothing yet."""
+        await self._opened()
+
     async def _opened(self) -> tuple[aiohttp.ClientSession, Envelope]:
         home = (os.getpid(), asyncio.get_running_loop())
         if self._home != home:
@@ -224,7 +230,8 @@ class Line:
         trust = await asyncio.to_thread(_trusted) if secure else True
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=trust, keepalive_timeout=30, ttl_dns_cache=300),
-            timeout=aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=min(_CONNECT_S, self._timeout_s)),
+            # A request's time as a whole is bounded in post: aiohttp's own bound costs a tenth of a request.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(_CONNECT_S, self._timeout_s)),
             cookie_jar=aiohttp.DummyCookieJar(),
             # Not trust_env: it would also send what ~/.netrc holds for the host.
             proxy=_proxy_for(envelope.base_url),
@@ -258,14 +265,6 @@ def _trusted() -> ssl.SSLContext:
 
     named = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
     return ssl.create_default_context(cafile=None if named else certifi.where())
-
-
-def _encoded(payload: Mapping[str, Any]) -> bytes:
-    text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "replace")
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:

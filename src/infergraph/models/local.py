@@ -133,6 +133,9 @@ class LocalProvider:
         alias = CHAT if self._model.model_id == CHAT else file.stem
         return ServerPlan(model=file, alias=alias, slots=SLOTS, slot_tokens=SLOT_TOKENS)
 
+    async def open(self) -> None:
+        """Nothing: the server starts with the first request, which waits for it without a timeout of its own."""
+
     async def send(self, request: Request) -> Response:
         """Answer one request; raises ``CallFailed``."""
         if request.embed_text is not None:

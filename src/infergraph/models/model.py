@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field, fields
+from dataclasses import KW_ONLY, dataclass, field
 from decimal import Decimal
 from enum import Enum
 from functools import cached_property
@@ -46,6 +46,7 @@ class Price:
         input: USD per million input tokens.
         output: USD per million output tokens (reasoning tokens are output tokens).
         cached_input: USD per million input tokens read from the provider's prompt cache; ``None``: as ``input``.
+        cache_write: USD per million input tokens written into that cache; ``None``: as ``input``.
 
     Example:
         >>> Price(input=0.25, output=2).cost_nano_usd(Tokens(input=1000, output=10))
@@ -55,9 +56,10 @@ class Price:
     input: Decimal | float | str
     output: Decimal | float | str
     cached_input: Decimal | float | str | None = None
+    cache_write: Decimal | float | str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("input", "output", "cached_input"):
+        for name in ("input", "output", "cached_input", "cache_write"):
             value = getattr(self, name)
             if value is None:
                 continue
@@ -69,9 +71,11 @@ class Price:
     def cost_nano_usd(self, tokens: Tokens) -> int:
         """The cost of these tokens in nano-dollars (USD 1e-9), rounded to the nearest."""
         cached_price = self.input if self.cached_input is None else self.cached_input
+        write_price = self.input if self.cache_write is None else self.cache_write
         micro_usd = (
-            Decimal(self.input) * (tokens.input - tokens.cached_input)
+            Decimal(self.input) * (tokens.input - tokens.cached_input - tokens.cache_write_input)
             + Decimal(cached_price) * tokens.cached_input
+            + Decimal(write_price) * tokens.cache_write_input
             + Decimal(self.output) * tokens.output
         )
         return int((micro_usd * 1000).to_integral_value())
@@ -269,6 +273,7 @@ class Request:
         schema: The JSON schema the answer must follow; ``None``: free text.
         choices: Set when the answer is one of a few values; beside ``schema``, never instead of it.
         max_output_tokens: Room for the answer in tokens; ``None``: the model's, else the provider's.
+        shared_messages: How many of the first messages the operator sends with every row; ``None``: all but the last.
     """
 
     messages: tuple[Message, ...] = ()
@@ -276,6 +281,12 @@ class Request:
     schema: AnswerSchema | None = None
     choices: Choices | None = None
     max_output_tokens: int | None = None
+    shared_messages: int | None = None
+
+    @property
+    def prefix(self) -> tuple[Message, ...]:
+        """The messages that the operator sends with every row."""
+        return self.messages[: -1 if self.shared_messages is None else self.shared_messages]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,13 +297,21 @@ class Tokens:
     """All input tokens, those read from a prompt cache included."""
     cached_input: int = 0
     """The part of ``input`` that the provider read from its prompt cache."""
+    cache_write_input: int = 0
+    """The part of ``input`` that the provider wrote into its prompt cache, where it says and charges that apart."""
     output: int = 0
     """All output tokens, reasoning tokens included."""
     reasoning: int = 0
     """The part of ``output`` that was spent on reasoning."""
 
     def __add__(self, other: Tokens) -> Tokens:
-        return Tokens(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
+        return Tokens(
+            input=self.input + other.input,
+            cached_input=self.cached_input + other.cached_input,
+            cache_write_input=self.cache_write_input + other.cache_write_input,
+            output=self.output + other.output,
+            reasoning=self.reasoning + other.reasoning,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -351,6 +370,9 @@ class CallFailed(Exception):
         self.unreachable = unreachable
 
 
+_USUAL_CONCURRENCY = 64
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     """What a provider knows about one model without asking it."""
@@ -365,8 +387,13 @@ class Capabilities:
     """Input and output tokens that fit together; ``None``: not known."""
     dimensions: int | None = None
     """Length of its embeddings; ``None``: not known."""
-    default_concurrency: int = 64
-    """Requests in flight at once where the model states no ``max_concurrency``."""
+    default_concurrency: int | None = None
+    """Requests in flight at once where the model states no ``max_concurrency``; ``None``: found by measuring."""
+
+    @property
+    def usual_concurrency(self) -> int:
+        """The same, with a guess where it is not known."""
+        return self.default_concurrency or _USUAL_CONCURRENCY
 
 
 class Provider(Protocol):
@@ -394,6 +421,13 @@ class Provider(Protocol):
 
     def check_configuration(self) -> None:
         """Raise ``ConfigurationError`` when a key or package is missing; connects to nothing."""
+        ...
+
+    async def open(self) -> None:
+        """Import and set up what the first request needs, so that its time is the server's; raises ``CallFailed``.
+
+        Called once on the engine's event loop before anything is sent. May do nothing.
+        """
         ...
 
     async def send(self, request: Request) -> Response:

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from infergraph.models.address import check_server_address
+from infergraph.models.bodies import Bodies, encoded
 from infergraph.models.failures import Peer
 from infergraph.models.http import Envelope, Line, counted, key_of, own_headers
 from infergraph.models.model import AnswerSchema, CallFailed, Capabilities, Finish, Model, Request, Response, Tokens
@@ -47,6 +48,7 @@ class OpenAIProvider:
         self._own_kind = model.base_url is None or _is_own_host(model.base_url)
         peer = Peer.of(model, title="OpenAI", url=_OWN_URL, key_variable=_KEY)
         self._line = Line(peer, timeout_s=model.timeout_s, envelope=self._envelope)
+        self._bodies = Bodies(self._chat_body)
 
     @cached_property
     def capabilities(self) -> Capabilities:
@@ -78,11 +80,15 @@ class OpenAIProvider:
         check_server_address(self._model.name, self._model.base_url)
         key_of(self._model, _KEY)
 
+    async def open(self) -> None:
+        """Import the official client and ask it for address and headers."""
+        await self._line.open()
+
     async def send(self, request: Request) -> Response:
         """Send one request; raises ``CallFailed``."""
         if request.embed_text is not None:
             return await self._embed(request.embed_text)
-        body, headers = await self._line.post("/chat/completions", self._chat_body(request))
+        body, headers = await self._line.post("/chat/completions", self._bodies.encoded(request))
         return _chat_response(body, headers)
 
     async def close(self) -> None:
@@ -130,7 +136,7 @@ class OpenAIProvider:
         body["encoding_format"] = "base64" if self._own_kind else "float"
         if self._model.dimensions is not None:
             body["dimensions"] = self._model.dimensions
-        answer, headers = await self._line.post("/embeddings", body)
+        answer, headers = await self._line.post("/embeddings", encoded(body))
         try:
             vector = _vector(answer["data"][0]["embedding"])
         except (KeyError, IndexError, TypeError, ValueError, OverflowError, struct.error) as error:

@@ -127,14 +127,17 @@ def _table_tiers(provider: str, model_id: str, hour: int) -> tuple[_Tier, ...]:
     if found.input_mtok is None:
         return ()
     output = found.output_mtok if found.output_mtok is not None else Decimal(0)
-    parts = (found.input_mtok, output, found.cache_read_mtok)
+    parts = (found.input_mtok, output, found.cache_read_mtok, found.cache_write_mtok)
     starts = {tier.start for part in parts for tier in getattr(part, "tiers", ())}
     return tuple(_Tier(start, _price_above(start, *parts)) for start in sorted({0, *starts}))
 
 
-def _price_above(start: int, read: object, made: object, cached: object) -> Price:
+def _price_above(start: int, read: object, made: object, cached: object, written: object) -> Price:
     return Price(
-        input=_at(read, start), output=_at(made, start), cached_input=None if cached is None else _at(cached, start)
+        input=_at(read, start),
+        output=_at(made, start),
+        cached_input=None if cached is None else _at(cached, start),
+        cache_write=None if written is None else _at(written, start),
     )
 
 

@@ -89,6 +89,7 @@ class _Sampler:
     def __init__(self, root: Schema, key: str) -> None:
         self._root = root
         self._chance = _chance(key)
+        self._makers = self._all_makers()
 
     def value(self, schema: Schema | bool, depth: int) -> Any:
         if isinstance(schema, bool):
@@ -101,10 +102,10 @@ class _Sampler:
         for word in ("anyOf", "oneOf"):
             if word in schema:
                 return self.value(self._variant(schema[word], depth), depth)
-        maker = self._makers().get(self._type(schema, depth))
+        maker = self._makers.get(self._type(schema, depth))
         return maker(schema, depth) if maker else {}
 
-    def _makers(self) -> dict[str, Callable[[Schema, int], Any]]:
+    def _all_makers(self) -> dict[str, Callable[[Schema, int], Any]]:
         return {
             "object": self._object,
             "array": self._array,

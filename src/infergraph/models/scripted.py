@@ -109,7 +109,7 @@ class ScriptedProvider:
     @property
     def capabilities(self) -> Capabilities:
         """It chats and embeds."""
-        return Capabilities(embeds=True, dimensions=self._model.dimensions or 64)
+        return Capabilities(embeds=True, dimensions=self._model.dimensions or 64, default_concurrency=64)
 
     def schema_problems(self, schema: Mapping[str, Any]) -> list[str]:
         """None: any schema will do."""
@@ -121,6 +121,9 @@ class ScriptedProvider:
 
     def check_configuration(self) -> None:
         """Nothing can be missing."""
+
+    async def open(self) -> None:
+        """Nothing to do."""
 
     async def send(self, request: Request) -> Response:
         """Answer one request; raises what the script says."""

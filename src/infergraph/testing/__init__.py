@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from infergraph.testing.faults import Fault, Limits
+from infergraph.testing.faults import Fault
+from infergraph.testing.limits import Limits
 from infergraph.testing.server import SimulatedRequest, SimulatedServer
 
 __all__ = ["Fault", "Limits", "SimulatedRequest", "SimulatedServer"]

@@ -1,8 +1,7 @@
-"""What a simulated server does wrong on purpose, and when; and the limits that it enforces."""
+"""What a simulated server does wrong on purpose, and when."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from hashlib import blake2b
@@ -72,62 +71,3 @@ class Fault:
 def _share(raw: bytes, tries: int, kind: str) -> float:
     digest = blake2b(raw, digest_size=6, key=f"{kind} {tries}".encode()).digest()
     return int.from_bytes(digest, "big") / 2**48
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """The limits that a simulated server enforces and states in its headers.
-
-    Args:
-        requests_per_minute: Requests a minute, spread evenly.
-        tokens_per_minute: Tokens a minute: the prompt's and those that the answer may have.
-        slots: Requests worked on at once; more are told 429.
-        burst_s: So many seconds' worth of the limits may come at once.
-
-    Example:
-        >>> Limits(requests_per_minute=1200).requests_per_minute
-        1200
-    """
-
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
-    slots: int | None = None
-    burst_s: float = 1.0
-
-
-class Bucket:
-    """A leaky allowance: so many units a minute, at most ``burst_s`` seconds' worth at once."""
-
-    def __init__(self, per_minute: float, burst_s: float) -> None:
-        self.per_minute = per_minute
-        self._rate = per_minute / 60
-        self._most = max(1.0, self._rate * burst_s)
-        self._level = self._most
-        self._at = time.monotonic()
-
-    @property
-    def remaining(self) -> int:
-        """Whole units left now."""
-        return max(0, int(self._level))
-
-    def take(self, units: float) -> float:
-        """Take units; returns 0 when they were there, else the seconds until they are.
-
-        Args:
-            units: How many; more than the bucket holds count as a full bucket.
-
-        Returns:
-            Seconds to wait, 0 when taken.
-        """
-        now = time.monotonic()
-        self._level = min(self._most, self._level + (now - self._at) * self._rate)
-        self._at = now
-        missing = min(units, self._most) - self._level
-        if missing > 1e-9:
-            return missing / self._rate
-        self._level -= units
-        return 0.0
-
-    def give_back(self, units: float) -> None:
-        """Return units that were taken but are not used."""
-        self._level = min(self._most, self._level + units)

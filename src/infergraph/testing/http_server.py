@@ -7,23 +7,41 @@ on purpose: closing the socket instead of an answer, or letting an answer drip.
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import cast
+from typing import Any, cast
 
 MOST_BYTES = 64 * 1024 * 1024
+_LENGTH = re.compile(rb"^content-length:\s*(\d+)", re.IGNORECASE | re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HttpRequest:
-    """One request as it came in; header names are lower-case."""
+    """One request as it came in."""
 
     method: str
     path: str
-    headers: Mapping[str, str]
+    lines: bytes
+    """The header's lines."""
     body: bytes
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers; names are lower-case."""
+        pairs = (line.partition(":") for line in self.lines.decode("latin-1").split("\r\n"))
+        return {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+    def json_object(self) -> dict[str, Any] | None:
+        """The body as JSON; ``None``: it is no JSON object."""
+        try:
+            found = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+        return found if isinstance(found, dict) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +61,11 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
     drip_s: float = 0.0
+
+
+def json_reply(status: int, payload: Any, headers: Mapping[str, str] | None = None, drip_s: float = 0.0) -> Reply:
+    """A reply whose body is JSON."""
+    return Reply(status, json.dumps(payload).encode(), headers or {}, drip_s=drip_s)
 
 
 class CutConnection(Exception):
@@ -93,6 +116,16 @@ class HttpServer:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=10)
 
+    def call(self, do: Callable[..., Any], *given: Any) -> Any:
+        """Do something between two requests, and wait for it."""
+        if threading.current_thread() is self._thread:
+            return do(*given)
+
+        async def done() -> Any:
+            return do(*given)
+
+        return asyncio.run_coroutine_threadsafe(done(), self._loop).result(timeout=10)
+
     async def _close(self) -> None:
         if hasattr(self, "_server"):
             self._server.close()
@@ -140,15 +173,15 @@ class _Connection(asyncio.Protocol):
         end = self._buffer.find(b"\r\n\r\n")
         if end < 0:
             return None
-        first, *lines = self._buffer[:end].decode("latin-1").split("\r\n")
-        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        size = int(headers.get("content-length", 0))
+        first, _, lines = bytes(self._buffer[:end]).partition(b"\r\n")
+        stated = _LENGTH.search(lines)
+        size = int(stated[1]) if stated else 0
         if len(self._buffer) < end + 4 + size:
             return None
         body = bytes(self._buffer[end + 4 : end + 4 + size])
         del self._buffer[: end + 4 + size]
-        method, target, _ = first.split(" ", 2)
-        return HttpRequest(method, target.partition("?")[0], headers, body)
+        method, target, _ = first.decode("latin-1").split(" ", 2)
+        return HttpRequest(method, target.partition("?")[0], lines, body)
 
     async def _answer(self, request: HttpRequest) -> None:
         try:

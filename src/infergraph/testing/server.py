@@ -7,21 +7,27 @@ it and a pipeline is tested with everything but the model: official clients, ret
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, cast
 
-from infergraph.models.sample import sample_answer, sample_text
-from infergraph.testing.faults import Bucket, Fault, Limits
-from infergraph.testing.http_server import CutConnection, HttpRequest, HttpServer, Reply
-from infergraph.testing.wires import AnthropicWire, Counts, OpenAIWire, Stop, Wire, rough_tokens
+from infergraph.testing.answers import Work
+from infergraph.testing.anthropic_wire import AnthropicWire
+from infergraph.testing.faults import Fault
+from infergraph.testing.http_server import CutConnection, HttpRequest, HttpServer, Reply, json_reply
+from infergraph.testing.limits import Limits, Meters
+from infergraph.testing.openai_wire import OpenAIWire
+from infergraph.testing.prefix_cache import PrefixCache
+from infergraph.testing.problems import problem_of
+from infergraph.testing.slots import Slots
+from infergraph.testing.wires import CHARS_PER_TOKEN, Counts, Wire, rough_tokens
 
 _CHAT, _EMBED, _MESSAGES = "/v1/chat/completions", "/v1/embeddings", "/v1/messages"
 _OPENAI, _ANTHROPIC = OpenAIWire(), AnthropicWire()
+_STATISTICS, _CONTROL = "/_stats", "/_control"
 _WIRES: Mapping[str, Wire] = {_CHAT: _OPENAI, _EMBED: _OPENAI, _MESSAGES: _ANTHROPIC}
 
 
@@ -44,25 +50,25 @@ class SimulatedServer:
         answer: Makes the answer from the request's JSON body: text, or a dict or list that becomes JSON;
             ``None``: made up, fitting the request's JSON schema, the same for the same request.
         latency_s: Seconds before each answer, or a function of the request's JSON body.
-        limits: What it enforces with 429.
+        limits: What it enforces, with 429 or by letting requests wait.
         faults: What goes wrong; the first that strikes wins.
         api_key: The only key it takes; ``None``: any key or none.
         models: The only model ids it knows; ``None``: any.
         dimensions: Length of its embeddings where a request asks for none.
         cached_share: Share of the input tokens said to be read from a prompt cache, 0 to 1.
+        prefix_cache: Remember long prefixes of prompts as the real servers do, and say what was read from there.
         reasoning_tokens: Reasoning tokens said to be part of every answer.
         keep_requests: Whether ``requests`` is filled; switch it off for long runs.
         port: The port; 0: any free one.
 
     Example:
+        >>> import json
         >>> from urllib.request import Request, urlopen
         >>> with SimulatedServer(answer=lambda body: "Hello") as server:
         ...     question = b'{"model": "m", "messages": [{"role": "user", "content": "Hi"}]}'
         ...     reply = json.load(urlopen(Request(server.openai_url + "/chat/completions", question)))
-        >>> reply["choices"][0]["message"]["content"]
-        'Hello'
-        >>> len(server.requests)
-        1
+        >>> reply["choices"][0]["message"]["content"], len(server.requests)
+        ('Hello', 1)
     """
 
     def __init__(
@@ -76,6 +82,7 @@ class SimulatedServer:
         models: Sequence[str] | None = None,
         dimensions: int = 64,
         cached_share: float = 0.0,
+        prefix_cache: bool = False,
         reasoning_tokens: int = 0,
         keep_requests: bool = True,
         port: int = 0,
@@ -88,7 +95,10 @@ class SimulatedServer:
         self.requests: list[SimulatedRequest] = []
         self.statuses: Counter[int] = Counter()
         self.max_in_flight = 0
-        self._limits = limits or Limits()
+        limits = limits or Limits()
+        self._meters = Meters(limits)
+        self._slots = Slots(limits.slots, queue=limits.queue)
+        self._prefixes = PrefixCache() if prefix_cache else None
         self._dimensions = dimensions
         self._cached_share = cached_share
         self._reasoning_tokens = reasoning_tokens
@@ -97,10 +107,6 @@ class SimulatedServer:
         self._in_flight = 0
         self._number = 0
         self._tries: Counter[bytes] = Counter()
-        self._buckets = tuple(
-            None if per_minute is None else Bucket(per_minute, self._limits.burst_s)
-            for per_minute in (self._limits.requests_per_minute, self._limits.tokens_per_minute)
-        )
         self._http: HttpServer | None = None
 
     def __enter__(self) -> SimulatedServer:
@@ -137,7 +143,54 @@ class SimulatedServer:
         """What an Anthropic client takes as its ``base_url``: without ``/v1``."""
         return self.url
 
+    def set_slots(self, slots: int | None) -> None:
+        """Change the number of slots (``None``: any) while it runs; what is being worked on goes on."""
+        self._on_its_loop(self._slots.resize, slots)
+
+    def statistics(self) -> dict[str, Any]:
+        """What happened since the start or the last ``reset_statistics``; ``GET /_stats`` gives the same as JSON.
+
+        Returns:
+            ``statuses`` (status -> answers), ``requests`` (answered), ``slots``, ``in_flight`` and ``max_in_flight``
+            (those that wait included), ``queued``, ``max_queued``, ``mean_queued`` (over time), ``mean_wait_s`` (in
+            the queue), ``prefix_tokens`` (that requests could have in common, where prompts are long enough for a
+            prompt cache) and ``prefix_tokens_hit``.
+        """
+        return cast(dict[str, Any], self._on_its_loop(self._statistics))
+
+    def reset_statistics(self) -> None:
+        """Begin all of ``statistics`` anew, now."""
+        self._on_its_loop(self._reset)
+
+    def _on_its_loop(self, do: Callable[..., Any], *given: Any) -> Any:
+        return do(*given) if self._http is None else self._http.call(do, *given)
+
+    def _statistics(self) -> dict[str, Any]:
+        prefixes = self._prefixes or PrefixCache()
+        return {
+            "statuses": {str(status): count for status, count in sorted(self.statuses.items())},
+            "requests": self.statuses.total(),
+            "slots": self._slots.number,
+            "in_flight": self._in_flight,
+            "max_in_flight": self.max_in_flight,
+            "queued": self._slots.queued,
+            "max_queued": self._slots.max_queued,
+            "mean_queued": self._slots.mean_queued,
+            "mean_wait_s": self._slots.mean_wait_s,
+            "prefix_tokens": prefixes.shared // CHARS_PER_TOKEN,
+            "prefix_tokens_hit": prefixes.hit // CHARS_PER_TOKEN,
+        }
+
+    def _reset(self) -> None:
+        self.statuses.clear()
+        self.max_in_flight = self._in_flight
+        self._slots.reset()
+        if self._prefixes is not None:
+            self._prefixes.reset()
+
     async def _handle(self, request: HttpRequest) -> Reply:
+        if request.path in (_STATISTICS, _CONTROL):
+            return self._controlled(request)
         self._in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self._in_flight)
         try:
@@ -147,69 +200,75 @@ class SimulatedServer:
         self.statuses[reply.status] += 1
         return reply
 
+    def _controlled(self, request: HttpRequest) -> Reply:
+        """For benchmarks in other processes: ``POST /_control`` with ``{"slots": 4}`` or ``{"reset": true}``."""
+        given = request.json_object() if request.path == _CONTROL else {}
+        slots = given.get("slots", 1) if given is not None else 0
+        if given is None or not (slots is None or (isinstance(slots, int) and slots > 0)):
+            return json_reply(400, _OPENAI.error(400, None, 'What can be set: {"slots": 4} or null, {"reset": true}.'))
+        if "slots" in given:
+            self._slots.resize(slots)
+        if given.get("reset"):
+            self._reset()
+        return json_reply(200, self._statistics())
+
     async def _reply(self, request: HttpRequest) -> Reply:
         if request.method == "GET" and request.path == "/v1/models":
-            return _json(200, {"object": "list", "data": [{"id": m, "object": "model"} for m in self.models or ()]})
+            return json_reply(
+                200, {"object": "list", "data": [{"id": m, "object": "model"} for m in self.models or ()]}
+            )
         wire = _WIRES.get(request.path)
-        try:
-            body = json.loads(request.body)
-        except (ValueError, RecursionError):
-            body = None
         if wire is None or request.method != "POST":
-            return _json(404, _OPENAI.error(404, "unknown_url", f"Unknown URL {request.method} {request.path}"))
-        if not isinstance(body, dict):
-            return _json(400, wire.error(400, None, "The body is not a JSON object."))
-        if (problem := _problem(body, embeds=request.path == _EMBED)) is not None:
-            return _json(400, wire.error(400, None, problem))
+            return json_reply(404, _OPENAI.error(404, "unknown_url", f"Unknown URL {request.method} {request.path}"))
+        body = request.json_object()
+        if body is None:
+            return json_reply(400, wire.error(400, None, "The body is not a JSON object."))
+        if (problem := problem_of(body, embeds=request.path == _EMBED)) is not None:
+            return json_reply(400, wire.error(400, None, problem))
         if self._keep_requests:
             self.requests.append(SimulatedRequest(request.path, request.headers, body, time.monotonic()))
-        return self._refused(wire, request, body) or await self._worked_on(wire, request, body)
+        prompt = wire.prompt(body)
+        refused = self._refused(wire, request, body, prompt)
+        if refused is not None:
+            return refused
+        await self._slots.enter()
+        try:
+            fault = self._fault(body, request.body)
+            found = None if self._prefixes is None else self._prefixes.look_up(wire.prefixes(body, prompt))
+            return await self._worked_on(Work(wire, request, body, prompt, fault, found))
+        finally:
+            self._slots.leave()
 
-    def _refused(self, wire: Wire, request: HttpRequest, body: Mapping[str, Any]) -> Reply | None:
+    def _refused(self, wire: Wire, request: HttpRequest, body: Mapping[str, Any], prompt: str) -> Reply | None:
         if self.api_key is not None and wire.key_of(request.headers) != self.api_key:
-            return _json(401, wire.error(401, None, ""))
+            return json_reply(401, wire.error(401, None, ""))
         if self.models is not None and body.get("model") not in self.models:
-            return _json(404, wire.error(404, None, f"The model '{body.get('model')}' does not exist."))
-        wait = self._over_limit(wire, body)
+            return json_reply(404, wire.error(404, None, f"The model '{body.get('model')}' does not exist."))
+        wait = 0.05 if self._slots.turns_away else self._meters.charge(rough_tokens(prompt), wire.room(body))
         if wait > 0:
-            headers = {"retry-after": f"{wait:.3f}", **wire.limit_headers(*self._buckets)}
-            return _json(429, wire.error(429, None, ""), headers)
+            headers = {"retry-after": f"{wait:.3f}", **wire.limit_headers(self._meters.by_kind)}
+            return json_reply(429, wire.error(429, None, ""), headers)
         return None
 
-    def _over_limit(self, wire: Wire, body: Mapping[str, Any]) -> float:
-        requests, tokens = self._buckets
-        if self._limits.slots is not None and self._in_flight > self._limits.slots:
-            return 0.05
-        wait = requests.take(1) if requests else 0.0
-        if wait or tokens is None:
-            return wait
-        wait = tokens.take(rough_tokens(wire.prompt(body)) + (wire.room(body) or 16))
-        if wait and requests:
-            requests.give_back(1)
-        return wait
-
-    async def _worked_on(self, wire: Wire, request: HttpRequest, body: Mapping[str, Any]) -> Reply:
-        fault = self._fault(body, request.body)
+    async def _worked_on(self, work: Work) -> Reply:
+        fault, wire = work.fault, work.wire
         if fault is not None and fault.kind == "reset":
             raise CutConnection
         if fault is not None and fault.kind == "hang":
             await asyncio.sleep(fault.seconds)
-        latency = self.latency_s(body) if callable(self.latency_s) else self.latency_s
+        latency = self.latency_s(work.body) if callable(self.latency_s) else self.latency_s
         if latency > 0:
             await asyncio.sleep(latency)
-        headers = wire.limit_headers(*self._buckets)
+        headers = wire.limit_headers(self._meters.by_kind)
         if fault is not None and isinstance(fault.kind, int):
             if fault.retry_after_s is not None:
                 headers["retry-after"] = f"{fault.retry_after_s:g}"
-            return _json(fault.kind, wire.error(fault.kind, fault.code, fault.message or ""), headers)
+            return json_reply(fault.kind, wire.error(fault.kind, fault.code, fault.message or ""), headers)
         if fault is not None and fault.kind == "not_json":
             return Reply(200, b"<html><body>Bad gateway</body></html>", headers, "text/html")
-        payload = (
-            _OPENAI.vectors(body, self._dimensions)
-            if request.path == _EMBED
-            else self._chat(wire, body, request.body, fault)
-        )
-        return _json(200, payload, headers, fault.seconds if fault and fault.kind == "slow_drip" else 0.0)
+        payload = self._vectors(work) if work.request.path == _EMBED else self._chat(work)
+        headers = wire.limit_headers(self._meters.by_kind)
+        return json_reply(200, payload, headers, fault.seconds if fault and fault.kind == "slow_drip" else 0.0)
 
     def _fault(self, body: Mapping[str, Any], raw: bytes) -> Fault | None:
         if not self.faults:
@@ -219,68 +278,20 @@ class SimulatedServer:
         self._tries[key] += 1
         return next((fault for fault in self.faults if fault.strikes(body, raw, tries)), None)
 
-    def _chat(self, wire: Wire, body: Mapping[str, Any], raw: bytes, fault: Fault | None) -> dict[str, Any]:
-        prompt = wire.prompt(body)
-        text, stop = _spoiled(self._text(wire, body, raw), fault)
-        room = wire.room(body)
-        if stop == "stop" and room is not None and rough_tokens(text) > room:
-            text, stop = text[: room * 4], "length"
-        count = rough_tokens(prompt)
-        counts = Counts(
-            input=count,
-            cached=int(count * self._cached_share),
-            output=rough_tokens(text) + self._reasoning_tokens,
-            reasoning=self._reasoning_tokens,
-        )
+    def _vectors(self, work: Work) -> dict[str, Any]:
+        self._meters.settle(0, 0, None)
+        return _OPENAI.vectors(work.body, self._dimensions)
+
+    def _chat(self, work: Work) -> dict[str, Any]:
+        text, stop = work.text(self.answer)
+        count = rough_tokens(work.prompt)
+        cached, written = int(count * self._cached_share), 0
+        if work.found is not None and self._prefixes is not None:
+            self._prefixes.remember(work.found)
+            cached = work.found.read // CHARS_PER_TOKEN
+            written = work.found.kept // CHARS_PER_TOKEN - cached
+        output = rough_tokens(text) + self._reasoning_tokens
+        self._meters.settle(output, cached, work.wire.room(work.body))
         self._number += 1
-        return wire.answer(body, self._number, text, stop, counts)
-
-    def _text(self, wire: Wire, body: Mapping[str, Any], raw: bytes) -> str:
-        if self.answer is not None:
-            made = self.answer(body)
-            return made if isinstance(made, str) else json.dumps(made, ensure_ascii=False)
-        key = raw.decode("utf-8", "replace")
-        schema = wire.schema(body)
-        return sample_text(key) if schema is None else json.dumps(sample_answer(schema, key))
-
-
-def _problem(body: Mapping[str, Any], *, embeds: bool) -> str | None:
-    """What is wrong with a request's body: only what could not be answered; the real servers look at far more."""
-    if body.get("stream"):
-        return "stream: this simulated server does not stream. Leave it out."
-    for name in ("response_format", "output_config", "tool_choice"):
-        if not isinstance(body.get(name) or {}, Mapping):
-            return f"{name}: must be an object."
-    if embeds:
-        return None if isinstance(body.get("input", ""), (str, list)) else "input: must be a string or an array."
-    messages = body.get("messages", [])
-    if not isinstance(messages, list):
-        return "messages: must be an array."
-    if not all(isinstance(message, Mapping) and _is_content(message.get("content")) for message in messages):
-        return "messages: each is an object with a role and a content, which is a string or an array of parts."
-    return None
-
-
-def _is_content(content: object) -> bool:
-    parts = content if isinstance(content, list) else []
-    return isinstance(content, (str, list, type(None))) and all(isinstance(part, Mapping) for part in parts)
-
-
-def _spoiled(text: str, fault: Fault | None) -> tuple[str, Stop]:
-    match fault.kind if fault else None:
-        case "truncated":
-            return text[: len(text) // 2], "length"
-        case "empty":
-            return "", "stop"
-        case "wrong_schema":
-            return '{"unexpected": [true]}', "stop"
-        case "refusal":
-            return "I cannot help with that.", "refusal"
-        case "content_filter":
-            return "", "content_filter"
-        case _:
-            return text, "stop"
-
-
-def _json(status: int, payload: Any, headers: Mapping[str, str] | None = None, drip_s: float = 0.0) -> Reply:
-    return Reply(status, json.dumps(payload).encode(), headers or {}, drip_s=drip_s)
+        counts = Counts(input=count, cached=cached, written=written, output=output, reasoning=self._reasoning_tokens)
+        return work.wire.answer(work.body, self._number, text, stop, counts)
