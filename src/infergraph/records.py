@@ -72,7 +72,9 @@ class Tally:
     pending: int = 0
     input_tokens: int = 0
     cached_input_tokens: int = 0
+    cache_write_input_tokens: int = 0
     output_tokens: int = 0
+    reasoning_tokens: int = 0
     cost_nano_usd: int | None = 0
     saved_nano_usd: int | None = 0
     seconds: float = 0.0
@@ -97,7 +99,8 @@ class Usage:
     """
 
     rows: int = 0
-    """Rows that came to an operator, added up over operators."""
+    """Rows that came to an operator, added up over operators. A row that two branches of the plan read comes twice: the
+    second time it is counted under ``store_hits``, ``shared`` or ``rejected_before``, since it is asked once."""
     calls: int = 0
     """Rows whose answer (or rejection) was asked for in this run; repairs and retries belong to their row."""
     store_hits: int = 0
@@ -105,7 +108,7 @@ class Usage:
     shared: int = 0
     """Rows that shared the request of another row."""
     rejected: int = 0
-    """Rows that ended as rejects, however they were counted above."""
+    """Rows that ended as rejects, however they were counted above; ``.rejects`` lists a row once an operator."""
     rejected_before: int = 0
     """Rows whose rejection was in the store: no call was made."""
     nulls: int = 0

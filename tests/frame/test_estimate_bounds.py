@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 import infergraph as ig
 from infergraph.errors import UnknownModel
+from infergraph.frame import plan as plans
 from infergraph.models.model import Request
 from infergraph.models.scripted import script
 
@@ -224,8 +225,26 @@ def build(session: ig.Session, plan: str, rows: int = len(WORDS)) -> ig.Semantic
     return PLANS[plan](docs, docs.semantic.classify("body", ["a", "b", "c"], into="label"))
 
 
-def check(frame: ig.SemanticFrame, options: ig.RunOptions | None = None, *, exact_after: bool = True) -> None:
-    """Estimate, run, and estimate again."""
+def check(frame: ig.SemanticFrame, options: ig.RunOptions | None = None) -> None:
+    """Estimate, run, and do both again: exact, where the first run has read all its rows."""
+    check_bounds(frame, options)
+    limit = None if options is None else options.limit
+    after = frame.estimate(options)
+    steps = [node for node in plans.walk(frame.node) if isinstance(node, plans.Step)]
+    stops = any(step.method in ("head", "slice") for step in steps)
+    # Polars may or may not have read one side of a join when it sees that the other is empty.
+    skips = after.calls_high > 0 and any(step.how == "semi" for step in steps)
+    if stops or skips:
+        check_bounds(frame, options)
+        return
+    again = frame.run(limit=limit).usage
+    assert (after.calls_low, after.calls, after.calls_high) == (again.calls, again.calls, again.calls)
+    assert again.calls == 0
+    assert after.rows_low == after.rows_high == again.rows
+    assert after.store_hits == again.store_hits
+
+
+def check_bounds(frame: ig.SemanticFrame, options: ig.RunOptions | None = None) -> None:
     before = frame.estimate(options)
     limit = None if options is None else options.limit
     usage = frame.run(limit=limit).usage
@@ -236,14 +255,6 @@ def check(frame: ig.SemanticFrame, options: ig.RunOptions | None = None, *, exac
         assert part.rows_low <= done["rows"] <= part.rows_high, part.operator
         assert part.calls_low <= part.calls <= part.calls_high
         assert part.rows_low <= part.rows <= part.rows_high
-    if not exact_after:
-        return
-    after = frame.estimate(options)
-    again = frame.run(limit=limit).usage
-    assert (after.calls_low, after.calls, after.calls_high) == (again.calls, again.calls, again.calls)
-    assert again.calls == 0
-    assert after.rows_low == after.rows_high == again.rows
-    assert after.store_hits == again.store_hits
 
 
 @pytest.mark.parametrize("plan", PLANS)
@@ -294,7 +305,30 @@ def test_any_chain_of_steps_stays_within_its_estimate(steps: list[str], rows: in
         frame = source(session, rows).drop("tags")
         for place, step in enumerate(steps):
             frame = added(frame, step, place)
-        check(frame, exact_after="head" not in steps)
+        check(frame)
+
+
+@pytest.mark.parametrize(
+    ("stop", "exact"),
+    [
+        (lambda f: f.head(4), True),
+        (lambda f: f.slice(3, 4), False),
+        (lambda f: f.explode("tags").head(4), False),
+        (lambda f: f.with_row_index().head(4), False),
+        (lambda f: f.sort("id").head(4), None),
+    ],
+)
+def test_what_a_head_leaves_unread_is_not_sure_to_be_asked(
+    session: ig.Session, stop: Callable[[ig.SemanticFrame], ig.SemanticFrame], exact: bool | None
+) -> None:
+    rows = 5_000
+    data = pl.DataFrame({"id": range(rows), "body": [f"b{n}" for n in range(rows)], "tags": [["p", "q"]] * rows})
+    docs = session.frame(data, name="docs", key="id")
+    with script("fast", answer):
+        frame = stop(docs.semantic.map("m {{ body }}", into="m").semantic.map("x {{ body }}", into="t"))
+        asked = [(part.calls_low, part.calls_high) for part in frame.estimate().operators]
+        assert asked == [{True: (4, 4), False: (0, rows), None: (rows, rows)}[exact]] * 2
+        check_bounds(frame)
 
 
 def added(frame: ig.SemanticFrame, step: str, place: int) -> ig.SemanticFrame:

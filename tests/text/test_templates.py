@@ -282,3 +282,23 @@ def test_tags_are_different_and_plain(columns: list[str]) -> None:
         tags.append(tag_for(column, tags))
     assert len(set(tags)) == len(tags)
     assert not any(set(tag) & set("<> \n\t\"'/") for tag in tags)
+
+
+@pytest.mark.parametrize(
+    ("template", "name", "new"),
+    [
+        ("Say {{ first name }}", "first name", "first_name"),
+        ("Say {{ e-mail|upper }}", "e-mail", "e_mail_2"),
+        ("{% if first name %}x{% endif %} {{ e_mail }}", "first name", "first_name"),
+        ("Say {{ a.b }}", "a.b", "a_b"),
+        ("Say {{ 2nd }}", "2nd", "column_2nd"),
+    ],
+)
+def test_names_that_a_template_cannot_say_are_to_be_renamed(template: str, name: str, new: str) -> None:
+    columns = pl.Schema(dict.fromkeys(("first name", "e-mail", "e_mail", "a.b", "2nd"), pl.String()))
+    with pytest.raises(TemplateError) as raised:
+        compile_template(template, columns, where="map(prompt)")
+    assert f"the column {name!r} cannot be named" in str(raised.value)
+    assert f".rename({{{name!r}: {new!r}}})" in str(raised.value)
+    renamed = pl.Schema({new if old == name else old: dtype for old, dtype in columns.items()})
+    assert compile_template(f"Say {{{{ {new} }}}}", renamed, where="map(prompt)").variables == (new,)

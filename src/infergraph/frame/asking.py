@@ -14,6 +14,7 @@ import polars as pl
 from infergraph.calls.asks import Ask, Outcome
 from infergraph.calls.ledger import Ledger
 from infergraph.frame import plan as plans
+from infergraph.frame.keys import hidden_key
 from infergraph.frame.parts import PartsFile
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.models.model import Model, Request
@@ -79,6 +80,8 @@ class Morsel:
 class Account:
     """What one operator of a run did and used, however many branches of the plan read it.
 
+    Each reading of a row is a row here, and has one ending: ``rows`` is the sum of the endings.
+
     Args:
         tally: The counts that it keeps up to date.
     """
@@ -120,7 +123,9 @@ class Account:
         ledger, tally = self.ledger, self.tally
         tally.input_tokens = ledger.tokens.input
         tally.cached_input_tokens = ledger.tokens.cached_input
+        tally.cache_write_input_tokens = ledger.tokens.cache_write_input
         tally.output_tokens = ledger.tokens.output
+        tally.reasoning_tokens = ledger.tokens.reasoning
         tally.cost_nano_usd = ledger.cost_nano_usd
         tally.seconds = time.monotonic() - self._started
 
@@ -135,7 +140,7 @@ class Asker:
         submit: Hands asks to the engine.
         lineage: Takes which request made which row.
         rejects: Takes what was rejected.
-        keys: The plan's key columns.
+        keys: The key columns of the plan's sources; rows carry them hidden.
         report: Told how far it is; ``None``: nobody listens.
         rows_total: Rows that will come, where that is known.
     """
@@ -225,7 +230,7 @@ class Asker:
     def _rejects(self, morsel: Morsel, rejected: Sequence[tuple[int, Outcome]]) -> pl.DataFrame:
         places = [place for place, _ in rejected]
         endings = [ending for _, ending in rejected]
-        keys = [name for name in self._keys if name in morsel.rows.columns]
+        keys = [pl.col(hidden_key(name)).alias(name) for name in self._keys]
         costs = [usd(ending.spent.cost_nano_usd) for ending in endings]
         told = morsel.rows[places].select(pl.col(ROW_ID).alias("row_id"), *keys)
         return told.with_columns(

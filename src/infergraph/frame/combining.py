@@ -11,7 +11,8 @@ from infergraph.errors import PlanError
 from infergraph.frame import plan as plans
 from infergraph.frame.expressions import expressions, identity, spelt_out, text_of
 from infergraph.frame.frame import SemanticFrame
-from infergraph.frame.row_ids import ROW_ID, derived_id
+from infergraph.frame.keys import KEY_PREFIX, group_key
+from infergraph.frame.row_ids import DOUBT, ROW_ID, derived_id
 
 IntoExpr = Any
 
@@ -36,7 +37,9 @@ class GroupBy:
 
         def apply(inputs: Sequence[pl.LazyFrame], hidden: tuple[str, ...]) -> pl.LazyFrame:
             # The first row's id tells a group from every other one, also from those of other frames.
-            carried = [pl.col(name).first() if name == ROW_ID else pl.col(name).max() for name in hidden]
+            carried = [pl.col(ROW_ID).first()] if ROW_ID in hidden else []
+            carried += [pl.col(DOUBT).max()] if DOUBT in hidden else []
+            carried += [group_key(name) for name in hidden if name.startswith(KEY_PREFIX)]
             grouped = inputs[0].group_by(keys, maintain_order=True).agg(*wanted, *carried)
             if ROW_ID not in hidden:
                 return grouped
@@ -89,7 +92,11 @@ def concat(
     if not isinstance(first, SemanticFrame):
         raise PlanError(f"ig.concat: the first frame is a {type(first).__name__}; write session.frame(data) around it.")
     checked = [first, *(first._other(part) for part in parts[1:])]
-    node = plans.step(
-        "concat", how, [part.node for part in checked], lambda inputs, hidden: pl.concat(inputs, how=how), identity=how
-    )
+
+    def apply(inputs: Sequence[pl.LazyFrame], hidden: tuple[str, ...]) -> pl.LazyFrame:
+        # Steps before may have put visible columns behind the hidden ones; Polars wants one order.
+        parts = [part.select(*frame.schema, *hidden) for part, frame in zip(inputs, checked, strict=True)]
+        return pl.concat(parts, how=how)
+
+    node = plans.step("concat", how, [part.node for part in checked], apply, identity=how)
     return SemanticFrame(first.session, node)

@@ -4,7 +4,7 @@ projections and limits, overlaps operators and keeps order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from threading import Condition
 
 import polars as pl
@@ -12,9 +12,11 @@ from polars.io.plugins import register_io_source
 
 from infergraph.frame import plan as plans
 from infergraph.frame.expressions import conjuncts, roots
+from infergraph.frame.keys import hidden_key, source_keys
 from infergraph.frame.row_ids import DOUBT, ROW_ID, RowNumberer
 
-SOURCE_MORSEL_ROWS = 8192
+SOURCE_MORSEL_ROWS = 2048
+"""Polars reads some thirty batches ahead: of rows of 1 KB these are 60 MB."""
 Batches = Iterator[pl.DataFrame]
 Read = Callable[[list[str] | None, pl.Expr | None, int | None], Batches]
 """Reads an IO source: wanted columns (``None``: all), a row-wise predicate, most rows."""
@@ -86,9 +88,16 @@ def io_source(schema: dict[str, pl.DataType], read: Read, activity: Activity, la
     def open_source(
         with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
     ) -> Batches:
-        return activity.track(read(with_columns, predicate, n_rows))
+        return activity.track(_as_declared(read(with_columns, predicate, n_rows), schema))
 
     return register_io_source(open_source, schema=schema, explain_name=label)
+
+
+def _as_declared(batches: Batches, schema: Mapping[str, pl.DataType]) -> Batches:
+    """The batches with the declared types: of a frame's or a function's Enums Polars may say that they are texts."""
+    for batch in batches:
+        wrong = pl.Schema({name: schema[name] for name, dtype in batch.schema.items() if dtype != schema[name]})
+        yield batch.cast(wrong) if wrong else batch
 
 
 def lazy_frame(
@@ -98,6 +107,7 @@ def lazy_frame(
     activity: Activity,
     operator: Callable[[plans.OperatorStep, pl.LazyFrame], pl.LazyFrame],
     limit: int | None = None,
+    keys: Mapping[str, pl.DataType] | None = None,
 ) -> pl.LazyFrame:
     """The plan as a Polars lazy frame.
 
@@ -107,7 +117,10 @@ def lazy_frame(
         activity: Tracks the sources' generators.
         operator: Makes an operator's lazy frame from its input's.
         limit: Read only the first so many rows of the leftmost source (of each frame of a ``concat``).
+        keys: Key columns of the sources that every node carries too, hidden, as they were in the source.
     """
+    keys = keys or {}
+    carried = (*hidden, *map(hidden_key, keys))
     made: dict[tuple[int, int | None], pl.LazyFrame] = {}
 
     def make(current: plans.Node, most: int | None) -> pl.LazyFrame:
@@ -115,13 +128,13 @@ def lazy_frame(
         if known is not None:
             return known
         if isinstance(current, plans.Source):
-            result = source_frame(current, hidden, activity, most)
+            result = source_frame(current, hidden, activity, most, keys)
         elif isinstance(current, plans.OperatorStep):
             result = operator(current, make(current.inputs[0], most))
         else:
             every = current.method == "concat"
             inputs = [make(before, most if every or not place else None) for place, before in enumerate(current.inputs)]
-            result = current.apply(inputs, hidden)
+            result = current.apply(inputs, carried)
         made[id(current), most] = result
         return result
 
@@ -129,7 +142,11 @@ def lazy_frame(
 
 
 def source_frame(
-    node: plans.Source, hidden: tuple[str, ...], activity: Activity, limit: int | None = None
+    node: plans.Source,
+    hidden: tuple[str, ...],
+    activity: Activity,
+    limit: int | None = None,
+    keys: Mapping[str, pl.DataType] | None = None,
 ) -> pl.LazyFrame:
     """A source with the hidden columns added; row ids of an earlier run are taken over."""
     data = node.data if limit is None else node.data.head(limit)
@@ -137,7 +154,7 @@ def source_frame(
         data = _numbered(data, node, activity)
     if DOUBT in hidden:
         data = data.with_columns(pl.lit(0, pl.Int8).alias(DOUBT))
-    return data.select(*node.schema, *hidden)
+    return data.select(*node.schema, *hidden, *source_keys(node.key, keys or {}))
 
 
 def renumbered(data: pl.LazyFrame, name: str) -> pl.LazyFrame:

@@ -16,10 +16,12 @@ from infergraph.frame import plan as plans
 from infergraph.frame.compiling import Activity, Batches, io_source, source_frame
 from infergraph.frame.probes import columns_read
 from infergraph.frame.row_ids import DOUBT, ROW_ID
+from infergraph.frame.window import asked_for_few
 
 UNKNOWN, MAYBE, FOG = 1, 2, 4
 """Marks of a row: an answer behind it is missing; it may not be there; nothing is known of its columns."""
 _ONE_ROW_AT_A_TIME = {"rename", "drop", "cast", "unnest", "cache", "concat", "sort", "unpivot"}
+HEADS = {"head", "slice"}
 _EXPRESSIONS = {"with_columns", "select", "fill_null", "with_row_index", "filter"}
 
 Whole = Callable[[list[pl.DataFrame]], pl.DataFrame]
@@ -50,6 +52,7 @@ class Possible:
         operator: Makes an operator's lazy frame from its input's.
         say: Takes a sentence on what is assumed.
         limit: Read only the first so many rows of the leftmost source.
+        loose: ``id`` of the operators that a later ``head`` stops wherever they are by then: it gets all their rows.
     """
 
     def __init__(
@@ -61,7 +64,9 @@ class Possible:
         operator: Callable[[plans.OperatorStep, pl.LazyFrame], pl.LazyFrame],
         say: Callable[[str], None],
         limit: int | None = None,
+        loose: frozenset[int] = frozenset(),
     ) -> None:
+        self._loose = loose
         self._missing = missing
         self._hidden = hidden
         self._activity = activity
@@ -97,7 +102,7 @@ class Possible:
             if not isinstance(current, plans.Step):
                 continue
             before = [self.standing(one) for one in current.inputs]
-            if current.method in ("head", "slice") and before[0].rows:
+            if current.method in HEADS and before[0].rows:
                 stopped |= {id(step) for step in plans.operator_steps(current.inputs[0])}
             elif current.method.startswith("join") and any(one.rows for one in before):
                 # Polars does not read one side of a join when it sees that the other side is empty.
@@ -166,10 +171,14 @@ class Possible:
             any(s.touched for s in before), any(s.rows for s in before), any(s.order for s in before),
             any(s.fog for s in before),
         )  # fmt: skip
-        if not merged.touched or self._runs_as_it_is(step, merged):
+        as_it_is = not merged.touched or self._runs_as_it_is(step, merged)
+        if as_it_is and not self._stops_loose(step):
             return step.apply(inputs, self._hidden)
         whole = _Whole(step, merged, self._hidden, self._times, self._say)
-        return self._barrier(step, inputs, whole.rows)
+        return self._barrier(step, inputs, whole.applied if as_it_is else whole.rows)
+
+    def _stops_loose(self, step: plans.Step) -> bool:
+        return step.method in HEADS and not asked_for_few(step).isdisjoint(self._loose)
 
     def _barrier(self, step: plans.Step, inputs: list[pl.LazyFrame], change: Whole) -> pl.LazyFrame:
         schema = {**step.schema, **{name: pl.Int8() if name == DOUBT else pl.String() for name in self._hidden}}
@@ -210,7 +219,7 @@ class _Whole:
         """The rows that may come out."""
         first, method = frames[0], self._step.method
         if not any(_has(frame, UNKNOWN | MAYBE | FOG) for frame in frames):
-            return self._apply(frames)
+            return self.applied(frames)
         if method == "join":
             return self._join(*frames)
         if method == "join_asof":
@@ -228,7 +237,7 @@ class _Whole:
             return self._explode(first)
         if method in _EXPRESSIONS and self._step.row_ids != "new":
             self._tell("the values that it computes depend")
-            return _mark(self._apply(frames), UNKNOWN | FOG)
+            return _mark(self.applied(frames), UNKNOWN | FOG)
         return self._renumbered(first)
 
     def _join(self, left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
@@ -242,7 +251,7 @@ class _Whole:
                 return _mark(left, MAYBE)
             return self._with_open_rows(left, left_open, right, _mark(left.filter(left_open), MAYBE))
         if not right_open and not left.filter(left_open).height:
-            return self._loose(self._apply([left, right]), how, left, right)
+            return self._loose(self.applied([left, right]), how, left, right)
         self._tell()
         most = self._most_matches(right, simple=not right_open)
         if how in ("inner", "left") and not right_open and not (_has(right, MAYBE) and how == "left"):
@@ -264,7 +273,7 @@ class _Whole:
         left_keys, right_keys = (self._decided_by_unknown(place) for place in (0, 1))
         keys_open = _has(left, UNKNOWN if left_keys else FOG) or _has(right, UNKNOWN if right_keys else FOG)
         if not keys_open and not _has(right, MAYBE):
-            return self._apply([left, right])
+            return self.applied([left, right])
         self._tell()
         return self._fog(left)
 
@@ -272,9 +281,9 @@ class _Whole:
         keys_open = _marked(UNKNOWN if self._decided_by_unknown(0) else FOG)
         if rows.filter(keys_open).height:
             self._tell()
-            sure = self._apply([rows.filter(~keys_open)])
+            sure = self.applied([rows.filter(~keys_open)])
             return _stack([_mark(sure, UNKNOWN | MAYBE | FOG), self._fog(rows.filter(keys_open))])
-        grouped = self._apply([rows])
+        grouped = self.applied([rows])
         if not _has(rows, MAYBE) and not self._before.order:
             return grouped
         self._tell()
@@ -283,29 +292,29 @@ class _Whole:
     def _unique(self, rows: pl.DataFrame) -> pl.DataFrame:
         keys_open = _marked(UNKNOWN | MAYBE if self._decided_by_unknown(0) else FOG | MAYBE)
         if not rows.filter(keys_open).height and not self._before.order:
-            return self._apply([rows])
+            return self.applied([rows])
         self._tell()
         if self._before.order:
             return _mark(rows, MAYBE)
-        return _mark(_stack([self._apply([rows.filter(~keys_open)]), rows.filter(keys_open)]), MAYBE)
+        return _mark(_stack([self.applied([rows.filter(~keys_open)]), rows.filter(keys_open)]), MAYBE)
 
     def _filter(self, rows: pl.DataFrame) -> pl.DataFrame:
         self._tell()
         if not self._step.row_wise:
             return _mark(rows, MAYBE)
         foggy = _marked(FOG)
-        return _stack([self._apply([rows.filter(~foggy)]), _mark(rows.filter(foggy), MAYBE)])
+        return _stack([self.applied([rows.filter(~foggy)]), _mark(rows.filter(foggy), MAYBE)])
 
     def _explode(self, rows: pl.DataFrame) -> pl.DataFrame:
         open_rows = _marked(UNKNOWN | FOG)
         self._tell("how many rows each gives depends", "one row each is assumed")
-        return _stack([self._apply([rows.filter(~open_rows)]), self._fog(rows.filter(open_rows))])
+        return _stack([self.applied([rows.filter(~open_rows)]), self._fog(rows.filter(open_rows))])
 
     def _renumbered(self, rows: pl.DataFrame) -> pl.DataFrame:
         method = self._step.method
         reads = columns_read(self._step, 0) if method == "select" else set(rows.columns)
         if not reads & self._step.inputs[0].answers and not _has(rows, MAYBE | FOG) and not self._before.order:
-            return self._apply([rows]).with_columns(pl.lit(0, pl.Int8).alias(DOUBT))
+            return self.applied([rows]).with_columns(pl.lit(0, pl.Int8).alias(DOUBT))
         self._tell("its rows depend", "no more rows than go in are assumed to come out" if method != "select" else "")
         return self._fog(rows if rows.height else pl.DataFrame({DOUBT: [0]}, schema={DOUBT: pl.Int8}))
 
@@ -314,9 +323,10 @@ class _Whole:
     ) -> pl.DataFrame:
         if possible.height:
             self._tell()
-        return _stack([self._apply([left.filter(~open_rows), right]), possible])
+        return _stack([self.applied([left.filter(~open_rows), right]), possible])
 
-    def _apply(self, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    def applied(self, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+        """What the step's own frame gives."""
         names = [*self._step.schema, *self._hidden]
         return self._step.apply([frame.lazy() for frame in frames], self._hidden).select(names).collect()
 

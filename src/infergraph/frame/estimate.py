@@ -2,7 +2,8 @@
 
 The very plan of the run is walked over the real rows, with the store as the only source of answers. Where answers are
 missing and later steps depend on them, it is walked again over all rows that are possible: what depends on a missing
-answer cannot be known, and what a filter will decide may not happen at all. Such rows give the ranges.
+answer cannot be known, and what a filter will decide may not happen at all. Such rows give the ranges; so do
+rows that are read or not as it happens, before a later step has all that it wants.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ def estimate(frame: SemanticFrame, options: RunOptions | None = None) -> Estimat
     exact.read(exact.frame(frame.node))
     walk: Walk = exact
     open_steps = {id(step) for step in steps if id(step) in exact.missing or id(step) not in exact.needed}
-    if exact.missing:
-        doubtful = Doubtful(frame.session, options, names, steps, open_steps, exact)
+    loose = exact.loose(frame.node)
+    if exact.missing or loose:
+        doubtful = Doubtful(frame.session, options, names, steps, open_steps, exact, loose)
         settled = doubtful.settled(frame.node)
         if len(settled) < len(steps):
             doubtful.take_over(settled, frame.node)

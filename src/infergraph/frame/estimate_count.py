@@ -111,7 +111,7 @@ class Count:
 
     def _seconds(self, calls: float) -> float:
         per_call = self._learned.seconds if self._learned is not None else _ASSUMED_SECONDS
-        at_once = self._model.max_concurrency or self._facts.default_concurrency
+        at_once = self._model.max_concurrency or self._facts.usual_concurrency
         by_latency = calls * per_call / at_once
         by_limit = 60 * calls / self._model.requests_per_minute if self._model.requests_per_minute else 0.0
         return round(max(by_latency, by_limit), 3)

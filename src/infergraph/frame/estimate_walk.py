@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import polars as pl
 
 from infergraph.frame import plan as plans
 from infergraph.frame.compiling import Activity, Batches, io_source, lazy_frame, split_predicate, wanted_rows
-from infergraph.frame.doubt import FOG, MAYBE, UNKNOWN, Possible
+from infergraph.frame.doubt import FOG, HEADS, MAYBE, UNKNOWN, Possible
 from infergraph.frame.estimate_count import Count
-from infergraph.frame.execution import MORSEL_ROWS, Window, cut
+from infergraph.frame.execution import cut
 from infergraph.frame.expressions import roots
 from infergraph.frame.row_ids import DOUBT, ROW_ID
 from infergraph.frame.run import RunOptions
 from infergraph.frame.session import Session
+from infergraph.frame.window import MORSEL_ROWS, Window, asked_for_few
 from infergraph.models.model import Request
 from infergraph.models.verdict import Accepted
 from infergraph.store.hashes import RequestHasher
@@ -107,6 +109,12 @@ class Exact(Walk):
         self.needed: set[int] = set()
         self.early: dict[int, set[str]] = {}
         """Columns of the conditions that Polars tests before an operator."""
+        self._unbounded: set[int] = set()
+
+    def loose(self, node: plans.Node) -> frozenset[int]:
+        """Operators that a later ``head`` stops once it has its rows, wherever they happen to be by then."""
+        heads = [one for one in plans.walk(node) if isinstance(one, plans.Step) and one.method in HEADS]
+        return frozenset(key for head in heads for key in asked_for_few(head) & self._unbounded)
 
     def frame(self, node: plans.Node) -> pl.LazyFrame:
         """The plan as a lazy frame."""
@@ -134,16 +142,19 @@ class Exact(Walk):
         early, late = split_predicate(predicate, written)
         carried = [name for name in columns if name not in written]
         needed = step.decides or not written.isdisjoint(columns)
+        bounded = n_rows is not None and late is None and not step.decides
         self.opened.add(id(step))
+        if not bounded:
+            self._unbounded.add(id(step))
         self.early.setdefault(id(step), set()).update(set() if early is None else roots(early))
         if needed:
             self.needed.add(id(step))
         upstream = before.with_columns(content_of(step, marked=False).alias(CONTENT)) if needed else before
         upstream = upstream if early is None else upstream.filter(early)
         upstream = upstream.select(list(dict.fromkeys([*carried, ROW_ID, *([CONTENT] if needed else [])])))
-        if n_rows is not None and late is None and not step.decides:
+        if n_rows is not None and bounded:
             upstream = upstream.head(n_rows)
-        size = MORSEL_ROWS if n_rows is None else Window(self._at_once(step), n_rows).rows
+        size = MORSEL_ROWS if n_rows is None else Window(partial(self._at_once, step), n_rows).rows
         batches = upstream.collect_batches(chunk_size=size, maintain_order=True, engine="streaming")
         rows = ((self._answered(step, batch) if needed else batch).select(columns) for batch in cut(batches, size))
         return wanted_rows(rows, late, n_rows, self.activity)
@@ -156,7 +167,7 @@ class Exact(Walk):
 
     def _at_once(self, step: plans.OperatorStep) -> int:
         model, known = self.session.facts(self.model(step))
-        return model.max_concurrency or known.default_concurrency
+        return model.max_concurrency or known.usual_concurrency
 
 
 class Doubtful(Walk):
@@ -170,10 +181,12 @@ class Doubtful(Walk):
         steps: list[plans.OperatorStep],
         missing: set[int],
         exact: Exact | None,
+        loose: frozenset[int] = frozenset(),
     ) -> None:
         super().__init__(session, options, names, steps)
         self._exact = exact
         self._missing = missing
+        self._loose = loose
         self._settled: set[int] = set()
         self._unread: set[int] = set()
         """Operators whose columns nobody reads."""
@@ -190,7 +203,7 @@ class Doubtful(Walk):
 
         return Possible(
             self._missing, hidden=hidden, activity=self.activity, operator=operator, say=self.said.append,
-            limit=self.options.limit,
+            limit=self.options.limit, loose=self._loose,
         )  # fmt: skip
 
     def frame(self, node: plans.Node, hidden: tuple[str, ...] = (DOUBT,)) -> pl.LazyFrame:
@@ -201,7 +214,7 @@ class Doubtful(Walk):
 
     def settled(self, node: plans.Node) -> set[int]:
         """Operators whose numbers no missing answer can change."""
-        stopped = self._possible.may_stop_early(node)
+        stopped = self._possible.may_stop_early(node) | self._loose
         return {
             id(step) for step in self.steps
             if not self._possible.standing(step.inputs[0]).touched and id(step) not in stopped
@@ -218,7 +231,7 @@ class Doubtful(Walk):
     def bound(self, node: plans.Node) -> None:
         """Take the numbers down to what the plan allows at most and at least."""
         assert self._exact is not None
-        stopped = self._possible.may_stop_early(node)
+        stopped = self._possible.may_stop_early(node) | self._loose
         readers = _readers(node)
         for step in self.steps:
             if id(step) in self._settled:
@@ -241,6 +254,8 @@ class Doubtful(Walk):
         upstream = upstream if early is None else upstream.filter(early)
         carried = [name for name in columns if name not in step.operator.writes]
         upstream = upstream.select(list(dict.fromkeys([*carried, DOUBT, CONTENT])))
+        if n_rows is not None and late is None and not step.decides:
+            upstream = upstream.head(n_rows)
         batches = upstream.collect_batches(chunk_size=MORSEL_ROWS, maintain_order=True, engine="streaming")
         rows = (self._answered(step, batch).select(columns) for batch in cut(batches, MORSEL_ROWS))
         return wanted_rows(rows, late, n_rows, self.activity)

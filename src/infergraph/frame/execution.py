@@ -1,16 +1,17 @@
 """Runs a plan: each operator reads morsels of rows, asks the engine, and gives the morsels on in order.
 
-A morsel's requests are sent as soon as the morsel is read; morsels that wait for answers form a window, bounded
-in bytes and in morsels. What was rejected and which request made which row is written as the run goes.
+A morsel's requests are sent as soon as the morsel is read; morsels that wait for answers form a window (see
+``frame/window.py``). What was rejected and which request made which row is written as the run goes.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as NotYet
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -19,51 +20,17 @@ from infergraph.calls.asks import Ask, Outcome, Policy, Scope
 from infergraph.calls.budget import Budget
 from infergraph.calls.cancel import CancelToken
 from infergraph.calls.ledger import Ledger
-from infergraph.errors import RunCancelled
+from infergraph.errors import RunCancelled, StoreError
 from infergraph.frame import plan as plans
 from infergraph.frame.asking import CONTENT, LINEAGE_SCHEMA, Account, Asker, Morsel, Progress
 from infergraph.frame.compiling import Activity, Batches, io_source, lazy_frame, split_predicate, wanted_rows
+from infergraph.frame.keys import hidden_key
 from infergraph.frame.parts import PartsFile
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.frame.session import Session
+from infergraph.frame.spill import Spill
+from infergraph.frame.window import WAIT_S, Line, Window, asked_for_few
 from infergraph.records import Tally, rejects_schema
-
-MORSEL_ROWS = 512
-WINDOW_BYTES = 256 * 1024 * 1024
-WINDOW_ROWS = 32_768
-_WAIT_S = 0.25
-
-
-class Window:
-    """How many morsels may wait for answers at once.
-
-    It starts just wide enough to keep the model busy, and doubles when a slow row at its head leaves the model idle:
-    who wants only a few rows pays for few.
-
-    Args:
-        at_once: Requests that the model takes at once.
-        n_rows: Rows that are wanted, where that is known: then one morsel at a time.
-    """
-
-    def __init__(self, at_once: int, n_rows: int | None) -> None:
-        self.rows = max(1, min(MORSEL_ROWS, -(-at_once // 2), MORSEL_ROWS if n_rows is None else n_rows))
-        self.busy = -(-at_once // self.rows)
-        """Morsels that keep the model busy."""
-        self._most = 1 if n_rows is not None else self.busy + 1
-        self._widest = 1 if n_rows is not None else max(self.busy + 1, WINDOW_ROWS // self.rows)
-
-    def full(self, waiting: Sequence[Morsel]) -> bool:
-        """Whether the first morsel must be waited for before another is asked."""
-        return len(waiting) >= self._most or sum(morsel.bytes for morsel in waiting) > WINDOW_BYTES
-
-    @property
-    def can_widen(self) -> bool:
-        """Whether more morsels may wait than now."""
-        return self._most < self._widest
-
-    def widen(self) -> None:
-        """Let more morsels wait."""
-        self._most = min(self._widest, 2 * self._most)
 
 
 class Execution:
@@ -99,6 +66,8 @@ class Execution:
         self.cancel = CancelToken()
         self.activity = Activity()
         self.error: BaseException | None = None
+        self.recorded = False
+        """Whether the store has what this run used."""
         self.scope = scope
         self._policy = policy
         self._budget = budget
@@ -111,6 +80,8 @@ class Execution:
         once_by = ("row_id", "operator") if plans.reads_twice(node) else ()
         self.rejects = PartsFile(folder, "rejects", rejects_schema(self.keys), once_by)
         self.lineage = PartsFile(folder, "lineage", LINEAGE_SCHEMA, once_by)
+        self._spill = Spill(folder / "spill")
+        self._few = asked_for_few(node)
         names = plans.operator_names(node)
         for step in plans.operator_steps(node):
             self._accounts[id(step)] = Account(Tally(operator=names[id(step)], model=self._model_of(step)))
@@ -123,8 +94,9 @@ class Execution:
     def frame(self) -> pl.LazyFrame:
         """The plan as a lazy frame with ``_row_id`` last; collecting it makes the calls."""
         made = lazy_frame(
-            self.node, hidden=(ROW_ID,), activity=self.activity, operator=self._operator_frame, limit=self._limit
-        )
+            self.node, hidden=(ROW_ID,), activity=self.activity, operator=self._operator_frame, limit=self._limit,
+            keys=self.keys,
+        )  # fmt: skip
         return made.select(*self.node.schema, ROW_ID)
 
     def stop(self) -> None:
@@ -132,9 +104,12 @@ class Execution:
         self.activity.stop()
         self.cancel.cancel()
 
-    def _at_once(self, step: plans.OperatorStep) -> int:
-        model, known = self.session.facts(self._model_of(step))
-        return model.max_concurrency or known.default_concurrency
+    def kept(self) -> int:
+        """Answers of this run that are in the store; to be asked once nothing is in flight."""
+        store, scope = self.session.store, self.scope
+        with suppress(StoreError):
+            store.writer.flush()
+        return store.kept(scope.run_id, scope.asset, scope.partition)
 
     def _model_of(self, step: plans.OperatorStep) -> str:
         return self._model if self._model is not None and step.operator.kind != "embed" else step.model
@@ -145,11 +120,14 @@ class Execution:
             content = pl.when(step.where).then(content)
         prepared = before.with_columns(content.alias(CONTENT))
 
+        carried = {hidden_key(name): dtype for name, dtype in self.keys.items()}
+        schema = {**step.schema, ROW_ID: pl.String(), **carried}
+
         def read(wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None) -> Batches:
-            columns = wanted if wanted is not None else [*step.schema, ROW_ID]
+            columns = wanted if wanted is not None else list(schema)
             return self._batches(step, before, prepared, columns, predicate, n_rows)
 
-        return io_source({**step.schema, ROW_ID: pl.String()}, read, self.activity, f"semantic.{step.operator.kind}")
+        return io_source(schema, read, self.activity, f"semantic.{step.operator.kind}")
 
     def _batches(
         self,
@@ -164,17 +142,20 @@ class Execution:
         early, late = split_predicate(predicate, written)
         carried = [name for name in columns if name not in written]
         needed = step.decides or not written.isdisjoint(columns)
-        keys = [name for name in self.keys if name in step.inputs[0].schema]
+        keys = map(hidden_key, self.keys)
         kept = dict.fromkeys([*carried, *keys, ROW_ID, CONTENT] if needed else [*carried, ROW_ID])
         upstream = prepared if needed else before
         upstream = upstream.select(*kept) if early is None else upstream.filter(early).select(*kept)
         if n_rows is not None and late is None and not step.decides:
             upstream = upstream.head(n_rows)
-        window = Window(self._at_once(step), n_rows)
+        at_once = partial(self.session.engine.at_once, self._model_of(step))
+        window = Window(at_once, n_rows, few=id(step) in self._few)
         source = upstream.collect_batches(chunk_size=window.rows, maintain_order=True, engine="streaming")
         morsels = self._checked(cut(source, window.rows))
-        answered = self._answered(step, morsels, window) if needed else morsels
-        return wanted_rows((batch.select(columns) for batch in answered), late, n_rows, self.activity)
+        answered = (
+            self._answered(step, morsels, window, columns) if needed else (one.select(columns) for one in morsels)
+        )
+        return wanted_rows(answered, late, n_rows, self.activity)
 
     def _checked(self, batches: Iterator[pl.DataFrame]) -> Batches:
         for batch in batches:
@@ -184,44 +165,33 @@ class Execution:
 
     # -- asking ------------------------------------------------------------------------------------
 
-    def _answered(self, step: plans.OperatorStep, morsels: Batches, window: Window) -> Batches:
-        """The morsels with the operator's columns, in order, asked ahead within the window."""
+    def _answered(self, step: plans.OperatorStep, morsels: Batches, window: Window, columns: list[str]) -> Batches:
+        """These columns of the morsels, the operator's among them, in order, asked ahead within the window."""
         asker = self._asker(step)
-        waiting: deque[Morsel] = deque()
+
+        def finish(morsel: Morsel) -> pl.DataFrame | None:
+            outcomes = self._wait(morsel.future)
+            return None if outcomes is None else asker.finish(morsel, outcomes).select(columns)
+
+        line = Line(window, finish, self._spill, lambda: self.activity.stopped)
         for rows in morsels:
-            waiting.append(asker.ask(rows))
-            while waiting and (waiting[0].future.done() or window.full(waiting)):
-                if not waiting[0].future.done() and self._stuck(window, waiting):
-                    window.widen()
-                    break
-                finished = self._finish(asker, waiting.popleft())
+            line.add(asker.ask(rows))
+            while line.must_hand_on():
+                finished = line.hand_on()
                 if finished is None:
                     return
                 yield finished
-        while waiting:
-            finished = self._finish(asker, waiting.popleft())
+        while line:
+            finished = line.hand_on()
             if finished is None:
                 return
             yield finished
-
-    def _stuck(self, window: Window, waiting: deque[Morsel]) -> bool:
-        """Wait for the first morsel; true as soon as only few others keep the model busy behind it."""
-        while not waiting[0].future.done() and not self.activity.stopped:
-            open_futures = [morsel.future for morsel in waiting if not morsel.future.done()]
-            if window.can_widen and len(open_futures) < window.busy:
-                return True
-            wait(open_futures, timeout=_WAIT_S, return_when=FIRST_COMPLETED)
-        return False
-
-    def _finish(self, asker: Asker, morsel: Morsel) -> pl.DataFrame | None:
-        outcomes = self._wait(morsel.future)
-        return None if outcomes is None else asker.finish(morsel, outcomes)
 
     def _wait(self, future: Future[list[Outcome]]) -> list[Outcome] | None:
         """The outcomes, or ``None`` when the run is over and nobody needs them."""
         while True:
             try:
-                return future.result(timeout=_WAIT_S)
+                return future.result(timeout=WAIT_S)
             except NotYet:
                 if self.activity.stopped:
                     return None
@@ -258,7 +228,8 @@ class Execution:
         )
 
     def settle(self) -> None:
-        """After the end: count what was asked for rows that nobody took."""
+        """After the end: count what was asked for rows that nobody took, and remove what was kept for them."""
+        self._spill.close()
         for account in self._accounts.values():
             account.settle()
 
@@ -267,21 +238,20 @@ class Execution:
         before: plans.Node = step.inputs[0]
         while isinstance(before, plans.OperatorStep) and not before.decides:
             before = before.inputs[0]
-        if self._on_progress is None or plans.operator_steps(before):
+        if self._on_progress is None or plans.operator_steps(before) or plans.reads_twice(self.node):
             return None
         plain = lazy_frame(before, hidden=(), activity=self.activity, operator=self._operator_frame, limit=self._limit)
         return int(plain.select(pl.len()).collect(engine="streaming").item())
 
 
 def key_columns(node: plans.Node) -> dict[str, pl.DataType]:
-    """Key columns of all sources of a plan, where every operator that still has one agrees on its type."""
+    """Key columns of all sources of a plan; text where two sources have keys of one name and different types."""
     keys: dict[str, pl.DataType] = {}
     for current in plans.walk(node):
         if isinstance(current, plans.Source):
-            keys.update({name: current.schema[name] for name in current.key if name not in keys})
-    for step in plans.operator_steps(node):
-        schema = step.inputs[0].schema
-        keys = {name: dtype for name, dtype in keys.items() if schema.get(name, dtype) == dtype}
+            for name in current.key:
+                dtype = current.schema[name]
+                keys[name] = dtype if keys.get(name, dtype) == dtype else pl.String()
     return keys
 
 

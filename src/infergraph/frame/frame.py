@@ -26,7 +26,9 @@ from infergraph.frame.expressions import (
     spelt_out,
     text_of,
 )
+from infergraph.frame.keys import renumbered_keys
 from infergraph.frame.row_ids import DOUBT, ROW_ID, derived_id, join_hidden
+from infergraph.frame.true_types import Apply
 from infergraph.operators.subject import is_row_wise
 
 if TYPE_CHECKING:
@@ -364,7 +366,14 @@ class SemanticFrame:
     def cast(self, dtypes: Any, *, strict: bool = True) -> SemanticFrame:
         """Columns in other types: one type for all, or ``{"column": type}``."""
         target = dict(dtypes) if isinstance(dtypes, Mapping) else dict.fromkeys(self.columns, dtypes)
-        return self._step("cast", repr(target), lambda inputs, hidden: inputs[0].cast(target, strict=strict))
+        names = self.columns
+
+        def apply(inputs: Sequence[pl.LazyFrame], hidden: tuple[str, ...]) -> pl.LazyFrame:
+            # Types and selectors may stand for columns, and do not mean the hidden ones.
+            after = inputs[0].select(names).cast(target).collect_schema()
+            return inputs[0].cast(after, strict=strict)
+
+        return self._step("cast", repr(target), apply)
 
     def fill_null(
         self, value: Any | None = None, strategy: Any | None = None, limit: int | None = None
@@ -562,7 +571,7 @@ class SemanticFrame:
         self,
         method: str,
         text: str,
-        apply: plans.Apply,
+        apply: Apply,
         *,
         identity: Any = None,
         other: SemanticFrame | None = None,
@@ -584,7 +593,11 @@ class SemanticFrame:
             if not hidden:
                 return change(inputs[0])
             changed = change(inputs[0].select(names))
-            changed = renumbered(changed, f"{method}({text})") if ROW_ID in hidden else changed
+            if ROW_ID in hidden:
+                changed = renumbered(changed, f"{method}({text})")
+                changed = changed.with_columns(
+                    renumbered_keys(hidden, inputs[0].collect_schema(), changed.collect_schema())
+                )
             # What the step makes of missing answers cannot be known: each row may differ or go.
             return changed.with_columns(pl.lit(doubt, pl.Int8).alias(DOUBT)) if DOUBT in hidden else changed
 

@@ -9,6 +9,9 @@ from threading import Lock
 import polars as pl
 
 _PART_ROWS = 50_000
+# Polars holds a row group in memory until it is whole, then as columns and packed: of documents of some kilobytes its
+# own size would be hundreds of megabytes.
+ROW_GROUP_ROWS = 16_384
 
 
 class PartsFile:
@@ -46,13 +49,13 @@ class PartsFile:
             path = self._folder / f"{self._name}.parquet"
             if self._once_by and self._parts:
                 rows = pl.scan_parquet(self._parts).unique(self._once_by, keep="first", maintain_order=True)
-                rows.sink_parquet(path)
+                rows.sink_parquet(path, row_group_size=ROW_GROUP_ROWS)
                 for part in self._parts:
                     part.unlink()
             elif len(self._parts) == 1:
                 self._parts[0].replace(path)
             elif self._parts:
-                pl.scan_parquet(self._parts).sink_parquet(path)
+                pl.scan_parquet(self._parts).sink_parquet(path, row_group_size=ROW_GROUP_ROWS)
                 for part in self._parts:
                     part.unlink()
             else:
@@ -68,7 +71,7 @@ class PartsFile:
         if not self._waiting:
             return
         part = self._folder / f"{self._name}-{len(self._parts):05}.part"
-        pl.concat(self._waiting).write_parquet(part)
+        pl.concat(self._waiting).write_parquet(part, row_group_size=ROW_GROUP_ROWS)
         self._parts.append(part)
         self._waiting.clear()
         self._waiting_rows = 0

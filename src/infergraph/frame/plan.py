@@ -14,17 +14,17 @@ from hashlib import blake2b
 from typing import Literal
 
 import polars as pl
-from polars.exceptions import ColumnNotFoundError, PolarsError, SchemaFieldNotFoundError
+from polars.exceptions import ColumnNotFoundError, PanicException, PolarsError, SchemaFieldNotFoundError
 
 from infergraph.errors import PlanError, UnknownColumn, did_you_mean
 from infergraph.frame.expressions import identity as expression_identity
 from infergraph.frame.expressions import roots
+from infergraph.frame.keys import KEY_PREFIX
 from infergraph.frame.row_ids import RESERVED
+from infergraph.frame.true_types import Apply, truthful
 from infergraph.operators.operator import RowOperator
 from infergraph.records import REJECT_COLUMNS
 
-Apply = Callable[[Sequence[pl.LazyFrame], tuple[str, ...]], pl.LazyFrame]
-"""Makes the step's lazy frame from its inputs', given the hidden columns that the inputs carry."""
 RowIds = Literal["kept", "derived", "new"]
 
 
@@ -182,6 +182,7 @@ def step(
     empty = [pl.LazyFrame(schema=node.schema) for node in inputs]
     known = pl.Schema({name: dtype for node in inputs for name, dtype in node.schema.items()})
     schema = _schema_of(lambda: apply(empty, ()).collect_schema(), known, where=f".{method}({text})")
+    apply, schema = truthful(apply, empty, schema, reads, f".{method}({text})")
     _refuse_reserved(f".{method}({text})", schema)
     answers = _answers_after(inputs, schema, reads, replaces_columns, renames or {})
     return Step(
@@ -296,7 +297,7 @@ def _schema_of(resolve: Callable[[], pl.Schema], known: pl.Schema, where: str = 
         missing = re.search(r'"([^"]*)"', str(error))
         name = missing.group(1) if missing else str(error).splitlines()[0]
         raise UnknownColumn(f"{where}: unknown column {name!r}. {did_you_mean(name, known)}") from None
-    except (PolarsError, TypeError, ValueError) as error:
+    except (PolarsError, PanicException, TypeError, ValueError) as error:
         raise PlanError(f"{where}: {str(error).split('Resolved plan')[0].strip()}") from None
 
 
@@ -320,8 +321,8 @@ def _refuse_unusable(name: str, schema: pl.Schema, keys: Sequence[str]) -> None:
 
 
 def _refuse_reserved(where: str, schema: pl.Schema) -> None:
-    for name in RESERVED:
-        if name in schema:
+    for name in schema:
+        if name in RESERVED or name.startswith(KEY_PREFIX):
             raise PlanError(f"{where}: the column name {name!r} is reserved; choose another name.")
 
 

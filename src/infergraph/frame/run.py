@@ -6,8 +6,8 @@ import math
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
@@ -19,12 +19,15 @@ import polars as pl
 
 from infergraph.calls.asks import Policy, Scope
 from infergraph.calls.budget import Budget
-from infergraph.errors import InternalError, PlanError, StoreError, did_you_mean
+from infergraph.errors import InternalError, PlanError, StoreError, did_you_mean, with_kept
 from infergraph.frame import plan as plans
 from infergraph.frame.asking import Progress
 from infergraph.frame.compiling import Activity, lazy_frame
+from infergraph.frame.disk import disk_trouble
 from infergraph.frame.execution import Execution
 from infergraph.frame.frame import SemanticFrame
+from infergraph.frame.garbage import fewer_collections
+from infergraph.frame.parts import ROW_GROUP_ROWS
 from infergraph.frame.progress_line import ProgressLine, progress_line
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.frame.session import Session
@@ -155,9 +158,9 @@ def run(
     on_progress: Callable[[Progress], None] | None = None,
 ) -> RunResult:
     """Run a plan into memory; see ``SemanticFrame.run``."""
-    with tempfile.TemporaryDirectory(prefix="infergraph-") as folder:
+    with disk_trouble(Path(tempfile.gettempdir())), _scratch() as folder:
         line = _line(frame.session, on_progress)
-        execution = _prepare(frame, Path(folder), options, on_progress=on_progress or line)
+        execution = _prepare(frame, folder, options, on_progress=on_progress or line)
         query = execution.frame()
         rows, usage = _drive(execution, lambda: query.collect(engine="streaming"), line)
         return RunResult(
@@ -186,9 +189,9 @@ def sink(
         raise PlanError(f"{target} is a folder; name a file in it, such as {str(target / f'out.{kind}')!r}.")
     if not target.parent.is_dir():
         raise PlanError(f"{target}: the folder {str(target.parent)!r} does not exist; make it first.")
-    with tempfile.TemporaryDirectory(prefix="infergraph-") as folder:
+    with disk_trouble(target.parent, Path(tempfile.gettempdir())), _scratch() as folder:
         line = _line(frame.session, on_progress)
-        execution = _prepare(frame, Path(folder), options, on_progress=on_progress or line)
+        execution = _prepare(frame, folder, options, on_progress=on_progress or line)
         run_id = execution.scope.run_id
         query = execution.frame() if row_ids else execution.frame().drop(ROW_ID)
         beside = target.with_name(f".{target.name}.{run_id}.part")
@@ -226,25 +229,32 @@ def run_to_folder(
         Paths, rows, schema and usage. Pending rows do not raise: they are in the data with nulls.
     """
     started = time.monotonic()
-    folder.mkdir(parents=True, exist_ok=True)
-    execution = _prepare(
-        frame, folder, options or RunOptions(), run_id=run_id, asset=asset, partition=partition, on_progress=on_progress
-    )
     data = folder / "data.parquet"
-    query = execution.frame()
-    _, usage = _drive(execution, lambda: query.sink_parquet(data))
-    return StagedRun(
-        folder=folder,
-        data=data,
-        rejects=execution.rejects.finish(),
-        lineage=execution.lineage.finish(),
-        rows=int(pl.scan_parquet(data).select(pl.len()).collect().item()),
-        schema=frame.schema,
-        usage=usage,
-        fingerprint=frame.fingerprint(),
-        run_id=execution.scope.run_id,
-        seconds=time.monotonic() - started,
-    )
+    with disk_trouble(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        execution = _prepare(
+            frame,
+            folder,
+            options or RunOptions(),
+            run_id=run_id,
+            asset=asset,
+            partition=partition,
+            on_progress=on_progress,
+        )
+        query = execution.frame()
+        _, usage = _drive(execution, lambda: query.sink_parquet(data, row_group_size=ROW_GROUP_ROWS))
+        return StagedRun(
+            folder=folder,
+            data=data,
+            rejects=execution.rejects.finish(),
+            lineage=execution.lineage.finish(),
+            rows=int(pl.scan_parquet(data).select(pl.len()).collect().item()),
+            schema=frame.schema,
+            usage=usage,
+            fingerprint=frame.fingerprint(),
+            run_id=execution.scope.run_id,
+            seconds=time.monotonic() - started,
+        )
 
 
 def polars_plans(frame: SemanticFrame) -> str:
@@ -261,7 +271,7 @@ def polars_plans(frame: SemanticFrame) -> str:
 
 
 _WRITERS: dict[str, Callable[[pl.LazyFrame, Path], object]] = {
-    "parquet": lambda query, path: query.sink_parquet(path),
+    "parquet": lambda query, path: query.sink_parquet(path, row_group_size=ROW_GROUP_ROWS),
     "csv": lambda query, path: query.sink_csv(path, check_extension=False),
     "ndjson": lambda query, path: query.sink_ndjson(path, check_extension=False),
 }
@@ -295,6 +305,13 @@ def _prepare(
             session.check_chat(model, step.operator)
         session.provider(tally.model).check_configuration()
     return execution
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder for a run's own files; what cannot be removed again is left to the system."""
+    with tempfile.TemporaryDirectory(prefix="infergraph-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def _line(session: Session, on_progress: Callable[[Progress], None] | None) -> ProgressLine | None:
@@ -333,13 +350,18 @@ def _drive(execution: Execution, query: Callable[[], T], line: ProgressLine | No
     """Run a query and write down what it used, also when it fails."""
     started = time.monotonic()
     try:
-        result = _in_a_thread(execution, query, line)
-    except BaseException:
+        with fewer_collections():
+            result = _in_a_thread(execution, query, line)
+        return result, _record(execution, started)
+    except BaseException as error:
+        kept = execution.kept()
         # What went wrong matters more than a store that takes no note of it.
         with suppress(StoreError):
             _record(execution, started)
-        raise
-    return result, _record(execution, started)
+        told = with_kept(error, kept)
+        if told is error:
+            raise
+        raise told.with_traceback(error.__traceback__) from error.__cause__
 
 
 def _in_a_thread(execution: Execution, query: Callable[[], T], line: ProgressLine | None) -> T:
@@ -377,6 +399,9 @@ def _in_a_thread(execution: Execution, query: Callable[[], T], line: ProgressLin
 
 def _record(execution: Execution, started: float) -> Usage:
     scope = execution.scope
+    usage = Usage.of(execution.tallies, time.monotonic() - started)
+    if execution.recorded:
+        return usage
     execution.session.store.record_usage(
         [
             UsageRow(
@@ -385,11 +410,14 @@ def _record(execution: Execution, started: float) -> Usage:
                 store_hits=tally.store_hits, shared=tally.shared, rejected=tally.rejected,
                 rejected_before=tally.rejected_before, nulls=tally.nulls, pending=tally.pending,
                 tokens=Tokens(
-                    input=tally.input_tokens, cached_input=tally.cached_input_tokens, output=tally.output_tokens
+                    input=tally.input_tokens, cached_input=tally.cached_input_tokens,
+                    cache_write_input=tally.cache_write_input_tokens, output=tally.output_tokens,
+                    reasoning=tally.reasoning_tokens,
                 ),
                 cost_nano_usd=tally.cost_nano_usd, saved_nano_usd=tally.saved_nano_usd, seconds=tally.seconds,
             )
             for tally in execution.tallies
         ]
     )  # fmt: skip
-    return Usage.of(execution.tallies, time.monotonic() - started)
+    execution.recorded = True
+    return usage

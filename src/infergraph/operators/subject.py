@@ -168,8 +168,10 @@ def _type_of(expr: pl.Expr, columns: pl.Schema, where: str) -> pl.DataType:
 
 
 def _text(expr: pl.Expr, dtype: pl.DataType, name: str, where: str) -> pl.Expr:
+    # Of some expressions over an Enum Polars plans as if they gave text, though they give an Enum.
+    value = expr.cast(dtype) if dtype == pl.Enum else expr
     try:
-        return render_value_expr(expr, dtype, where=f"column {name!r}")
+        return render_value_expr(value, dtype, where=f"column {name!r}")
     except PlanError as error:
         raise PlanError(f"{where}: {error}") from error
 

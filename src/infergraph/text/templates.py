@@ -75,8 +75,7 @@ def compile_template(source: str, columns: pl.Schema, *, where: str) -> Compiled
         ['<body>\nIt broke.\n</body>\n<lang>\nen\n</lang>', None]
     """
     text = textwrap.dedent(source)
-    parsed = _parse(text, where)
-    syntax.check(parsed, columns, where)
+    parsed = _checked(text, columns, where)
     variables = syntax.variables_of(parsed, columns)
     if not variables:
         names = f"for example {{{{ {next(iter(columns))} }}}}" if columns else "but the input has no columns"
@@ -158,6 +157,31 @@ def _parse(text: str, where: str) -> nodes.Template:
         return _environment("").parse(text)
     except TemplateSyntaxError as error:
         raise TemplateError(f"{where}, line {error.lineno}: {error.message}") from error
+
+
+def _checked(text: str, columns: pl.Schema, where: str) -> nodes.Template:
+    try:
+        parsed = _parse(text, where)
+        syntax.check(parsed, columns, where)
+    except TemplateError as error:
+        if unspeakable := _unspeakable(text, columns, where):
+            raise unspeakable from error
+        raise
+    return parsed
+
+
+def _unspeakable(text: str, columns: pl.Schema, where: str) -> TemplateError | None:
+    """The error for a column that is there, but whose name Jinja reads as something else (``{{ first name }}``)."""
+    said = " ".join(re.findall(r"\{[{%](.*?)[%}]\}", text, re.DOTALL))
+    for name in sorted(columns, key=len, reverse=True):
+        if not name.isidentifier() and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", said):
+            new = re.sub(r"\W+", "_", name).strip("_")
+            new = tag_for(new if new.isidentifier() else f"column_{new}", columns)
+            return TemplateError(
+                f"{where}: the column {name!r} cannot be named in a template, where a name has letters, digits and _ "
+                f"only. Write .rename({{{name!r}: {new!r}}}) before this step, and {{{{ {new} }}}} in the template."
+            )
+    return None
 
 
 def _sequence(template: nodes.Template) -> list[Any]:

@@ -1,0 +1,169 @@
+"""The morsels of one operator that were asked and not handed on yet, in order.
+
+Few wait at once as long as answers come evenly: who wants only a few rows pays for few. When a slow row at the head
+leaves the model idle, more are asked behind it; when they fill the window, those that are done are finished and put
+on disk, and the asking goes on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, wait
+from itertools import takewhile
+
+import polars as pl
+
+from infergraph.frame import plan as plans
+from infergraph.frame.asking import Morsel
+from infergraph.frame.spill import Spill, Spilled
+
+MORSEL_ROWS = 512
+WINDOW_BYTES = 256 * 1024 * 1024
+WINDOW_ROWS = 8_192
+WAIT_S = 0.25
+_ROW_OBJECTS_BYTES = 2_048
+"""What a row that waits takes beside its columns and its prompt: question, outcome, values."""
+# These take in all their rows before they give the first, whoever comes after them.
+_READ_ALL = frozenset({"sort", "group_by.agg", "tail", "slice"})
+
+Finish = Callable[[Morsel], pl.DataFrame | None]
+"""Makes a morsel's rows from its answers, waiting for them; ``None``: the run is over and nobody needs them."""
+
+
+class Window:
+    """How many morsels may wait for answers at once.
+
+    Args:
+        at_once: Says how many requests the model takes at once, as far as that is known by now.
+        n_rows: Rows that are wanted, where that is known: then one morsel at a time.
+        few: A later step may want only the first rows: then no more wait than keep the model busy.
+    """
+
+    def __init__(self, at_once: Callable[[], int], n_rows: int | None = None, *, few: bool = False) -> None:
+        self._at_once = at_once
+        self.rows = max(1, min(MORSEL_ROWS, -(-at_once() // 2), MORSEL_ROWS if n_rows is None else n_rows))
+        self._single = n_rows is not None
+        self.fixed = few or self._single
+        self._wider = 0
+        """Morsels beyond those that keep the model busy."""
+
+    @property
+    def busy(self) -> int:
+        """Morsels that keep the model busy."""
+        return -(-self._at_once() // self.rows)
+
+    @property
+    def most(self) -> int:
+        """Morsels that may wait."""
+        return 1 if self._single else self.busy + 1 + self._wider
+
+    def full(self, morsels: int, size: int) -> bool:
+        """Whether so many morsels of so many bytes are all that may wait."""
+        return morsels >= self.most or size > WINDOW_BYTES
+
+    def widen(self) -> bool:
+        """Let twice as many morsels wait; false when they are as many as may be."""
+        most = self.most
+        wider = min(2 * most, WINDOW_ROWS // self.rows) - most
+        self._wider += max(0, wider)
+        return wider > 0
+
+
+class Line:
+    """Morsels in order: asked at one end, handed on at the other.
+
+    Args:
+        window: How many may be in memory.
+        finish: Makes a morsel's rows.
+        spill: Takes finished rows that are too many for memory.
+        stopped: Whether the run is over.
+    """
+
+    def __init__(self, window: Window, finish: Finish, spill: Spill, stopped: Callable[[], bool]) -> None:
+        self._window = window
+        self._finish = finish
+        self._spill = spill
+        self._stopped = stopped
+        self._waiting: deque[Morsel | Spilled | pl.DataFrame] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, morsel: Morsel) -> None:
+        """A morsel that was just asked goes to the end."""
+        self._waiting.append(morsel)
+
+    def must_hand_on(self) -> bool:
+        """Whether the first morsel is to be handed on before the next is asked; waits while there is no room."""
+        while self._waiting and not self._stopped():
+            if _ready(self._waiting[0]):
+                return True
+            if not self._full():
+                return False
+            still_open = [one.future for one in self._waiting if isinstance(one, Morsel) and not one.future.done()]
+            if self._in_full_swing() >= self._window.busy or not self._make_room():
+                wait(still_open, timeout=WAIT_S, return_when=FIRST_COMPLETED)
+        return bool(self._waiting)
+
+    def hand_on(self) -> pl.DataFrame | None:
+        """The first morsel's rows, waited for; ``None``: the run is over."""
+        first = self._waiting.popleft()
+        if isinstance(first, Spilled):
+            return self._spill.take(first)
+        return self._finish(first) if isinstance(first, Morsel) else first
+
+    def _full(self) -> bool:
+        held = [one for one in self._waiting if not isinstance(one, Spilled)]
+        return self._window.full(len(held), sum(map(_size, held)))
+
+    def _in_full_swing(self) -> int:
+        """Morsels that keep the model busy: one that a later one has overtaken waits for single slow rows."""
+        return sum(1 for _ in takewhile(lambda one: not _ready(one), reversed(self._waiting)))
+
+    def _make_room(self) -> bool:
+        """Widen the window, or empty it of what is done; false when neither helps."""
+        if self._window.fixed:
+            return False
+        if self._window.widen() and not self._full():
+            return True
+        for place in range(1, len(self._waiting)):
+            one = self._waiting[place]
+            if _ready(one) and not isinstance(one, Spilled):
+                rows = self._finish(one) if isinstance(one, Morsel) else one
+                if rows is None:
+                    return False
+                kept = self._spill.keep(rows)
+                self._waiting[place] = rows if kept is None else kept
+                if kept is None:
+                    break
+        return not self._full()
+
+
+def asked_for_few(node: plans.Node) -> frozenset[int]:
+    """The operators (``id(step)``) of whose rows a later step may want only the first."""
+    few: set[int] = set()
+    for current in reversed(list(plans.walk(node))):
+        if _stops_early(current) or (id(current) in few and not _reads_all(current)):
+            few.update(map(id, current.inputs))
+    return frozenset(few)
+
+
+def _stops_early(node: plans.Node) -> bool:
+    if not isinstance(node, plans.Step):
+        return False
+    return node.method == "map_frame" or (node.most_rows is not None and not node.blocks)
+
+
+def _reads_all(node: plans.Node) -> bool:
+    return isinstance(node, plans.Step) and node.blocks and node.method in _READ_ALL
+
+
+def _ready(one: Morsel | Spilled | pl.DataFrame) -> bool:
+    return not isinstance(one, Morsel) or one.future.done()
+
+
+def _size(one: Morsel | Spilled | pl.DataFrame) -> int:
+    if isinstance(one, Morsel):
+        return 2 * one.bytes + _ROW_OBJECTS_BYTES * len(one.requests)
+    return int(one.estimated_size()) if isinstance(one, pl.DataFrame) else 0
