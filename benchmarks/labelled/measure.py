@@ -114,7 +114,7 @@ def wilson(right: int, asked: int) -> tuple[float, float]:
 
 async def answers(provider: LocalProvider, requests: list[Request]) -> list[Response]:
     """All responses, as many in flight as the provider wants."""
-    gate = asyncio.Semaphore(provider.capabilities.default_concurrency)
+    gate = asyncio.Semaphore(provider.capabilities.usual_concurrency)
 
     async def one(request: Request) -> Response:
         async with gate:
