@@ -6,6 +6,7 @@ result (see ``infergraph.records``). What is here stops a plan, a run or a deplo
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Iterable
 
@@ -56,6 +57,10 @@ class StoreError(ConfigurationError):
     """The store cannot be read or written: locked, full disk, damaged, read-only."""
 
 
+class StoreLost(StoreError):
+    """The store's file is damaged, deleted or replaced: what was kept in it may be gone."""
+
+
 class ProviderError(InfergraphError):
     """The provider, or the way to it, stops the whole run."""
 
@@ -86,6 +91,32 @@ class InternalError(InfergraphError):
     """Our own bug: please report it."""
 
     exit_code = 70
+
+
+def with_kept(error: BaseException, answers: int) -> BaseException:
+    """An error that also says how many answers of the run it stopped are kept.
+
+    Args:
+        error: What stopped the run. It is left as it is if it is ours: other runs may hold the same object.
+        answers: Answers of the run that are in the store; of 0 nothing is said.
+
+    Returns:
+        A copy that says so in its message; another library's error is the same one, with a note.
+
+    Example:
+        >>> str(with_kept(ProviderDown("It is down."), 1234))
+        'It is down. 1,234 answers of this run are kept: run again and only the rest is asked.'
+    """
+    if not answers:
+        return error
+    number, be = ("1 answer", "is") if answers == 1 else (f"{answers:,} answers", "are")
+    sentence = f"{number} of this run {be} kept: run again and only the rest is asked."
+    if not isinstance(error, InfergraphError):
+        error.add_note(sentence)
+        return error
+    told = copy.copy(error)
+    told.args = (f"{error} {f'This run had put {number} into it.' if isinstance(error, StoreLost) else sentence}",)
+    return told
 
 
 def nearest(given: str, allowed: Iterable[str], *, most: int = 3) -> list[str]:

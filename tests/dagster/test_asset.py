@@ -20,6 +20,7 @@ from infergraph.dagster.resources import close_sessions
 from infergraph.dagster.watching import watch
 from infergraph.models.model import CallFailed, Request
 from infergraph.models.scripted import Script, script
+from infergraph.store import Store
 
 Resources = dict[str, Any]
 SECRET_TEXT = "card 4111-1111-1111-1111"
@@ -414,6 +415,23 @@ def test_a_used_up_budget_fails_the_asset_and_says_what_finishing_costs(
     assert storage.load("facts").collect()["product"].null_count() == 0
 
 
+def test_the_deployments_budget_ends_for_all_its_assets(
+    run: Run, desk: Desk, resources: Resources, storage: PolarsStorage
+) -> None:
+    tickets = source(rows_of(*[f"thing {number}" for number in range(12)]))
+    models = resources["models"]
+    bounded = ModelsResource(models=models.models, default_model="desk", max_cost_usd_per_month=0.25)
+    result = run(tickets, facts(), extra={"models": bounded})
+    said, calls = failure(result), desk.calls
+    assert 0 < calls < 12
+    assert f"{calls} of 12 rows are done" in said
+    assert "Wait for the next day or month, or raise the deployment's budget (max_cost_usd_per_day" in said
+    assert not run(tickets, facts(name="others"), extra={"models": bounded}).success
+    assert desk.calls == calls
+    assert run(tickets, facts()).success
+    assert desk.calls == 12
+
+
 def test_what_is_there_may_be_published(run: Run, desk: Desk, storage: PolarsStorage) -> None:
     tickets = source(rows_of(*[f"thing {number}" for number in range(12)]))
     result = run(tickets, facts(max_cost_usd=0.25, publish_partial=True))
@@ -525,7 +543,7 @@ class Hiccup(PolarsStorage):
 
 @pytest.mark.parametrize("after", [True, False])
 def test_a_retry_of_the_same_run_publishes_once_more_and_pays_nothing(
-    run: Run, desk: Desk, storage: PolarsStorage, after: bool
+    run: Run, desk: Desk, storage: PolarsStorage, tmp_path: Path, after: bool
 ) -> None:
     hiccup = Hiccup(base_url=storage.base_url, after=after)
     made = facts(retry_policy=dg.RetryPolicy(max_retries=1))
@@ -533,6 +551,11 @@ def test_a_retry_of_the_same_run_publishes_once_more_and_pays_nothing(
     assert result.success
     assert desk.calls == 2
     assert metadata_of(result)["infergraph/store_hits"] == 2
+    with Store.open(f"sqlite:///{tmp_path / 'state.db'}") as store:
+        [row] = store.usage(run_id=result.run_id)
+        [spent] = store.spent(["run_id", "asset"])
+    assert (row.rows, row.calls, row.store_hits) == (4, 2, 2)
+    assert (spent.run_id, spent.asset, spent.cost_nano_usd) == (result.run_id, "facts", row.cost_nano_usd)
     version = storage.version("facts")
     assert version is not None
     assert version.run_id == result.run_id
@@ -723,6 +746,19 @@ def test_checks_alone_look_at_what_is_published(
     assert not result.get_asset_materialization_events()
     assert desk.calls == calls
     assert storage.version("facts") == before
+
+
+def test_rows_that_two_branches_read_do_not_dilute_the_reject_rate(run: Run, desk: Desk) -> None:
+    desk.refuse = {"chair"}
+
+    @ig.semantic_asset(name="facts", key={"tickets": "id"}, max_reject_rate=0.4)
+    def made(tickets: ig.SemanticFrame) -> ig.SemanticFrame:
+        found = tickets.semantic.extract("body", Facts)
+        return ig.concat([found, found])
+
+    check = checks_of(run(source(rows_of("lamp", "chair")), made))["reject_rate"]
+    assert check.metadata["reject_rate"].value == 0.5
+    assert not check.passed
 
 
 def test_an_asset_may_be_made_without_its_checks(resources: Resources, instance: dg.DagsterInstance) -> None:

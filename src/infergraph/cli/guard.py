@@ -14,7 +14,15 @@ from infergraph.errors import InfergraphError, InternalError, RunCancelled
 
 DEBUG_FLAG = "--debug"
 DEBUG_VARIABLE = "INFERGRAPH_DEBUG"
-STOPPED = "Stopped. Every answer that came back is kept: the same command goes on from here."
+
+
+def stopped(notes: str) -> str:
+    """What to say after Ctrl-C.
+
+    Args:
+        notes: What the run said of its answers; empty when it said nothing.
+    """
+    return f"Stopped. {notes or 'Every answer that came back is kept: the same command goes on from here.'}"
 
 
 def guarded(command: Callable[[], int]) -> int:
@@ -31,8 +39,8 @@ def guarded(command: Callable[[], int]) -> int:
         return command()
     except InfergraphError as error:
         return _say(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _say(STOPPED, RunCancelled.exit_code)
+    except KeyboardInterrupt as stop:
+        return _say(stopped("\n".join(getattr(stop, "__notes__", []))), RunCancelled.exit_code)
     except BrokenPipeError:
         # The reader (`head`, a pager) has seen enough; Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from infergraph import errors
 from infergraph.cli import figures
-from infergraph.cli.guard import STOPPED
+from infergraph.cli.guard import stopped
 from infergraph.cli.leftovers import hangup_stops, tags_of_this_process
 from infergraph.cli.progress import Board
 from infergraph.errors import PlanError
@@ -134,6 +134,7 @@ def materialize(
     Raises:
         PlanError: The assets cannot be made in one run, or the partition is missing, unknown or too much.
     """
+    from infergraph.dagster.home import records_explained
     from infergraph.dagster.watching import watch
 
     job = definitions.resolve_implicit_job_def_def_for_assets(list(keys))
@@ -145,7 +146,7 @@ def materialize(
     instance.add_event_listener(run_id, recorder.on_event)
     begun = time.monotonic()
     try:
-        with hangup_stops(), watch(board.progress):
+        with records_explained(run_id), hangup_stops(), watch(board.progress):
             result = job.execute_in_process(
                 run_config=_run_config(job, op_config or {}, quiet=quiet),
                 instance=instance,
@@ -267,7 +268,8 @@ class _Recorder:
         said = data.user_failure_data.description if data.user_failure_data else None
         error, message = _cause(data.error) if data.error else ("", "")
         if error in INTERRUPTED:
-            error, message = errors.RunCancelled.__name__, STOPPED
+            # Below its own line stand the notes that the run left on it.
+            error, message = errors.RunCancelled.__name__, stopped(message.partition("\n")[2])
         for outcome in outcomes:
             outcome.state, outcome.error, outcome.message = "failed", error, said or message
             outcome.is_bug = said is None and error != "" and not hasattr(errors, error)

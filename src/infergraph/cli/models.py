@@ -152,7 +152,7 @@ def listed(name: str, entry: Entry, *, default: bool) -> Listed:
         problem=problem,
         base_url=None if model.base_url is None else _shown(model.base_url),
         limits={limit: value for limit in LIMITS if (value := getattr(model, limit)) is not None},
-        max_concurrency=model.max_concurrency or provider.capabilities.default_concurrency,
+        max_concurrency=model.max_concurrency or provider.capabilities.usual_concurrency,
         input_usd_per_million=None if price is None else float(price.input),
         output_usd_per_million=None if price is None else float(price.output),
         context_tokens=provider.capabilities.context_tokens or context_tokens(model),

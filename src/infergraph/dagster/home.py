@@ -7,9 +7,12 @@ points into the same folder, so that both show the same runs.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from infergraph.errors import ConfigurationError
+from infergraph.errors import ConfigurationError, with_kept
 
 HOME = Path(".infergraph") / "dagster"
 
@@ -83,3 +86,29 @@ def ensure_dagster_home(root: Path) -> Path:
             "be written."
         ) from error
     return home
+
+
+@contextmanager
+def records_explained(run_id: str) -> Iterator[None]:
+    """Says in one message that Dagster could not write down what happened in a run of this process.
+
+    Args:
+        run_id: The run.
+
+    Raises:
+        ConfigurationError: Dagster's database failed: full disk, damaged, locked.
+    """
+    from sqlalchemy.exc import DBAPIError
+
+    from infergraph.dagster.resources import kept_answers
+
+    try:
+        yield
+    except DBAPIError as failure:
+        home = os.environ.get("DAGSTER_HOME", "DAGSTER_HOME")
+        said = str(failure.orig).strip().partition("\n")[0]
+        error = ConfigurationError(
+            f"Dagster's records of this run cannot be written to {home}: {said}. Make room there, or set DAGSTER_HOME "
+            "to a folder on another disk."
+        )
+        raise with_kept(error, kept_answers(run_id)) from failure

@@ -27,6 +27,8 @@ def one_of(names: Iterable[str]) -> Callable[[Any], Any]:
     allowed = frozenset(names)
 
     def plain(value: Any) -> Any:
+        if type(value) is str and value in allowed:
+            return value
         name = enum_value(value)
         if not isinstance(name, str) or name not in allowed:
             raise _unexpected(value)
