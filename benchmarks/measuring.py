@@ -114,13 +114,18 @@ def show(name: str, title: str, rows: Sequence[Row]) -> None:
         title: One sentence above the table.
         rows: One mapping a line; all have the same keys, ratios among them.
     """
-    heads = list(rows[0])
-    table = [heads, ["---"] * len(heads), *([_text(row[head]) for head in heads] for row in rows)]
     print(f"\n{title} ({machine()}, {datetime.now(UTC):%Y-%m-%d})\n")
-    print("\n".join(f"| {' | '.join(line)} |" for line in table))
+    print(table_of(rows))
     RESULTS.mkdir(exist_ok=True)
     document = {"title": title, "machine": machine(), "date": f"{datetime.now(UTC):%Y-%m-%d}", "rows": list(rows)}
     (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1, default=str) + "\n")
+
+
+def table_of(rows: Sequence[Row]) -> str:
+    """The rows as a Markdown table."""
+    heads = list(rows[0])
+    lines = [heads, ["---"] * len(heads), *([_text(row[head]) for head in heads] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def machine() -> str:

@@ -287,3 +287,16 @@ def test_many_threads_use_one_engine(world: Any, numbers: Any) -> None:
 def test_outcomes_are_in_the_store_when_they_are_told(world: Any, make_world: Callable[..., Any], numbers: Any) -> None:
     hashes = [outcome.hash for outcome in world.run(*("x" * length for length in range(1, 300)))]
     assert len(make_world().store.answers(hashes)) == 299
+
+
+class Unopenable(Fixed):
+    async def open(self) -> None:
+        raise AttributeError("a bug of the provider")
+
+
+def test_a_provider_that_cannot_be_opened_leaves_nobody_waiting(make_world: Any) -> None:
+    world = make_world(m=Model("scripted:m"))
+    with Engine(world.models, world.store, providers=Unopenable) as engine:
+        for _ in range(2):
+            asked = engine.submit(world.asks(["a"]), model="m", scope=Scope(run_id="r", operator="o"))
+            assert isinstance(asked.exception(10), AttributeError)

@@ -13,7 +13,8 @@ from infergraph.store.rows import StoredAnswer
 Source = Literal["call", "store", "shared", "rejected_before", "pending"]
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, as there is one of each for every row: a frozen one takes three times as long to make.
+@dataclass(slots=True, eq=False)
 class Ask:
     """One row's question: a request, its hash, and what makes a response an answer."""
 
@@ -86,7 +87,7 @@ class Spent:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Outcome:
     """How one ask ended.
 

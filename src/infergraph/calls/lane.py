@@ -145,7 +145,7 @@ class Lane:
         """Send what may go now, oldest first."""
         if self._opening is None:
             self._opening = self._loop.create_task(self._open())
-            self._opening.add_done_callback(lambda _: self._reports.safely(self._pump))
+            self._opening.add_done_callback(lambda task: self._reports.safely(self._has_opened, task))
         if not self._opening.done():
             return
         while self._queue:
@@ -281,6 +281,14 @@ class Lane:
         # What goes wrong here goes wrong again with the first request, which says so.
         with suppress(CallFailed):
             await self.provider.open()
+
+    def _has_opened(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or (error := task.exception()) is None:
+            self._pump()
+            return
+        self._opening = None
+        for question in self.questions():
+            self._reports.broke(question, redact_error(error, self._key))
 
     async def _fly(self, flight: Flight) -> None:
         try:

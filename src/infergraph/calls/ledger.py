@@ -41,7 +41,8 @@ class Ledger:
             self.tokens = self.tokens + tokens
             known = self.cost_nano_usd is not None and cost_nano_usd is not None
             self.cost_nano_usd = (self.cost_nano_usd or 0) + (cost_nano_usd or 0) if known else None
-            self._changed.notify_all()
+            if not self._on_their_way:
+                self._changed.notify_all()
 
     def settled(self, timeout_s: float) -> bool:
         """Wait until nothing is on its way; whether that came true in time."""
