@@ -62,8 +62,22 @@ def test_turns_come_due_one_after_the_other_and_grow_old() -> None:
     assert turns.due_at(1, now=10.0) == pytest.approx(10.3)
     assert turns.due_at(8, now=10.0) is None
     assert turns.missing(8, now=10.0) == pytest.approx(1)
-    assert turns.due_at(1, now=20.0) is None
-    assert turns.missing(1, now=20.0) == 1
+    assert turns.due_at(2, now=20.0) == pytest.approx(10.8)
+    assert turns.due_at(1, now=20.0) == pytest.approx(10.9)
+    assert turns.missing(2, now=20.0) == pytest.approx(1)
+
+
+@given(rate=st.floats(0.01, 1000), amount=st.floats(0.01, 5000), late=st.floats(0, 5))
+def test_every_request_goes_in_the_end(rate: float, amount: float, late: float) -> None:
+    """However large for its rate, and however long nobody looks: a second after its turns came it is due."""
+    turns = Turns(60 * rate)
+    turns.add(starts_at=100.0, amount=amount)
+    assert turns.due_at(amount, now=100.0) is not None
+    due = turns.due_at(amount, now=100.0 + late)
+    assert due is not None
+    assert due <= 101.0
+    turns.take(amount)
+    assert turns.missing(1, now=100.0 + late) > 0
 
 
 def test_a_request_that_is_worth_minutes_waits_a_second() -> None:

@@ -44,7 +44,7 @@ def join(store: Store, clock: Clock) -> Iterator[Join]:
 
     def one_more() -> Coordination:
         part = store.coordination()
-        part.steady = clock
+        part.steady, part.process = clock, f"{len(parts):06}"
         parts.append(part)
         return part
 
@@ -159,6 +159,19 @@ def test_never_more_in_flight_than_slots(join: Join, data: st.DataObject) -> Non
         assert sum(flying) <= capacity
 
 
+def test_processes_take_turns_where_there_are_fewer_slots(join: Join, clock: Clock) -> None:
+    parts, had = [join() for _ in range(4)], [0] * 4
+    flying = [0] * 4
+    for _ in range(40):
+        clock.now += 0.5
+        for place, part in enumerate(parts):
+            flying[place] = min(flying[place], _slots(part, 100, flying[place], capacity=2))
+            flying[place] = _slots(part, 100, flying[place], capacity=2)
+            had[place] += flying[place]
+        assert sum(flying) <= 2
+    assert min(had) >= 10
+
+
 # -- money ----------------------------------------------------------------------------------------------------
 
 
@@ -214,6 +227,7 @@ def test_only_who_was_alone_all_the_time_need_not_look_again(join: Join) -> None
     other.claim([b"\1" * 16])
     assert one.claim([bytes(16)]).alone is False
     other.leave()
+    assert one.claim([bytes(16)]).alone is False
     assert one.claim([bytes(16)]).alone is True
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from infergraph.errors import InfergraphError
 from infergraph.store import Store
-from infergraph.store.coordination import BEAT_S, Beat, Coordination
+from infergraph.store.coordination import BEAT_S, SILENT_S, Beat, Coordination
 from infergraph.store.leases import MoneyGrant, RateGrant, RateWish, SlotWish
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Coordinator:
         lanes: The lanes that are there now.
         is_busy: Whether anything is being asked.
         buried: Called when others took this process for dead: what it had claimed is to be claimed again.
+        lost: Called when leases are gone: because of that, by leaving, or because the store failed.
         safely: Runs a step; a bug in it must leave nobody waiting.
         failed: Told when the store cannot be used.
     """
@@ -44,6 +46,7 @@ class Coordinator:
         lanes: Callable[[], Iterable[Lane]],
         is_busy: Callable[[], bool],
         buried: Callable[[], None],
+        lost: Callable[[], None],
         safely: Callable[..., None],
         failed: Callable[[BaseException], None],
     ) -> None:
@@ -52,8 +55,13 @@ class Coordinator:
         self._lanes = lanes
         self._is_busy = is_busy
         self._buried = buried
+        self._lost = lost
         self._safely = safely
         self._failed = failed
+        self._leaving = False
+        self._put_off: list[Callable[[], None]] = []
+        """What is to be done when this process has left, and joins again."""
+        self._heard_at = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="infergraph-quotas")
         self._part: Coordination | None = None
         self._making = threading.Lock()
@@ -75,7 +83,13 @@ class Coordinator:
         """
         if not self._beating and not self._closed:
             self._beating = True
+            self._heard_at = time.monotonic()
             self._loop.call_later(BEAT_S, self._safely, self._beat, leaving)
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether the others know that this process lives; if not, what it holds may be somebody else's by now."""
+        return time.monotonic() - self._heard_at < SILENT_S
 
     def lease_rates(self, quota: str, wishes: Sequence[RateWish], then: Callable[[list[RateGrant]], None]) -> None:
         """Take turns of rates."""
@@ -121,22 +135,43 @@ class Coordinator:
             with self._making:
                 part = self._part
             if part is not None and not self._closed:
-                self._loop.run_in_executor(leaving, self._leave, part)
+                self._start_leaving(leaving, part)
             return
         lanes = list(self._lanes())
         slots = [wish for lane in lanes if (wish := lane.slot_wish()) is not None]
         quotas = [lane.quota for lane in lanes]
-        self._do(lambda part: part.beat(slots, quotas), lambda beat: self._beaten(beat, leaving))
+        self._do(lambda part: part.beat(slots, quotas), lambda beat: self._beaten(beat, leaving), self._stop_beating)
+
+    def _stop_beating(self) -> None:
+        self._beating = False
+
+    def _start_leaving(self, leaving: Executor, part: Coordination) -> None:
+        """Nothing is used without a lease: what is needed meanwhile is fetched after this process has left."""
+        self._leaving = True
+        self._lost()
+        left = self._loop.run_in_executor(leaving, self._leave, part)
+        left.add_done_callback(lambda _: self._safely(self._has_left))
+
+    def _has_left(self) -> None:
+        self._leaving = False
+        put_off, self._put_off = self._put_off, []
+        for step in put_off:
+            step()
 
     def _beaten(self, beat: Beat, leaving: Executor) -> None:
+        self._heard_at = time.monotonic()
         if beat.was_buried:
+            self._lost()
             self._buried()
         for lane in self._lanes():
             lane.heard(beat)
+        self._run_at_beat()
+        self._loop.call_later(BEAT_S, self._safely, self._beat, leaving)
+
+    def _run_at_beat(self) -> None:
         steps, self._at_beat = self._at_beat, []
         for step in steps:
             step()
-        self._loop.call_later(BEAT_S, self._safely, self._beat, leaving)
 
     def _leave(self, part: Coordination) -> None:
         # What was spent must be written down before the money that was set aside for it is free.
@@ -147,21 +182,31 @@ class Coordinator:
             # Then the others will find out by themselves, as they do when a process is killed.
             return
 
-    def _do(self, step: Callable[[Coordination], T], then: Callable[[T], None]) -> None:
+    def _do(
+        self, step: Callable[[Coordination], T], then: Callable[[T], None], failed: Callable[[], None] | None = None
+    ) -> None:
+        if self._leaving:
+            self._put_off.append(lambda: self._do(step, then, failed))
+            return
         try:
             done = self._loop.run_in_executor(self._thread, lambda: step(self.part()))
         except RuntimeError:  # closed, or the interpreter is ending: nobody waits any more
             return
-        done.add_done_callback(lambda future: self._safely(self._did, future, then))
+        done.add_done_callback(lambda future: self._safely(self._did, future, then, failed))
 
-    def _did(self, future: asyncio.Future[T], then: Callable[[T], None]) -> None:
+    def _did(self, future: asyncio.Future[T], then: Callable[[T], None], failed: Callable[[], None] | None) -> None:
         if future.cancelled():
             return
         error = future.exception()
         if error is None:
             then(future.result())
-        else:
-            self._failed(error)
+            return
+        if failed is not None:
+            failed()
+        # Whoever waits for something from the store begins anew with the next question.
+        self._lost()
+        self._run_at_beat()
+        self._failed(error)
 
 
 def _nothing(_: None) -> None:

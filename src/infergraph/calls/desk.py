@@ -75,6 +75,7 @@ class Desk:
             lanes=self._lanes.values,
             is_busy=lambda: bool(self._questions),
             buried=self._claim_again,
+            lost=self._leases_lost,
             safely=self.safely,
             failed=lambda error: self.fail_all(redact_error(error)),
         )
@@ -174,9 +175,9 @@ class Desk:
     def _another_takes_over(self, lane: Lane | None, question: Question, rejected: Rejected) -> bool:
         """A refusal is the model's own: where it has a fallback, that one is asked."""
         refused = rejected.reason in ("refused", "content_filtered")
-        if not refused or lane is None or lane.model.fallback is None or question.dropped or question.settled:
+        if not refused or lane is None or lane.model.fallback is None or question.settled:
             return False
-        if question.lane == lane.name:
+        if question.lane == lane.name and not question.dropped:
             question.refused_by.add(lane.name)
             question.start_over()
             self._ask([question])
@@ -200,7 +201,11 @@ class Desk:
 
     def stopped(self, lane: Lane, error: InfergraphError) -> None:
         """No question of this lane can be asked now: its fallback takes over, or whoever waits gets the error."""
-        batches = {batch for question in lane.questions() for batch, _ in question.waiters}
+        questions = lane.questions()
+        # Another name of the same model (another address) may share a question and fare better.
+        batches = {
+            batch for question in questions for batch, _ in question.waiters if batch.model == question.owner.model
+        }
         if lane.model.fallback is not None:
             lane.away_until = time.monotonic() + _AWAY_S
             try:
@@ -210,6 +215,7 @@ class Desk:
                 error = misconfigured
         for batch in batches:
             self.fail(batch, error)
+        self._ask(lane.hand_over())
 
     def broke(self, question: Question, error: BaseException) -> None:
         """Code that is not the engine's failed: whoever waits sees the error as it is."""
@@ -259,14 +265,17 @@ class Desk:
             elif not question.dropped:
                 self._held.append(question)
         self._ask(to_ask)
+        self._look_again_soon()
+
+    def _look_again_soon(self) -> None:
         if self._held and self._asking_again is None:
             self._asking_again = self._loop.call_later(_HELD_S, self.safely, self._look_up_held)
 
     def _claimed(self, question: Question) -> None:
-        if question.dropped:
-            self._look_ups.give_up(question.hash)
-        else:
+        if not question.dropped:
             question.claimed = True
+        elif question.hash not in self._questions:  # else it is asked anew meanwhile, on the same claim
+            self._look_ups.give_up(question.hash)
 
     def _look_up_held(self) -> None:
         """See whether the others have an answer by now, or have given up."""
@@ -282,9 +291,25 @@ class Desk:
 
     def _claim_again(self) -> None:
         """Others took this process for dead: say anew what it is asking."""
-        self._look_ups.claim_again([question.hash for question in self._questions.values() if question.claimed])
+        mine = [question.hash for question in self._questions.values() if question.claimed]
+        self._look_ups.claim_again(mine, self._theirs_by_now)
+
+    def _theirs_by_now(self, held: frozenset[bytes]) -> None:
+        """Wait for what others have begun to ask, unless it is on its way from here as well."""
+        for row_hash in held:
+            question = self._questions.get(row_hash)
+            lane = None if question is None else self._lanes.get(question.lane)
+            if question is not None:
+                question.claimed = False
+                if lane is not None and not question.settled and lane.take_back(question):
+                    self._held.append(question)
+        self._look_again_soon()
+
+    def _leases_lost(self) -> None:
+        for lane in self._lanes.values():
+            lane.lost()
         if self._purse is not None:
-            self._purse.forget()
+            self._purse.lost()
 
     def _start_again(self, question: Question) -> None:
         """Whoever had it looked up is gone: the others may judge differently, or want it fresh."""

@@ -70,6 +70,8 @@ class Gate:
             queued: Requests that wait, this one included.
             sizes: Those of the next ones, this one first.
         """
+        if not self._coordinator.is_heard:
+            return False  # the next beat wakes the lane
         now = time.monotonic()
         wait = self.limits.wait_s(*size, now)
         if self.limits.wants_slots:
@@ -89,10 +91,13 @@ class Gate:
         if self.limits.gives_slots:
             self._fetch_slots(queued)
 
+    def lost(self) -> None:
+        """What was leased is gone, and what is on its way may not come."""
+        self._fetching_turns = self._fetching_slots = False
+        self.limits.lost()
+
     def heard(self, beat: Beat) -> None:
         """Take in what the other processes did."""
-        if beat.was_buried:
-            self.limits.lost()
         if (slots := beat.slots.get(self.quota)) is not None:
             self.limits.granted(slots)
         if (paused := beat.paused.get(self.quota, 0.0)) > 0:

@@ -150,8 +150,8 @@ class Lane:
             return
         while self._queue:
             question = self._queue[0]
-            if not self._is_ours(question):
-                heapq.heappop(self._queue)
+            if not self._is_ours(question) or question in self._flights:
+                heapq.heappop(self._queue)  # gone elsewhere meanwhile, or queued twice
             elif not self._next_goes(question):
                 return
 
@@ -163,6 +163,18 @@ class Lane:
     def slot_wish(self) -> SlotWish | None:
         """How many of the slots that all processes share are needed here; ``None``: they are not shared."""
         return self._gate.slot_wish(len(self._queue))
+
+    def lost(self) -> None:
+        """What was leased of the limits is gone."""
+        self._gate.lost()
+
+    def take_back(self, question: Question) -> bool:
+        """Ask a question no more that was not sent; false when it is on its way."""
+        if question in self._flights:
+            return False
+        self.drop(question)
+        question.lane = ""
+        return True
 
     def heard(self, beat: Beat) -> None:
         """Take in what the other processes did."""
@@ -341,7 +353,7 @@ class Lane:
             self._limits.leave(extra_in, extra_out)
         else:
             self._limits.leave(extra_in, max(0, extra_out))
-        self._warming.landed(flight.question, now, answered=flight.response is not None)
+        self._warming.landed(flight.asker, flight.question, now, answered=flight.response is not None)
         if flight.budget is not None:
             flight.budget.settle(flight.reserved, cost or 0)
         if self._purse is not None:

@@ -52,7 +52,7 @@ class Turns:
 
     def due_at(self, amount: float, now: float) -> float | None:
         """When so much may be used, on the clock of ``now``; ``None``: more must be leased first."""
-        self._forget_old(now)
+        self._forget_old(now, amount)
         if self._credit >= amount:
             return now
         if self._left() + self._credit < amount:
@@ -92,7 +92,7 @@ class Turns:
 
     def missing(self, amount: float, now: float) -> float:
         """How much must be leased before so much can be used; 0.0: none."""
-        self._forget_old(now)
+        self._forget_old(now, amount)
         return max(0.0, amount - self._credit - self._left())
 
     def lasts_until(self) -> float:
@@ -106,10 +106,14 @@ class Turns:
     def _left(self) -> float:
         return sum(amount for _, amount in self._leased)
 
-    def _forget_old(self, now: float) -> None:
+    def _forget_old(self, now: float, wanted: float) -> None:
+        """Forget turns that are too old, but none of those that one request of this size waits to have together."""
         while self._leased and (late := now - _KEEP_S - self._leased[0][0]) > 0:
             first = self._leased[0]
-            gone = min(first[1], late * self.per_second)
+            spare = self._left() + self._credit - wanted
+            if spare <= 1e-9:
+                return
+            gone = min(first[1], late * self.per_second, spare)
             first[0] += gone / self.per_second
             first[1] -= gone
             if first[1] > 1e-9:

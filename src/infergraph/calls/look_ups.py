@@ -93,10 +93,18 @@ class LookUps:
         if self._releasing is None:
             self._releasing = self._loop.call_later(_RELEASE_S, self._safely, self._release)
 
-    def claim_again(self, hashes: Sequence[bytes]) -> None:
-        """Others took this process for dead: say anew what it is asking."""
-        if hashes:
-            self._loop.run_in_executor(self.thread, self._best_effort, self._coordinator.part().claim, hashes)
+    def claim_again(self, hashes: Sequence[bytes], then: Callable[[frozenset[bytes]], None]) -> None:
+        """Others took this process for dead: say anew what it is asking, and hear what is theirs by now."""
+        if not hashes:
+            return
+        claimed = self._loop.run_in_executor(self.thread, lambda: self._coordinator.part().claim(hashes).held)
+        claimed.add_done_callback(lambda future: self._safely(self._claimed_again, future, then))
+
+    def _claimed_again(
+        self, future: asyncio.Future[frozenset[bytes]], then: Callable[[frozenset[bytes]], None]
+    ) -> None:
+        if not future.cancelled() and future.exception() is None:
+            then(future.result())
 
     def close(self) -> None:
         """Start nothing any more."""
@@ -128,12 +136,12 @@ class LookUps:
         if not missing:
             self._coordinator.part().release(done)
             return Found(found, frozenset(), claimed=False)
+        self._provider_of(batch.model)
         claim = self._coordinator.part().claim(missing, done)
         if not claim.alone:
             wanted = set(missing)
             again = {known[0]: known for known in self._known(batch, [each for each in asks if each[1].hash in wanted])}
             found = [again.get(known[0], known) for known in found]
-        self._provider_of(batch.model)
         if batch.budget is not None or self._pays:
             name, operator = self._models[batch.model].name, batch.scope.operator
             batch.usual_output = self._store.mean_output_tokens(name, operator)

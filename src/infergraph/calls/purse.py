@@ -76,9 +76,12 @@ class Purse:
         """Run a step when money came, or is known not to come."""
         self._waiting.append(step)
 
-    def forget(self) -> None:
-        """What was set aside is somebody else's by now."""
-        self._free = min(self._free, 0)
+    def lost(self) -> None:
+        """What was set aside is gone; what is reserved is in flight all the same, and its end is settled."""
+        self._free = -self._reserved
+        self._spent = 0
+        self._asking = self._settling = False
+        self._wake()
 
     def _ask(self, need: int) -> None:
         if self._asking:
@@ -93,10 +96,17 @@ class Purse:
         self._asking = False
         self._free += grant.amount
         if not grant.amount and grant.can_come:
+            # Others wait for the same: whoever has less than it needs gives that back.
+            spare, self._free = max(0, self._free), min(0, self._free)
+            self._coordinator.settle_money(spare)
             self._coordinator.at_next_beat(self._wake)
             return
         if not grant.amount and (self._reserved or self._spent or self._settling):
-            return  # what is in flight may turn out cheaper, what is settled is free again: both wake everybody
+            # What is in flight may turn out cheaper, what is settled is free again: both wake everybody.
+            if self._spent and not self._settling:
+                self._settling = True
+                self._settle_committed()
+            return
         if not grant.amount:
             self._used_up_until, self._needed = time.monotonic() + _USED_UP_FOR_S, need
         self._wake()
@@ -115,6 +125,8 @@ class Purse:
                 self._loop.call_soon_threadsafe(self._settled, spent)
 
         self._store.writer.put(None, None, committed)
+        if self._waiting:
+            self._store.writer.hurry()
 
     def _settled(self, spent: int) -> None:
         self._settling = False

@@ -48,9 +48,16 @@ class Warming:
             prefix.reading = question
         prefix.used_at = now
 
-    def landed(self, question: Question, now: float, *, answered: bool) -> None:
-        """A request is over; when the one that went alone failed, another one does."""
-        prefix = self._prefixes.get(question.asker)
+    def landed(self, asker: Asker, question: Question, now: float, *, answered: bool) -> None:
+        """A request is over; when the one that went alone failed, another one does.
+
+        Args:
+            asker: Who asked when it was sent; its question may belong to somebody else by now.
+            question: The question.
+            now: The local clock.
+            answered: Whether a response came.
+        """
+        prefix = self._prefixes.get(asker)
         if prefix is not None and prefix.reading is question:
             prefix.reading = None
             prefix.used_at = now if answered else float("-inf")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _SCHEME = b"infergraph-rows-1"
 _NULL_LENGTH = -1
-_BATCH_ROWS = 65_536
+_BATCH_ROWS = 8_192
 
 _NUMPY_KINDS: dict[type[pl.DataType], tuple[str, str]] = {
     pl.Int8: ("i8", "<i1"),
@@ -50,7 +50,7 @@ _WIDE_KINDS: dict[type[pl.DataType], str] = {pl.Int128: "i128", pl.UInt128: "u12
 def rows_digest(rows: pl.DataFrame | pl.LazyFrame | Path) -> str:
     """The data version of rows: 32 hexadecimal digits of BLAKE2b over the rows in their order.
 
-    A column named ``_row_id`` is left out. Runs in one pass and holds some 65,000 rows at a time.
+    A column named ``_row_id`` is left out. Runs in one pass and holds some thousand rows at a time.
 
     Args:
         rows: A frame, or the path of a Parquet file.

@@ -66,6 +66,10 @@ class Walk:
     said: list[str] = field(default_factory=list)
     asked: dict[bytes, tuple[int, float]] = field(default_factory=dict)
     """Request hash to the operator that asks it and how sure that is."""
+    instead: dict[int, set[bytes]] = field(default_factory=dict)
+    """By operator, what it asks where an earlier one with the same question does not."""
+    unsure: set[int] = field(default_factory=set)
+    """Operators that may not ask what they are counted for."""
 
     def __post_init__(self) -> None:
         for step in self.steps:
@@ -224,7 +228,9 @@ class Doubtful(Walk):
         """Use the exact numbers of these operators."""
         assert self._exact is not None
         self._settled = settled
-        self._unread = self._exact.opened - self._exact.needed - self._possible.may_stop_early(node)
+        stopped = self._possible.may_stop_early(node)
+        self._unread = self._exact.opened - self._exact.needed - stopped
+        self.unsure = stopped | self._loose
         self.counts.update({key: self._exact.counts[key] for key in settled})
         self.asked = {key: by for key, by in self._exact.asked.items() if by[0] in settled}
 
@@ -294,6 +300,7 @@ class _LookUp:
         self._hasher = RequestHasher(walk.session.models[walk.model(step)])
         counting = not isinstance(walk, Doubtful) or walk.counting(step)
         self._count = walk.counts.get(id(step)) if counting else None
+        self._instead: set[bytes] = walk.instead.setdefault(id(step), set())
         self.rejected: list[bool] = []
         """Rows whose rejection is remembered."""
 
@@ -366,3 +373,6 @@ class _LookUp:
             # It was only possible before; now a row needs it for sure.
             self._walk.asked[key] = (id(self._step), low)
             self._count.ask(self._count.request_tokens(request), low, low - PASS_SHARE, 0)
+        elif known[0] != id(self._step) and known[0] in self._walk.unsure and key not in self._instead:
+            self._instead.add(key)
+            self._count.ask(self._count.request_tokens(request), 0, 0)

@@ -78,10 +78,10 @@ class Occurrences:
     def _add(self, distinct: NDArray[np.uint64], counts: NDArray[np.int32]) -> None:
         while self._levels and len(self._levels[-1][0]) <= min(2 * len(distinct), _LEVEL_ROWS):
             known, times = self._levels.pop()
-            both = np.concatenate((known, distinct))
-            order = np.argsort(both, kind="stable")
-            distinct, starts = np.unique(both[order], return_index=True)
-            counts = np.add.reduceat(np.concatenate((times, counts))[order], starts, dtype=np.int32)
+            places = np.searchsorted(known, distinct)
+            new = known[np.minimum(places, len(known) - 1)] != distinct
+            times[places[~new]] += counts[~new]
+            distinct, counts = np.insert(known, places[new], distinct[new]), np.insert(times, places[new], counts[new])
         self._levels.append((distinct, counts))
 
 

@@ -82,7 +82,9 @@ class Coordination:
     steady: Callable[[], float] | None = time.monotonic
     process: str = field(default_factory=lambda: uuid.uuid4().hex)
     _joined: bool = False
+    _was_buried: bool = False
     _joins: int = -1
+    _others: int = 0
     _seen: dict[str, _Seen] = field(default_factory=dict)
 
     # -- living and dying -------------------------------------------------------------------------------------
@@ -98,16 +100,14 @@ class Coordination:
             The slots this process may use, the pauses, and whether it had been taken for dead.
         """
         with self._turn() as connection:
-            went_on = connection.execute(_BEAT, {"id": self.process}).rowcount == 1
-            self._joined = went_on
-            if not went_on:
-                self._join(connection)
+            connection.execute(_BEAT, {"id": self.process})
+            was_buried, self._was_buried = self._was_buried, False
             self._bury_the_dead(connection)
             now = self._now(connection)
             return Beat(
-                slots={wish.name: leases.share_slots(connection, self.process, wish) for wish in slots},
+                slots={wish.name: leases.share_slots(connection, self.process, wish, now) for wish in slots},
                 paused={name: leases.paused_s(connection, name, now) for name in quotas},
-                was_buried=not went_on,
+                was_buried=was_buried,
             )
 
     def leave(self) -> None:
@@ -149,7 +149,7 @@ class Coordination:
     def share_slots(self, wish: SlotWish) -> int:
         """How many requests this process may have in flight, of a number that all processes share."""
         with self._turn() as connection:
-            return leases.share_slots(connection, self.process, wish)
+            return leases.share_slots(connection, self.process, wish, self._now(connection))
 
     def pause(self, quota: str, seconds: float) -> None:
         """Let every process send nothing for so long; a longer pause that is on already stays."""
@@ -196,8 +196,8 @@ class Coordination:
             for start in range(0, len(hashes), _CHUNK):
                 held.update(_held(connection, self.process, hashes[start : start + _CHUNK]))
             others, joins = connection.execute(_COMPANY, {"id": self.process}).one()
-            alone = not others and joins == self._joins
-            self._joins = joins
+            alone = not others and not self._others and joins == self._joins
+            self._joins, self._others = joins, others
             return Claimed(frozenset(held), alone)
 
     def release(self, hashes: Sequence[bytes]) -> None:
@@ -219,6 +219,9 @@ class Coordination:
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_POSTGRES_LOCK})")
             if not self._joined:
                 self._join(connection)
+            elif connection.execute(_THERE, {"id": self.process}).first() is None:
+                self._join(connection)
+                self._was_buried = True
             yield connection
 
     def _now(self, connection: Connection) -> float:
@@ -228,6 +231,7 @@ class Coordination:
 
 
 _BEAT = text("UPDATE processes SET beat = beat + 1 WHERE id = :id")
+_THERE = text("SELECT 1 FROM processes WHERE id = :id")
 _JOIN = text(
     "INSERT INTO processes (id, beat, machine, pid, born) VALUES (:id, 0, :machine, :pid, :born) "
     "ON CONFLICT (id) DO NOTHING"

@@ -18,6 +18,7 @@ AHEAD_S = 0.5
 """Turns are given out at most so long before they are due."""
 LATE_S = 0.25
 """Turns that nobody took may still be taken so long afterwards."""
+_TURN_S = 2.0
 _PAUSE = "pause"
 _SLOTS = "slots"
 _MONEY, _USD = "money", "usd"
@@ -107,7 +108,7 @@ def _move_on(connection: Connection, quota: str, kind: str, next_at: float, now:
     connection.execute(_MOVE_ON, {"name": quota, "kind": kind, "next_at": next_at, "now": now})
 
 
-def share_slots(connection: Connection, process: str, wish: SlotWish) -> int:
+def share_slots(connection: Connection, process: str, wish: SlotWish, now: float) -> int:
     """A process's part of a number of concurrent requests.
 
     It is all that is free, but no more than a fair part where others wait for theirs. What is in flight cannot be taken
@@ -117,22 +118,30 @@ def share_slots(connection: Connection, process: str, wish: SlotWish) -> int:
         connection: Inside a transaction that no other process enters.
         process: Who wants it.
         wish: What is wanted; 0 gives the part back.
+        now: The shared clock, seconds: where there are fewer slots than processes, they take turns.
 
     Returns:
         Requests that the process may have in flight.
     """
     key = {"name": wish.name, "kind": _SLOTS, "process": process}
-    others: list[tuple[int, int]] = [(row[0], row[1]) for row in connection.execute(_OTHER_LEASES, key)]
-    free = max(0, wish.capacity - sum(amount for amount, _ in others))
-    fair = max(1, wish.capacity // (1 + sum(wanted > 0 for _, wanted in others)))
-    part = min(wish.wanted, free)
-    if any(amount < min(wanted, fair) for amount, wanted in others):
+    others = connection.execute(_OTHER_LEASES, key).all()
+    free = max(0, wish.capacity - sum(row.amount for row in others))
+    claimants = sorted([process, *(row.process for row in others if row.wanted > 0)])
+    part: int = min(wish.wanted, free)
+    if len(claimants) > wish.capacity:
+        part = min(part, _in_turn(claimants.index(process), len(claimants), wish.capacity, now))
+    elif any(row.amount < min(row.wanted, fair := wish.capacity // len(claimants)) for row in others):
         part = min(part, fair)
     if wish.wanted or wish.in_flight:
         connection.execute(_LEASE, {**key, "amount": max(part, wish.in_flight), "wanted": wish.wanted})
     else:
         connection.execute(_UNLEASE, key)
     return part
+
+
+def _in_turn(place: int, claimants: int, capacity: int, now: float) -> int:
+    """One slot for as many processes as there are slots, and after a while for the next ones."""
+    return int((place - int(now / _TURN_S) * capacity) % claimants < capacity)
 
 
 def lease_money(connection: Connection, process: str, need: int, wanted: int, left: int) -> MoneyGrant:
@@ -172,7 +181,9 @@ _MOVE_ON = text(
     "INSERT INTO quotas (name, kind, next_at, seen_at) VALUES (:name, :kind, :next_at, :now) "
     "ON CONFLICT (name, kind) DO UPDATE SET next_at = excluded.next_at, seen_at = excluded.seen_at"
 )
-_OTHER_LEASES = text("SELECT amount, wanted FROM leases WHERE name = :name AND kind = :kind AND process <> :process")
+_OTHER_LEASES = text(
+    "SELECT process, amount, wanted FROM leases WHERE name = :name AND kind = :kind AND process <> :process"
+)
 _ASIDE = text("SELECT sum(amount) FROM leases WHERE name = :name AND kind = :kind")
 _HELD = text("SELECT amount FROM leases WHERE name = :name AND kind = :kind AND process = :process")
 _LEASE = text(
