@@ -13,9 +13,10 @@ import pytest
 
 from infergraph.calls import Budget, CancelToken, Outcome, Scope
 from infergraph.errors import ConfigurationError, ProviderDown, ProviderRefused, RunCancelled, StoreError
-from infergraph.models.model import CallFailed, Model, Price, Request, Response, Tokens
+from infergraph.models.model import CallFailed, Message, Model, Price, Request, Response, Tokens
 from infergraph.models.scripted import script
 from infergraph.models.verdict import Verdict
+from infergraph.store import request_hash
 
 
 def of(outcomes: Sequence[Outcome], field: str) -> list[Any]:
@@ -27,7 +28,7 @@ def passing(message: str = "busy", status: int | None = 503, **more: Any) -> Cal
 
 
 def question(request: Request) -> str:
-    return request.messages[1].content
+    return request.messages[min(1, len(request.messages) - 1)].content
 
 
 # -- repair ---------------------------------------------------------------------------------------------------
@@ -105,10 +106,12 @@ def test_retry_after_is_obeyed_by_all(world: Any) -> None:
 
 
 def test_attempts_are_bounded_and_giving_up_is_not_remembered(world: Any) -> None:
-    with script("m", lambda request: passing()) as asked:
+    with script("m", lambda request: passing() if question(request) == "a" else "yes") as asked:
         (outcome,) = world.run("a", max_attempts=3)
-    assert (outcome.rejected, outcome.attempts, len(asked.requests)) == ("timeout", 3, 3)
-    assert "after 3 attempts" in outcome.message
+    # Nothing else had succeeded, so before it is given up the model is asked whether it is there.
+    assert [question(request) for request in asked.requests] == ["a", "a", "a", "Say yes.", "a"]
+    assert (outcome.rejected, outcome.attempts) == ("timeout", 4)
+    assert "after 4 attempts" in outcome.message
     assert "busy" in outcome.message
     with script("m", ["1"]):
         (again,) = world.run("a")
@@ -119,14 +122,37 @@ def test_a_hanging_request_is_given_up(make_world: Any) -> None:
     world = make_world(m=Model("scripted:m", timeout_s=0.05))
 
     async def hang(request: Request) -> str:
-        await asyncio.sleep(60)
+        if question(request) == "a":
+            await asyncio.sleep(60)
         return "1"
 
     with script("m", hang):
         (outcome,) = world.run("a", max_attempts=2)
     assert outcome.rejected == "timeout"
     assert "0.05 seconds" in outcome.message
-    assert [attempt.cost_nano_usd for attempt in world.attempts("a")] == [None, None]
+    assert {attempt.cost_nano_usd for attempt in world.attempts("a")} == {None}
+
+
+@pytest.mark.parametrize("bad_first", [True, False])
+def test_many_rows_that_always_fail_are_no_outage(make_world: Any, bad_first: bool) -> None:
+    world = make_world(m=Model("scripted:m", max_concurrency=8))
+    bad, good = [f"bad {number}" for number in range(12)], [str(number) for number in range(30)]
+    with script("m", lambda request: passing() if question(request).startswith("bad") else "1"):
+        outcomes = world.run(*(bad + good if bad_first else good + bad), max_outage_s=20)
+        assert sum(outcome.value == 1 for outcome in outcomes) == 30
+        assert sum(outcome.rejected == "timeout" for outcome in outcomes) == 12
+        again = world.run(*bad, max_outage_s=20)
+    assert of(again, "rejected") == ["timeout"] * 12
+    world.store.writer.flush()
+    spent = {row.model: row.attempts for row in world.store.spent(["model"])}
+    assert spent == {"scripted:m": sum(outcome.attempts for outcome in (*outcomes, *again)) + probes(world)}
+
+
+def probes(world: Any) -> int:
+    """Attempts that only asked whether the model is there."""
+    model = world.models["m"]
+    asked = Request(messages=(Message("user", "Say yes."),), max_output_tokens=16)
+    return len(world.store.attempts_of(request_hash(model, asked)))
 
 
 def test_bad_rows_never_cost_others(world: Any) -> None:

@@ -164,6 +164,10 @@ class Desk:
         else:
             self._conclude(question, attempt, verdict, lasting=True)
 
+    def probed(self, attempt: Attempt) -> None:
+        """An attempt was made that answers nobody's question."""
+        self._store.writer.put(attempt)
+
     def failed(self, question: Question, attempt: Attempt, rejected: Rejected | None, *, lasting: bool) -> None:
         """An attempt brought nothing."""
         question.add_attempt(_NO_TOKENS, 0, attempt.seconds)
@@ -290,19 +294,18 @@ class Desk:
                 self._start_look_up(batch, questions[start : start + _LOOK_UP_AT_ONCE])
 
     def _claim_again(self) -> None:
-        """Others took this process for dead: say anew what it is asking."""
-        mine = [question.hash for question in self._questions.values() if question.claimed]
-        self._look_ups.claim_again(mine, self._theirs_by_now)
-
-    def _theirs_by_now(self, held: frozenset[bytes]) -> None:
-        """Wait for what others have begun to ask, unless it is on its way from here as well."""
-        for row_hash in held:
-            question = self._questions.get(row_hash)
-            lane = None if question is None else self._lanes.get(question.lane)
-            if question is not None:
+        """Others took this process for dead: what is not on its way yet is looked up and claimed as if it were new."""
+        on_their_way: list[bytes] = []
+        for question in list(self._questions.values()):
+            lane = self._lanes.get(question.lane)
+            if not question.claimed:
+                continue
+            if lane is not None and not question.settled and lane.take_back(question):
                 question.claimed = False
-                if lane is not None and not question.settled and lane.take_back(question):
-                    self._held.append(question)
+                self._held.append(question)
+            else:
+                on_their_way.append(question.hash)
+        self._look_ups.claim_again(on_their_way)
         self._look_again_soon()
 
     def _leases_lost(self) -> None:

@@ -53,6 +53,10 @@ class Reports(Protocol):
         """A response came back and was judged."""
         ...
 
+    def probed(self, attempt: Attempt) -> None:
+        """An attempt was made that answers nobody's question."""
+        ...
+
     def failed(self, question: Question, attempt: Attempt, rejected: Rejected | None, *, lasting: bool) -> None:
         """An attempt brought nothing; with ``rejected`` the question ends, for good where ``lasting``."""
         ...

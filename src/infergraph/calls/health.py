@@ -1,8 +1,9 @@
 """Tells a row that fails from a model that is out.
 
 A row that fails while others succeed is the row's fault, and its tries are counted. When requests that were
-first sent after the last success fail as well, and several of them, it is the model's: rows then wait
-without using up their tries, and only the clock of the outage runs.
+first sent after the last success fail as well, and several of them, it may be the model's: rows then wait
+without using up their tries, only the clock of the outage runs, and a question that nothing can be wrong with is
+asked now and then (``calls/canary.py``). Its answer is a success, and what fails after that is the rows' own.
 """
 
 from __future__ import annotations
@@ -34,11 +35,16 @@ class Health:
         self._down_since: float | None = None
         self._turned_away = 0
         self._fresh: set[int] = set()
+        self._suspected = False
 
     @property
     def is_out(self) -> bool:
         """Whether the failures look like the model's and not like the rows'."""
-        return len(self._fresh) >= FRESH_FAILURES
+        return self._suspected or len(self._fresh) >= FRESH_FAILURES
+
+    def suspect(self) -> None:
+        """A row is worn out and nothing succeeded since it was first tried: find out whose fault it is."""
+        self._suspected = True
 
     def down_s(self, now: float) -> float:
         """Seconds since the first failure after the last success; 0.0 when there is none."""
@@ -51,6 +57,7 @@ class Health:
         self._down_since = None
         self._turned_away = 0
         self._fresh.clear()
+        self._suspected = False
 
     def failed(self, row: int, first_tried_at: float, now: float) -> None:
         """A request of this row failed in a way that may pass."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from infergraph.calls.budget import Grant
+from infergraph.calls.canary import Canary
 from infergraph.calls.coordinator import Coordinator
 from infergraph.calls.flight import Flight, Reports
 from infergraph.calls.gate import Gate
@@ -85,6 +86,9 @@ class Lane:
         self._short_of_money: set[Question] = set()
         self._flights: dict[Question, asyncio.Task[None]] = {}
         self._opening: asyncio.Task[None] | None = None
+        self._canary: asyncio.Task[None] | None = None
+        self._in_vain = 0
+        """Canaries that found nobody there."""
         self._lengths = Lengths()
 
     @property
@@ -104,7 +108,7 @@ class Lane:
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
         """The attempts in flight."""
-        return list(self._flights.values())
+        return [*self._flights.values(), *([self._canary] if self._canary is not None else [])]
 
     def push(self, questions: Iterable[Question]) -> None:
         """Let these questions be asked, each when its turn comes."""
@@ -187,6 +191,9 @@ class Lane:
         if (open_ended and not self._lengths.may_go(question.asker)) or not self._warming.may_go(question):
             return False
         if not self._gate.opens((tokens_in, tokens_out), len(self._queue), self._next_sizes):
+            return False
+        if self._health.is_out:
+            self._send_canary(question)
             return False
         heapq.heappop(self._queue)
         reserved = self._reserve(question, tokens_in)
@@ -396,12 +403,57 @@ class Lane:
         stop = self._hopeless(question, failure, attempt.message, now)
         if stop is not None:
             self._stop(question, attempt, stop)
+        elif worn_out and self._health.last_success <= question.first_tried_at:
+            # The last few rows of a run cannot be told from an outage by counting.
+            self._health.suspect()
+            self._reports.failed(question, attempt, None, lasting=False)
+            self._sleep(question, failure, now)
         elif worn_out:
             message = f"Given up after {question.attempts + 1} attempts; the last one: {attempt.message}"
             self._reports.failed(question, attempt, Rejected("timeout", message), lasting=False)
         else:
             self._reports.failed(question, attempt, None, lasting=False)
             self._sleep(question, failure, now)
+
+    def _send_canary(self, question: Question) -> None:
+        """Find out whether the model is out, at the cost of whoever asks."""
+        canary = Canary(self.model, self.provider, question, embeds=question.request.embed_text is not None)
+        self._limits.enter(canary.tokens_in, canary.tokens_in)
+        canary.begin()
+        self._canary = self._loop.create_task(canary.fly())
+        self._canary.add_done_callback(lambda task: self._reports.safely(self._canary_back, canary, task))
+
+    def _canary_back(self, canary: Canary, task: asyncio.Task[None]) -> None:
+        now = time.monotonic()
+        self._canary = None
+        self._limits.leave(0, 0)
+        self._reports.probed(canary.attempt(self._hasher, self._key))
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._reports.broke(canary.question, redact_error(error, self._key))
+            return
+        if canary.unreachable and not self._health.ever_succeeded:
+            self._in_vain += 1
+        if self._in_vain >= _UNREACHABLE_TRIES:
+            self._in_vain = 0
+            self._reports.stopped(self, self._not_there(canary.said))
+        elif canary.found_it_well:
+            self._health.succeeded(now)
+            self._limits.recovered()
+            self._wake_all()
+        elif (down := self._health.down_s(now)) >= (patience := self._patience(canary.question)):
+            self._reports.stopped(self, self._down(down, canary.said))
+        else:
+            pause = backoff_s(self._limits.probe(), None, self._first_backoff_s)
+            self._limits.pause(min(pause, max(0.01, patience - down)), now)
+        self._pump()
+
+    def _not_there(self, message: str) -> ProviderRefused:
+        return ProviderRefused(f"Model {self.name!r} ({self.model.name}) cannot be reached: {message}")
+
+    def _down(self, seconds: float, message: str) -> ProviderDown:
+        return ProviderDown(
+            f"Model {self.name!r} ({self.model.name}) has been down for {seconds:.0f} seconds: {message}"
+        )
 
     def _stop(self, question: Question, attempt: Attempt, error: InfergraphError) -> None:
         self._reports.failed(question, attempt, None, lasting=False)
@@ -422,7 +474,7 @@ class Lane:
     def _hopeless(self, question: Question, failure: CallFailed, message: str, now: float) -> InfergraphError | None:
         """The error that stops the lane, where waiting longer makes no sense."""
         if question.unreachable >= _UNREACHABLE_TRIES:
-            return ProviderRefused(f"Model {self.name!r} ({self.model.name}) cannot be reached: {message}")
+            return self._not_there(message)
         patience, asked = self._patience(question), failure.retry_after_s
         if failure.status in _SLOW_DOWN and asked is not None and asked > patience:
             return ProviderDown(
@@ -431,9 +483,7 @@ class Lane:
             )
         down = self._health.down_s(now)
         if down >= patience and (self._health.is_out or not self._health.ever_succeeded):
-            return ProviderDown(
-                f"Model {self.name!r} ({self.model.name}) has been down for {down:.0f} seconds: {message}"
-            )
+            return self._down(down, message)
         return None
 
     def _patience(self, question: Question) -> float:

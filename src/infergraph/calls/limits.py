@@ -292,6 +292,11 @@ class Limits:
         self._probes = max(1, self._probes + (not self.in_flight))
         return self._probes
 
+    def recovered(self) -> None:
+        """The model is not out any more."""
+        if self._probes:
+            self._probes, self._paused_until = 0, 0.0
+
     def went_well(self, seconds: float, now: float) -> None:
         """A request succeeded; slots that were taken away grow back, one a round.
 
@@ -299,8 +304,7 @@ class Limits:
             seconds: How long it took.
             now: The local clock.
         """
-        if self._probes:
-            self._probes, self._paused_until = 0, 0.0
+        self.recovered()
         if self._tuner is not None:
             self._tuner.came_back(seconds, self.in_flight + 1, now)
         if self._allowed < self._most:

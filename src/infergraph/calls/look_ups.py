@@ -93,18 +93,10 @@ class LookUps:
         if self._releasing is None:
             self._releasing = self._loop.call_later(_RELEASE_S, self._safely, self._release)
 
-    def claim_again(self, hashes: Sequence[bytes], then: Callable[[frozenset[bytes]], None]) -> None:
-        """Others took this process for dead: say anew what it is asking, and hear what is theirs by now."""
-        if not hashes:
-            return
-        claimed = self._loop.run_in_executor(self.thread, lambda: self._coordinator.part().claim(hashes).held)
-        claimed.add_done_callback(lambda future: self._safely(self._claimed_again, future, then))
-
-    def _claimed_again(
-        self, future: asyncio.Future[frozenset[bytes]], then: Callable[[frozenset[bytes]], None]
-    ) -> None:
-        if not future.cancelled() and future.exception() is None:
-            then(future.result())
+    def claim_again(self, hashes: Sequence[bytes]) -> None:
+        """Others took this process for dead: say anew what is on its way."""
+        if hashes:
+            self._loop.run_in_executor(self.thread, self._best_effort, self._coordinator.part().claim, hashes)
 
     def close(self) -> None:
         """Start nothing any more."""
