@@ -15,7 +15,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infergraph.errors import StoreError
 from infergraph.store import Store
 from infergraph.store.coordination import Coordination
 from infergraph.store.leases import AHEAD_S, LATE_S, RateWish, SlotWish
@@ -292,10 +291,3 @@ def test_tables_of_another_version_give_way(tmp_path: Path) -> None:
     raw.close()
     with Store.open(f"sqlite:///{tmp_path / 'state.db'}") as store:
         assert store.coordination().claim([bytes(16)]).held == set()
-
-
-def test_a_damaged_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "state.db-coordination").write_bytes(b"no database at all" * 100)
-    address = f"sqlite:///{tmp_path / 'state.db'}"
-    with Store.open(address) as store, pytest.raises(StoreError, match=r"state\.db-coordination"):
-        store.coordination()

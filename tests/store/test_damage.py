@@ -111,3 +111,17 @@ def test_a_password_in_the_query_is_not_shown() -> None:
         Store.open("postgresql+psycopg://me@127.0.0.1:9/none?password=hunter22&connect_timeout=2")
     assert "127.0.0.1:9/none" in str(caught.value)
     assert "hunter22" not in str(caught.value)
+
+
+def test_the_file_beside_the_store_may_be_deleted_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "state.db-coordination").write_bytes(b"no database at all" * 100)
+    with Store.open(f"sqlite:///{tmp_path / 'state.db'}") as store:
+        with pytest.raises(StoreError, match=r"state\.db-coordination is damaged.*delete it"):
+            store.coordination()
+        (tmp_path / "state.db-coordination").unlink()
+        assert store.coordination().claim([bytes(16)]).held == set()
+
+
+def test_an_option_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="'timeot' is no option"):
+        Store.open(f"sqlite:///{tmp_path / 'state.db'}?timeot=1")

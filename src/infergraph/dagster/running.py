@@ -271,7 +271,8 @@ def _what_finishing_costs(asset: SemanticAsset, frame: SemanticFrame, run: Stage
     rest = frame.estimate(options)
     cost = "an unknown amount" if rest.cost_usd is None else f"about {rest.cost_usd:.6f} USD"
     return (
-        f"{done} of {usage.rows} rows are done for {spent}, and every answer is kept; finishing takes {rest.calls} "
+        f"{done} of {usage.rows} rows are done, {usage.calls} of them in this run for {spent}, and every answer is "
+        f"kept; finishing takes {rest.calls} "
         f"more calls and {cost}. {_more_money(frame, options)} and run it again, or publish what is there with "
         "publish_partial=True."
     )

@@ -6,6 +6,7 @@ import math
 import tempfile
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -352,7 +353,7 @@ def _drive(execution: Execution, query: Callable[[], T], line: ProgressLine | No
     try:
         with fewer_collections():
             result = _in_a_thread(execution, query, line)
-        return result, _record(execution, started)
+        usage = _record(execution, started)
     except BaseException as error:
         kept = execution.kept()
         # What went wrong matters more than a store that takes no note of it.
@@ -362,6 +363,23 @@ def _drive(execution: Execution, query: Callable[[], T], line: ProgressLine | No
         if told is error:
             raise
         raise told.with_traceback(error.__traceback__) from error.__cause__
+    if usage.pending and execution.scope.asset is None:
+        warnings.warn(_said_of_pending(usage), BudgetEnded, stacklevel=2)
+    return result, usage
+
+
+class BudgetEnded(UserWarning):
+    """Rows were not asked because a budget was used up: they have nulls, and the next run asks them."""
+
+
+def _said_of_pending(usage: Usage) -> str:
+    said = f"The budget ended: {usage.pending:,} of {usage.rows:,} rows are pending and have nulls. "
+    if usage.calls:
+        return said + "Run again with more money (max_cost_usd), and only they are asked."
+    return said + (
+        "Not one request was sent, as the longest answer that it may get would cost more than what is left: give "
+        "more money (max_cost_usd), or bound the answers with Model(..., max_output_tokens=)."
+    )
 
 
 def _in_a_thread(execution: Execution, query: Callable[[], T], line: ProgressLine | None) -> T:

@@ -25,6 +25,9 @@ _SHORT_WAIT_S = 0.1
 _FORMS = "sqlite:///path/to/state.db (a file) or postgresql+psycopg://user@host/database (a shared server)"
 
 
+_COORDINATION = "-coordination"
+
+
 def resolve(url: str, root: Path | None = None) -> URL:
     """The database's full address: relative SQLite paths are taken from ``root``.
 
@@ -56,6 +59,11 @@ def resolve(url: str, root: Path | None = None) -> URL:
         raise ConfigurationError(
             f"store={redact_address(url)!r}: the store is a file, since answers must outlive the process. "
             "Write for example store='sqlite:///.infergraph/state.db'."
+        )
+    if unknown := set(parsed.query) - {"timeout"}:
+        raise ConfigurationError(
+            f"store: {sorted(unknown)[0]!r} is no option of a SQLite store. The only one is timeout, in seconds: "
+            "sqlite:///state.db?timeout=60."
         )
     path = Path(parsed.database).expanduser()
     return parsed.set(drivername="sqlite", database=str((root or Path.cwd()) / path))
@@ -107,7 +115,7 @@ def open_coordination(url: URL, engine: Engine) -> Engine:
     """
     if url.get_backend_name() != "sqlite":
         return engine
-    beside = url.set(database=f"{url.database}-coordination")
+    beside = url.set(database=f"{url.database}{_COORDINATION}")
     made = _engine(beside, synchronous="OFF")
     try:
         with explained(shown(beside)):
@@ -242,6 +250,8 @@ def _sqlite_name(failure: DBAPIError) -> str:
 
 def _explanation(failure: DBAPIError, where: str) -> str:
     cause, name = failure.orig, _sqlite_name(failure)
+    if name.startswith(_LOST) and where.endswith(_COORDINATION):
+        return f"The file {where} is damaged. Nothing in it is worth keeping: stop what uses the store, and delete it."
     first_line = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
     for start, sentence in _SQLITE_SENTENCES.items():
         if name.startswith(start):
