@@ -56,7 +56,10 @@ class Window:
     @property
     def most(self) -> int:
         """Morsels that may wait."""
-        return 1 if self._single else self.busy + 1 + self._wider
+        if self._single:
+            return 1
+        # The morsel that is handed on waits for its commit; where all rows are wanted, two stand in for it.
+        return self.busy + (1 if self.fixed else 2) + self._wider
 
     def full(self, morsels: int, size: int) -> bool:
         """Whether so many morsels of so many bytes are all that may wait."""
