@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from infergraph.calls import Budget, CancelToken, Outcome, Scope
+from infergraph.calls import Budget, CancelToken, Ledger, Outcome, Scope
 from infergraph.errors import ConfigurationError, ProviderDown, ProviderRefused, RunCancelled, StoreError
 from infergraph.models.model import CallFailed, Message, Model, Price, Request, Response, Tokens
 from infergraph.models.scripted import script
@@ -146,6 +146,24 @@ def test_many_rows_that_always_fail_are_no_outage(make_world: Any, bad_first: bo
     world.store.writer.flush()
     spent = {row.model: row.attempts for row in world.store.spent(["model"])}
     assert spent == {"scripted:m": sum(outcome.attempts for outcome in (*outcomes, *again)) + probes(world)}
+
+
+def test_a_run_that_is_cancelled_while_the_model_is_out_ends_at_once(make_world: Any) -> None:
+    world = make_world(m=Model("scripted:m", max_concurrency=20))
+    probing, token, ledger = threading.Event(), CancelToken(), Ledger()
+
+    async def answer(request: Request) -> str:
+        if question(request) == "Say yes.":
+            probing.set()
+            await asyncio.sleep(60)
+        raise passing()
+
+    with script("m", answer):
+        running = world.submit([str(number) for number in range(20)], cancel=token, ledger=ledger)
+        assert probing.wait(20)
+        token.cancel()
+        assert isinstance(running.exception(5), RunCancelled)
+        assert ledger.settled(timeout_s=1)
 
 
 def probes(world: Any) -> int:

@@ -30,6 +30,7 @@ class Canary:
 
     def __init__(self, model: Model, provider: Provider, question: Question, *, embeds: bool) -> None:
         self.question = question
+        self._owner = question.owner
         self.said = ""
         """What went wrong."""
         self.found_it_well = False
@@ -46,7 +47,7 @@ class Canary:
     def begin(self) -> None:
         """It is about to be sent."""
         self._started, self._started_at = time.monotonic(), time.time()
-        if (ledger := self.question.owner.ledger) is not None:
+        if (ledger := self._owner.ledger) is not None:
             ledger.sent(first=False)
 
     async def fly(self) -> None:
@@ -65,7 +66,7 @@ class Canary:
         """What the store keeps of it; it is also settled with whoever pays."""
         tokens = Tokens() if self._response is None else self._response.tokens
         cost = 0 if self._response is None else cost_nano_usd(self._model, tokens)
-        owner, scope = self.question.owner, self.question.owner.scope
+        owner, scope = self._owner, self._owner.scope
         if owner.ledger is not None:
             owner.ledger.landed(tokens, cost)
         if owner.budget is not None:

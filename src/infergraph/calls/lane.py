@@ -86,7 +86,7 @@ class Lane:
         self._short_of_money: set[Question] = set()
         self._flights: dict[Question, asyncio.Task[None]] = {}
         self._opening: asyncio.Task[None] | None = None
-        self._canary: asyncio.Task[None] | None = None
+        self._canary: tuple[Canary, asyncio.Task[None]] | None = None
         self._in_vain = 0
         """Canaries that found nobody there."""
         self._lengths = Lengths()
@@ -108,7 +108,7 @@ class Lane:
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
         """The attempts in flight."""
-        return [*self._flights.values(), *([self._canary] if self._canary is not None else [])]
+        return [*self._flights.values(), *([] if self._canary is None else [self._canary[1]])]
 
     def push(self, questions: Iterable[Question]) -> None:
         """Let these questions be asked, each when its turn comes."""
@@ -126,6 +126,8 @@ class Lane:
         task = self._flights.get(question)
         if task is not None:
             task.cancel()
+        if self._canary is not None and self._canary[0].question is question:
+            self._canary[1].cancel()
 
     def questions(self) -> list[Question]:
         """Every question that waits, sleeps or is in flight here, oldest first."""
@@ -420,15 +422,19 @@ class Lane:
         canary = Canary(self.model, self.provider, question, embeds=question.request.embed_text is not None)
         self._limits.enter(canary.tokens_in, canary.tokens_in)
         canary.begin()
-        self._canary = self._loop.create_task(canary.fly())
-        self._canary.add_done_callback(lambda task: self._reports.safely(self._canary_back, canary, task))
+        task = self._loop.create_task(canary.fly())
+        self._canary = canary, task
+        task.add_done_callback(lambda task: self._reports.safely(self._canary_back, canary, task))
 
     def _canary_back(self, canary: Canary, task: asyncio.Task[None]) -> None:
         now = time.monotonic()
         self._canary = None
         self._limits.leave(0, 0)
         self._reports.probed(canary.attempt(self._hasher, self._key))
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            self._pump()
+            return
+        if (error := task.exception()) is not None:
             self._reports.broke(canary.question, redact_error(error, self._key))
             return
         if canary.unreachable and not self._health.ever_succeeded:
