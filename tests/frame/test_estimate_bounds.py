@@ -257,9 +257,9 @@ def check_bounds(frame: ig.SemanticFrame, options: ig.RunOptions | None = None) 
     assert shown == usage.by_operator["operator"].to_list()
     for part, done in zip(before.operators, usage.by_operator.iter_rows(named=True), strict=True):
         assert part.calls_low <= done["calls"] <= part.calls_high, part.operator
-        # Where one side of a join is empty, Polars may or may not have read the other: a known limit of estimates.
-        assert part.rows_low <= done["rows"] or has_semi_join(frame), part.operator
-        assert done["rows"] <= part.rows_high, part.operator
+        # Where one side of a semi join is empty, Polars reads the other in one run and not in the next. What is asked
+        # stays within the bounds; how many rows an operator below it gets does not: a known limit of estimates.
+        assert part.rows_low <= done["rows"] <= part.rows_high or has_semi_join(frame), part.operator
         assert part.calls_low <= part.calls <= part.calls_high
         assert part.rows_low <= part.rows <= part.rows_high
 
