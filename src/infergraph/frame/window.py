@@ -51,15 +51,13 @@ class Window:
     @property
     def busy(self) -> int:
         """Morsels that keep the model busy."""
-        return -(-self._at_once() // self.rows)
+        # The morsel that is handed on waits for its commit; where all rows are wanted, two stand in for it.
+        return -(-self._at_once() // self.rows) + (1 if self.fixed else 2)
 
     @property
     def most(self) -> int:
         """Morsels that may wait."""
-        if self._single:
-            return 1
-        # The morsel that is handed on waits for its commit; where all rows are wanted, two stand in for it.
-        return self.busy + (1 if self.fixed else 2) + self._wider
+        return 1 if self._single else self.busy + self._wider
 
     def full(self, morsels: int, size: int) -> bool:
         """Whether so many morsels of so many bytes are all that may wait."""
@@ -125,22 +123,21 @@ class Line:
         return sum(1 for _ in takewhile(lambda one: not _ready(one), reversed(self._waiting)))
 
     def _make_room(self) -> bool:
-        """Widen the window, or empty it of what is done; false when neither helps."""
+        """Widen the window, or put the first morsel that is done on disk; false when neither helps."""
         if self._window.fixed:
             return False
         if self._window.widen() and not self._full():
             return True
-        for place in range(1, len(self._waiting)):
-            one = self._waiting[place]
-            if _ready(one) and not isinstance(one, Spilled):
-                rows = self._finish(one) if isinstance(one, Morsel) else one
-                if rows is None:
-                    return False
-                kept = self._spill.keep(rows)
+        # One at a time: the model works on meanwhile, and does not run dry while many are written.
+        for place, one in enumerate(self._waiting):
+            if not _ready(one) or isinstance(one, Spilled):
+                continue
+            rows = self._finish(one) if isinstance(one, Morsel) else one
+            kept = None if rows is None else self._spill.keep(rows)
+            if rows is not None:
                 self._waiting[place] = rows if kept is None else kept
-                if kept is None:
-                    break
-        return not self._full()
+            return kept is not None
+        return False
 
 
 def asked_for_few(node: plans.Node) -> frozenset[int]:
