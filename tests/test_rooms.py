@@ -65,6 +65,7 @@ PUBLIC_NAMES = [
     "ProviderDown",
     "ProviderError",
     "ProviderRefused",
+    "Quote",
     "RunCancelled",
     "RunOptions",
     "RunResult",

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from infergraph.lineage import Trace
     from infergraph.models.model import Model, Price
     from infergraph.records import Usage
+    from infergraph.validation.quote import Quote
 
 __version__ = "0.1.0"
 
@@ -56,6 +57,7 @@ __all__ = [
     "ProviderDown",
     "ProviderError",
     "ProviderRefused",
+    "Quote",
     "RunCancelled",
     "RunOptions",
     "RunResult",
@@ -103,6 +105,7 @@ _HOMES = {
     "Trace": "infergraph.lineage",
     **dict.fromkeys(["Model", "Price"], "infergraph.models.model"),
     "Usage": "infergraph.records",
+    "Quote": "infergraph.validation.quote",
     **dict.fromkeys(["rejects_of", "semantic_asset"], "infergraph.dagster"),
 }
 

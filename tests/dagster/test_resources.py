@@ -82,10 +82,10 @@ def test_a_forked_child_has_sessions_of_its_own(store: StoreResource) -> None:
 
 
 def test_a_model_outside_the_deployment_may_be_named_in_full(store: StoreResource) -> None:
-    session = shared_session(models(), store, extra_model="scripted:other")
+    session = shared_session(models(), store, extra_models=["scripted:other", None])
     assert session.models["scripted:other"] == Model("scripted:other")
     assert session.default_model == "m"
-    assert set(shared_session(models(), store, extra_model="m").models) == {"m"}
+    assert set(shared_session(models(), store, extra_models=["m"]).models) == {"m"}
 
 
 def test_several_models_need_a_default(store: StoreResource) -> None:

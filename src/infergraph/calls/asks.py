@@ -40,6 +40,7 @@ class Policy:
     Args:
         refresh: Ask even where the store has an answer, and replace it.
         retry_rejects: Ask again where the store remembers a rejection.
+        retry_model: Name of the model that is asked again there, under the same hash; ``None``: the one that was.
         since: Endings newer than this moment (seconds since 1970) hold in spite of ``refresh`` and ``retry_rejects``:
             they are the run's own.
         max_age_s: Treat answers older than so many seconds as missing; ``None``: any age is good.
@@ -56,6 +57,7 @@ class Policy:
 
     refresh: bool = False
     retry_rejects: bool = False
+    retry_model: str | None = None
     since: float | None = None
     max_age_s: float | None = None
     max_repairs: int = 2

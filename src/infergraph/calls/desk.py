@@ -364,8 +364,8 @@ class Desk:
             self._lane(name).push(group)
 
     def _route(self, question: Question) -> str:
-        """The model that is asked: the batch's own, or the first of its fallbacks that is not away."""
-        name = question.owner.model
+        """The model that is asked: the question's first, or the first of its fallbacks that is not away."""
+        name = question.first_model
         while (fallback := self._models[name].fallback) and (
             name in question.refused_by or self._lane(name).away_until > time.monotonic()
         ):

@@ -126,6 +126,8 @@ class Engine:
             ConfigurationError: A budget over a model whose price is not known, or the engine is closed.
         """
         self._check(model, budget)
+        if policy is not None and policy.retry_model is not None:
+            self._check(policy.retry_model, budget)
         future: Future[list[Outcome]] = Future()
         future.set_running_or_notify_cancel()
         if not asks:

@@ -129,6 +129,8 @@ class LookUps:
             self._coordinator.part().release(done)
             return Found(found, frozenset(), claimed=False)
         self._provider_of(batch.model)
+        if batch.policy.retry_model is not None:
+            self._provider_of(batch.policy.retry_model)
         claim = self._coordinator.part().claim(missing, done)
         if not claim.alone:
             wanted = set(missing)

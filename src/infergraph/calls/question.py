@@ -98,6 +98,13 @@ class Question:
         return self.owner.scope.asset, self.owner.scope.operator
 
     @property
+    def first_model(self) -> str:
+        """The model that is to answer it: the batch's own, or the one that takes over remembered rejections."""
+        retry_model = self.owner.policy.retry_model
+        rejected = self.before is not None and self.before.state == "rejected"
+        return retry_model if rejected and retry_model is not None else self.owner.model
+
+    @property
     def via(self) -> str:
         """How its next or last attempt came about."""
         return f"fallback:{self.fallback}" if self.fallback else self.step

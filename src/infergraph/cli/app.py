@@ -105,7 +105,7 @@ def plan(
     _leave(lambda: work(assets, partition=partition, options=Options(limit=limit, model=model), json=json))
 
 
-@app.command(epilog="Example: infergraph rejects package_facts --reason invalid_output")
+@app.command(epilog="Example: infergraph rejects package_facts --reason invalid_output --open")
 def rejects(
     asset: Asset,
     partition: Partition = None,
@@ -113,6 +113,11 @@ def rejects(
     row: Annotated[
         str | None, typer.Option(metavar="ID", help="Prompt and response of this row id.", show_default=False)
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="SQL", help='Only rejects for which this is true: "id = 17".', show_default=False),
+    ] = None,
+    step: Annotated[bool, typer.Option("--open", help="Open them one by one, with prompt and response.")] = False,
     published: Annotated[
         bool, typer.Option("--published", help="Those of the published rows, although a later run failed.")
     ] = False,
@@ -120,9 +125,30 @@ def rejects(
 ) -> None:
     """Show the rows of an asset that no model could answer, and why; of a run that was not published, if it is the
     latest."""
+    from infergraph.cli.rejects import Chosen
     from infergraph.cli.rejects import rejects as work
 
-    _leave(lambda: work(asset, partition=partition, reason=reason, row=row, published=published, json=json))
+    chosen = Chosen(reason=reason, where=where, row=row)
+    _leave(lambda: work(asset, partition=partition, chosen=chosen, step=step, published=published, json=json))
+
+
+@app.command(epilog="Example: infergraph retry package_facts --model smart")
+def retry(
+    asset: Asset,
+    partition: Partition = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Who is asked for the rejected rows alone: a name, or provider:model-id.", show_default=False
+        ),
+    ] = None,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Ask again for the rejected rows of an asset, and publish it with all other rows as they were."""
+    from infergraph.cli.retry import retry as work
+
+    _leave(lambda: work(asset, partition=partition, model=model, yes=yes, json=json))
 
 
 @app.command(epilog="Example: infergraph models --check tiny")

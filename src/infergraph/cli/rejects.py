@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
-from rich.console import Group, RenderableType
+from polars.exceptions import PolarsError
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from infergraph.cli import figures, screen
@@ -24,37 +27,52 @@ LONG = ("prompt", "response")
 SHOWN = 50
 
 
-def rejects(
-    asset: str, *, partition: str | None, reason: str | None, row: str | None, published: bool, json: bool
-) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """Which rejects were asked for; ``None``: all."""
+
+    reason: str | None = None
+    """Only these."""
+    where: str | None = None
+    """Only those for which this SQL condition is true."""
+    row: str | None = None
+    """Only those whose row id begins like this, in full."""
+
+
+def rejects(asset: str, *, partition: str | None, chosen: Chosen, step: bool, published: bool, json: bool) -> int:
     """Print the rejects of the latest run: of the rows that are published now, or of a run that was not published.
 
     Args:
         asset: The asset's name.
         partition: The partition's key; ``None`` for an asset without partitions.
-        reason: Only these; ``None``: all.
-        row: Only the rejects whose row id begins like this, in full; ``None``: all, in short.
+        chosen: Which of them.
+        step: Open them one by one, on a terminal.
         published: Those of the published rows, although a later run failed.
         json: Write JSON instead of a table.
 
     Returns:
         0: having rejects is no error.
     """
+    if step and (json or not sys.stdin.isatty()):
+        raise PlanError("--open waits for keys on a terminal. Leave it out, or open one reject with --row ID.")
     project = open_project()
     key = one_asset(project.definitions, asset)
     with project.instance() as instance:
         check_partition(project.definitions, [key], partition, instance)
         failed = None if published else failed_run_of(project, key, partition, instance)
         found = load_rejects(project, key, partition, instance) if failed is None else failed.rejects().collect()
-    chosen = choose(found, reason=reason, row=row)
+    rows = choose(found, chosen)
     out = screen.out()
     if json:
-        said = {"asset": asset, "partition": partition, "failed_run": failed and failed.run_id, "rejects": chosen}
+        said = {"asset": asset, "partition": partition, "failed_run": failed and failed.run_id, "rejects": rows}
         out.print(screen.as_json(said), soft_wrap=True)
     else:
         if failed is not None:
             out.print(_of_failed(failed), soft_wrap=True)
-        out.print(full(chosen) if row else brief(chosen, asset=asset, partition=partition))
+        if step and not rows.is_empty():
+            step_through(rows, out)
+        else:
+            out.print(full(rows) if chosen.row else brief(rows, asset=asset, partition=partition))
     return 0
 
 
@@ -85,23 +103,41 @@ def load_rejects(
     return loaded
 
 
-def choose(found: pl.DataFrame, *, reason: str | None, row: str | None) -> pl.DataFrame:
+def choose(found: pl.DataFrame, chosen: Chosen) -> pl.DataFrame:
     """The rejects that were asked for.
 
     Raises:
-        PlanError: No reject has this reason or row id.
+        PlanError: No reject has this reason or row id, or the condition is none.
     """
+    reason, row = chosen.reason, chosen.row
     reasons = found["reason"].unique().sort().to_list()
     if reason is not None:
         if found.height and reason not in reasons:
             raise PlanError(f"No reject has the reason {reason!r}. {did_you_mean(reason, reasons)}")
         found = found.filter(pl.col("reason") == reason)
+    if chosen.where is not None:
+        found = _matching(found, chosen.where)
     if row is not None:
-        chosen = found.filter(pl.col("row_id").cast(pl.String).str.starts_with(row))
-        if chosen.is_empty():
+        opened = found.filter(pl.col("row_id").cast(pl.String).str.starts_with(row))
+        if opened.is_empty():
             raise PlanError(f"No reject has a row id that begins with {row!r}: leave out --row to see them all.")
-        return chosen
+        return opened
     return found
+
+
+def _matching(found: pl.DataFrame, where: str) -> pl.DataFrame:
+    """The rows for which a SQL condition is true."""
+    columns = ", ".join(found.columns)
+    try:
+        condition = pl.sql_expr(where)
+        dtypes = list(found.lazy().select(condition).collect_schema().values())
+        rows = found.filter(condition) if dtypes == [pl.Boolean()] else None
+    except PolarsError as error:
+        said = str(error).splitlines()[0]
+        raise PlanError(f"--where {where!r}: {said}. Write a condition over the columns {columns}.") from error
+    if rows is None:
+        raise PlanError(f'--where {where!r} is no condition: write one such as "attempts > 1", over {columns}.')
+    return rows
 
 
 def brief(found: pl.DataFrame, *, asset: str, partition: str | None) -> RenderableType:
@@ -113,8 +149,10 @@ def brief(found: pl.DataFrame, *, asset: str, partition: str | None) -> Renderab
     said = ", ".join(f"{number:,} {reason}" for reason, number in counts.iter_rows())
     heading = f"{where}: {figures.plural(found.height, 'reject')} ({said})"
     table = screen.frame_table(found.drop(LONG, strict=False), most=SHOWN)
+    place = asset if partition is None else f"{asset} --partition {partition}"
     hint = (
-        "One of them in full: add --row and the beginning of its row_id. Ask again: infergraph run ... --retry-rejects"
+        "One of them in full: add --row and the beginning of its row_id; one by one: add --open. "
+        f"Ask again: infergraph retry {place}"
     )
     return Group(Text(heading), table, Text(hint, style="dim"))
 
@@ -130,3 +168,26 @@ def full(found: pl.DataFrame) -> RenderableType:
             parts += [Text(f"{name}:"), *(Text(f"  {screen.printable_line(line)}") for line in lines)]
         parts.append(Text())
     return Group(*parts)
+
+
+def step_through(found: pl.DataFrame, out: Console) -> None:
+    """Open rejects one by one, as keys are typed; ends after the last one, at ``q`` or at the end of input.
+
+    Args:
+        found: At least one reject.
+        out: A terminal.
+    """
+    import typer
+
+    place = 0
+    while place < found.height:
+        out.rule(f"reject {place + 1} of {found.height}", align="left")
+        out.print(full(found[place : place + 1]))
+        try:
+            typed = typer.prompt("n: next, p: previous, q: quit", default="n", show_default=False)
+        except typer.Abort:
+            return
+        key = typed.strip().lower()[:1]
+        if key == "q":
+            return
+        place = max(0, place - 1) if key == "p" else place + 1

@@ -31,6 +31,7 @@ class Options:
     limit: int | None = None
     refresh: bool = False
     retry_rejects: bool = False
+    retry_model: str | None = None
     model: str | None = None
     max_cost_usd: float | None = None
 
@@ -190,7 +191,7 @@ def _expected_cost(
             unknown.append(key.to_user_string())
         else:
             high += estimate.cost_usd_high
-    free = _is_free(project, options.model)
+    free = _is_free(project, options.model) and (options.retry_model is None or _is_free(project, options.retry_model))
     if not high and (free or not unknown):
         return None
     left_out = f", without {', '.join(unknown)}, which cannot be estimated yet" if unknown else ""

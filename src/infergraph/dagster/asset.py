@@ -256,6 +256,7 @@ def _config_schema(asset: SemanticAsset, schema: Mapping[str, Any] | None) -> di
         "limit": dg.Field(dg.Noneable(int), is_required=False),
         "refresh": dg.Field(bool, default_value=False),
         "retry_rejects": dg.Field(bool, default_value=False),
+        "retry_model": dg.Field(dg.Noneable(str), is_required=False),
         "model": dg.Field(dg.Noneable(str), is_required=False),
         "max_cost_usd": dg.Field(dg.Noneable(float), is_required=False),
         "max_age": dg.Field(dg.Noneable(float), is_required=False),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
-from infergraph.dagster.metadata import answer_fields, rejects_sample
+from infergraph.dagster.metadata import answer_fields, reject_reasons, rejects_sample
 from infergraph.frame.row_ids import ROW_ID
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ class Findings:
 
     def reasons(self) -> dict[str, int]:
         """Rejects by reason, the most frequent first."""
-        counted = self.rejects.group_by(pl.col("reason").cast(pl.String)).len().collect()
-        return dict(counted.sort("len", "reason", descending=[True, False]).iter_rows())
+        return reject_reasons(self.rejects)
 
 
 def check_specs(asset: dg.AssetKey, *, max_reject_rate: float | None, publish_partial: bool) -> list[dg.AssetCheckSpec]:

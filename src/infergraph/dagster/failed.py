@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from upath import UPath
@@ -35,19 +37,23 @@ class FailedRun:
         failed_at: When, UTC.
         why: What the blocking checks said.
         folder: Where its rejects lie.
+        facts: The plan's ``fingerprint``, the rows' ``data_version``, and the options ``limit`` and ``model``.
     """
 
     run_id: str
     failed_at: datetime
     why: str
     folder: UPath
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def rejects(self) -> pl.LazyFrame:
         """Its rejects, with the columns of published ones."""
         return scan(self.folder / "rejects.parquet")
 
 
-def keep_failed(rejects: Path, base: UPath, place: Place, *, run_id: str, why: str) -> None:
+def keep_failed(
+    rejects: Path, base: UPath, place: Place, *, run_id: str, why: str, facts: Mapping[str, Any] | None = None
+) -> None:
     """Keep the rejects of a run that is not published, in place of those of an earlier one.
 
     Args:
@@ -56,6 +62,7 @@ def keep_failed(rejects: Path, base: UPath, place: Place, *, run_id: str, why: s
         place: The asset or partition.
         run_id: The Dagster run.
         why: What the blocking checks said.
+        facts: As in ``FailedRun`` (JSON values).
 
     Raises:
         OSError: It cannot be written.
@@ -66,7 +73,8 @@ def keep_failed(rejects: Path, base: UPath, place: Place, *, run_id: str, why: s
     (folder / name).mkdir(parents=True, exist_ok=True)
     with rejects.open("rb") as source, (folder / name / "rejects.parquet").open("wb") as target:
         shutil.copyfileobj(source, target, length=1 << 20)
-    said = {"run_id": run_id, "name": name, "failed_at": datetime.now(UTC).isoformat(), "why": why}
+    said: dict[str, Any] = {"run_id": run_id, "name": name, "failed_at": datetime.now(UTC).isoformat(), "why": why}
+    said["facts"] = dict(facts or {})
     (folder / _MANIFEST).write_text(json.dumps(said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -88,6 +96,7 @@ def failed_run(base: UPath, place: Place) -> FailedRun | None:
             failed_at=datetime.fromisoformat(said["failed_at"]),
             why=said["why"],
             folder=folder / said["name"],
+            facts=said.get("facts", {}),
         )
     except (FileNotFoundError, NotADirectoryError):
         return None

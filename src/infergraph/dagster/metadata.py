@@ -23,6 +23,8 @@ SAMPLE = 5
 _PLAN_CHARACTERS = 20_000
 _COUNTS = ("calls", "store_hits", "shared", "rejected", "nulls", "pending", "input_tokens", "output_tokens")
 _MONEY = ("cost_usd", "saved_usd")
+_MODELS_WORDS = ("refused", "content_filtered")
+"""Reasons whose message may be what the model said."""
 
 
 def table_schema(schema: Mapping[str, pl.DataType], descriptions: Mapping[str, str] | None = None) -> dg.TableSchema:
@@ -88,6 +90,7 @@ def run_metadata(
         Metadata for ``dg.MaterializeResult``.
     """
     count = "dagster/partition_row_count" if partitioned else "dagster/row_count"
+    rejects = pl.scan_parquet(run.rejects, glob=False)
     told: dict[str, Any] = {
         count: run.rows,
         "dagster/column_schema": table_schema(run.schema, column_descriptions(frame)),
@@ -96,7 +99,8 @@ def run_metadata(
         "infergraph/plan_fingerprint": run.fingerprint,
         "infergraph/plan": dg.MetadataValue.md(plan_markdown(frame)),
         "infergraph/models": ", ".join(_models(frame)),
-        "infergraph/rejects_sample": rejects_sample(pl.scan_parquet(run.rejects, glob=False)),
+        "infergraph/reject_reasons": dg.MetadataValue.json(reject_reasons(rejects)),
+        "infergraph/rejects_sample": rejects_sample(rejects),
     }
     told.update(usage_metadata(run.usage))
     if limit is not None:
@@ -129,8 +133,16 @@ def plan_markdown(frame: SemanticFrame) -> str:
     return f"```text\n{text}\n```"
 
 
+def reject_reasons(rejects: pl.LazyFrame) -> dict[str, int]:
+    """How many rejects there are of each reason, the most frequent first."""
+    counted = rejects.group_by(pl.col("reason").cast(pl.String)).len().collect()
+    return dict(counted.sort("len", "reason", descending=[True, False]).iter_rows())
+
+
 def rejects_sample(rejects: pl.LazyFrame) -> dg.MetadataValue[Any]:
     """The first rejects as a table, without prompts and responses: these may be personal data.
+
+    What a message repeats of the response is left out as well: a refusal's words, and the value that was not valid.
 
     Args:
         rejects: The rejects of a run.
@@ -142,10 +154,16 @@ def rejects_sample(rejects: pl.LazyFrame) -> dg.MetadataValue[Any]:
     rows = rejects.select(pl.col(columns).cast(pl.String)).head(SAMPLE).collect()
     records = [
         dg.TableRecord({name: redact(value or "")[:300] for name, value in row.items()})
-        for row in rows.iter_rows(named=True)
+        for row in rows.with_columns(_own_words(pl.col("message"))).iter_rows(named=True)
     ]
     schema = dg.TableSchema(columns=[dg.TableColumn(name=name) for name in columns])
     return dg.MetadataValue.table(records=records, schema=schema)
+
+
+def _own_words(message: pl.Expr) -> pl.Expr:
+    """A message without what it repeats of the response; see ``validation/parsing.py`` for how it does."""
+    told = message.str.replace_all(r" \(given: .*\)", "")
+    return pl.when(pl.col("reason").is_in(_MODELS_WORDS)).then(pl.lit("")).otherwise(told).alias("message")
 
 
 def _models(frame: SemanticFrame) -> list[str]:

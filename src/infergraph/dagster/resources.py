@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -184,13 +185,13 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_sessions.forget)
 
 
-def shared_session(models: ModelsResource, store: StoreResource, *, extra_model: str | None = None) -> Session:
+def shared_session(models: ModelsResource, store: StoreResource, *, extra_models: Iterable[str | None] = ()) -> Session:
     """The session that all assets of this process with these resources share.
 
     Args:
         models: The resource ``models``, with values resolved (as a run hands it out).
         store: The resource ``store``.
-        extra_model: ``provider:model-id`` of a model outside the deployment's, added under that name.
+        extra_models: ``provider:model-id`` of models outside the deployment's, added under these names.
 
     Returns:
         An open session; do not close it, the process's end does.
@@ -208,8 +209,9 @@ def shared_session(models: ModelsResource, store: StoreResource, *, extra_model:
 
     named = models.as_models() or dict(EMBEDDED)
     default = models.default_model or (next(iter(named)) if len(named) == 1 else None)
-    if extra_model is not None and extra_model not in named and ":" in extra_model:
-        named = {**named, extra_model: Model(extra_model)}
+    for extra in extra_models:
+        if extra is not None and extra not in named and ":" in extra:
+            named = {**named, extra: Model(extra)}
     budgets = models.max_cost_usd_per_day, models.max_cost_usd_per_month
     return _sessions.of(named, default, store.url, budgets)
 

@@ -98,7 +98,7 @@ class SemanticAsset:
 
     def session_for(self, models: Any, store: Any, options: RunOptions) -> Session:
         """The deployment's session, with this asset's default model."""
-        shared = shared_session(models, store, extra_model=options.model)
+        shared = shared_session(models, store, extra_models=(options.model, options.retry_model))
         return shared if self.model is None else _with_default(shared, self.model, self.name)
 
 
@@ -162,7 +162,7 @@ def _materialize(
     selected = _selected(asset, context, results)
     if any(_blocks(result) for result in results):
         # Checks that were deselected are not reported, but rows that fail them are not published either.
-        _keep_rejects(context, storage, asset, run, results)
+        _keep_rejects(context, storage, asset, run, results, options)
         yield from selected
         raise dg.Failure(_why(asset, frame, run, results, options), allow_retries=False)
     staged = Staged(
@@ -173,7 +173,7 @@ def _materialize(
         fingerprint=run.fingerprint,
         data_version=rows_digest(run.data),
         keep_versions=asset.keep_versions,
-        facts={"operators": operators, "limit": options.limit},
+        facts={"operators": operators, **_chosen(options)},
     )
     yield dg.MaterializeResult(
         asset_key=asset.key,
@@ -190,15 +190,22 @@ def _keep_rejects(
     asset: SemanticAsset,
     run: StagedRun,
     results: list[dg.AssetCheckResult],
+    options: RunOptions,
 ) -> None:
     """Keep what blocked the asset, for ``infergraph rejects``; where it cannot be kept, the failure itself goes on."""
     if not isinstance(storage, PolarsStorage):
         return
     place = Place(asset=tuple(asset.key.path), partition=_partition(context))
+    facts = {"fingerprint": run.fingerprint, "data_version": rows_digest(run.data), **_chosen(options)}
     try:
-        keep_failed(run.rejects, storage.base(), place, run_id=context.run.run_id, why=_said(results))
+        keep_failed(run.rejects, storage.base(), place, run_id=context.run.run_id, why=_said(results), facts=facts)
     except OSError as error:
         context.log.warning("The rejects of this run could not be kept: %s", error)
+
+
+def _chosen(options: RunOptions) -> dict[str, Any]:
+    """The options that say which rows and answers there are: a retry of the rejects needs the same."""
+    return {"limit": options.limit, "model": options.model}
 
 
 def _check_published(

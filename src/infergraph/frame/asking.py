@@ -14,6 +14,7 @@ import polars as pl
 from infergraph.calls.asks import Ask, Outcome
 from infergraph.calls.ledger import Ledger
 from infergraph.frame import plan as plans
+from infergraph.frame.judging import judges
 from infergraph.frame.keys import hidden_key
 from infergraph.frame.parts import PartsFile
 from infergraph.frame.row_ids import ROW_ID
@@ -178,7 +179,7 @@ class Asker:
         made: dict[str, tuple[Request, bytes]] = {}
         requests: list[Request | None] = []
         asks: list[Ask] = []
-        for content in rows[CONTENT].to_list():
+        for content, judge in zip(rows[CONTENT].to_list(), judges(self._operator, rows), strict=True):
             if content is None:
                 requests.append(None)
                 continue
@@ -187,7 +188,7 @@ class Asker:
                 request = self._operator.request(content)
                 known = made[content] = (request, self._hasher.hash(request))
             requests.append(known[0])
-            asks.append(Ask(known[1], known[0], self._operator.judge))
+            asks.append(Ask(known[1], known[0], judge))
         future: Future[list[Outcome]] = self._submit(asks, self._account.ledger) if asks else _nothing()
         return Morsel(rows, requests, [ask.hash for ask in asks], future, int(rows.estimated_size()))
 

@@ -31,8 +31,9 @@ __all__ = ["Estimate", "OperatorEstimate", "estimate", "prompts"]
 def estimate(frame: SemanticFrame, options: RunOptions | None = None) -> Estimate:
     """What a run of this plan would call, cost and take; see ``SemanticFrame.estimate``."""
     options = options or RunOptions()
-    if options.model is not None:
-        frame.session.model_name(options.model)
+    for name in (options.model, options.retry_model):
+        if name is not None:
+            frame.session.model_name(name)
     steps = plans.operator_steps(frame.node)
     names = plans.operator_names(frame.node)
     exact = Exact(frame.session, options, names, steps)

@@ -7,7 +7,7 @@ from typing import Any
 from infergraph.frame import plan as plans
 from infergraph.frame.estimate_report import OperatorEstimate
 from infergraph.frame.session import Session
-from infergraph.models.model import Request, Tokens
+from infergraph.models.model import Model, Request, Tokens
 from infergraph.models.prices import cost_nano_usd
 from infergraph.records import usd
 
@@ -30,7 +30,7 @@ class Count:
         self._learned = session.store.learned(self._model.name, operator=name)
         self._fixed_tokens: dict[int, int] = {}
         self._output_tokens = assumed_output(step) if self._learned is None else self._learned.output_tokens
-        self._costs: dict[int, int | None] = {}
+        self._costs: dict[tuple[int, str], int | None] = {}
         self._price_known = True
         self._dearest = {"input_tokens": 0, "cost_nano_usd": 0}
         names = ("rows", "calls", "store_hits", "input_tokens", "cost_nano_usd")
@@ -46,12 +46,21 @@ class Count:
         for place, value in enumerate((low, expected, high)):
             self._sums[what][place] += value
 
-    def ask(self, tokens: int, low: float, expected: float, high: float = 1) -> None:
-        """Add a request of so many input tokens, made at least, probably and at most so many times."""
-        cost = self._costs.get(tokens)
-        if cost is None and tokens not in self._costs:
+    def ask(self, tokens: int, low: float, expected: float, high: float = 1, *, model: Model | None = None) -> None:
+        """Add a request of so many input tokens, made at least, probably and at most so many times.
+
+        Args:
+            tokens: Input tokens.
+            low: Times that it is made for sure.
+            expected: Times that it is probably made.
+            high: Times that it is made at most.
+            model: Who is paid; left out, the operator's model.
+        """
+        paid = model or self._model
+        cost = self._costs.get((tokens, paid.name))
+        if cost is None and (tokens, paid.name) not in self._costs:
             output = round(self._output_tokens)
-            cost = self._costs[tokens] = cost_nano_usd(self._model, Tokens(input=tokens, output=output))
+            cost = self._costs[tokens, paid.name] = cost_nano_usd(paid, Tokens(input=tokens, output=output))
         self._price_known = self._price_known and cost is not None
         for what, amount in (("input_tokens", tokens), ("cost_nano_usd", cost or 0)):
             self._dearest[what] = max(self._dearest[what], amount)

@@ -15,11 +15,12 @@ from infergraph.frame.doubt import FOG, HEADS, MAYBE, UNKNOWN, Possible
 from infergraph.frame.estimate_count import Count
 from infergraph.frame.execution import cut
 from infergraph.frame.expressions import roots
+from infergraph.frame.judging import judges
 from infergraph.frame.row_ids import DOUBT, ROW_ID
 from infergraph.frame.run import RunOptions
 from infergraph.frame.session import Session
 from infergraph.frame.window import MORSEL_ROWS, Window, asked_for_few
-from infergraph.models.model import Request
+from infergraph.models.model import Model, Request
 from infergraph.models.verdict import Accepted
 from infergraph.store.hashes import RequestHasher
 
@@ -155,7 +156,8 @@ class Exact(Walk):
             self.needed.add(id(step))
         upstream = before.with_columns(content_of(step, marked=False).alias(CONTENT)) if needed else before
         upstream = upstream if early is None else upstream.filter(early)
-        upstream = upstream.select(list(dict.fromkeys([*carried, ROW_ID, *([CONTENT] if needed else [])])))
+        asked = [*step.operator.judges_by, CONTENT] if needed else []
+        upstream = upstream.select(list(dict.fromkeys([*carried, ROW_ID, *asked])))
         if n_rows is not None and bounded:
             upstream = upstream.head(n_rows)
         size = MORSEL_ROWS if n_rows is None else Window(partial(self._at_once, step), n_rows).rows
@@ -259,7 +261,7 @@ class Doubtful(Walk):
         early, late = split_predicate(predicate, {*step.operator.writes, DOUBT})
         upstream = upstream if early is None else upstream.filter(early)
         carried = [name for name in columns if name not in step.operator.writes]
-        upstream = upstream.select(list(dict.fromkeys([*carried, DOUBT, CONTENT])))
+        upstream = upstream.select(list(dict.fromkeys([*carried, *step.operator.judges_by, DOUBT, CONTENT])))
         if n_rows is not None and late is None and not step.decides:
             upstream = upstream.head(n_rows)
         batches = upstream.collect_batches(chunk_size=MORSEL_ROWS, maintain_order=True, engine="streaming")
@@ -300,6 +302,8 @@ class _LookUp:
         self._hasher = RequestHasher(walk.session.models[walk.model(step)])
         counting = not isinstance(walk, Doubtful) or walk.counting(step)
         self._count = walk.counts.get(id(step)) if counting else None
+        retried_by = walk.options.retry_model if step.operator.kind != "embed" else None
+        self._retried_by = None if retried_by is None else walk.session.models[retried_by]
         self._instead: set[bytes] = walk.instead.setdefault(id(step), set())
         self.rejected: list[bool] = []
         """Rows whose rejection is remembered."""
@@ -319,7 +323,7 @@ class _LookUp:
         )  # fmt: skip
         values: list[Any] = []
         missing: list[bool] = []
-        for content, doubt in zip(contents, doubts, strict=True):
+        for content, doubt, judge in zip(contents, doubts, judges(self._step.operator, batch), strict=True):
             low, expected = self._chance(doubt)
             self._add("rows", low, expected)
             value, unanswered, rejected = None, False, False
@@ -330,7 +334,7 @@ class _LookUp:
                 answer = stored.get(hashes[content])
                 verdict = None
                 if answer is not None and answer.state == "done" and answer.response is not None:
-                    verdict = self._step.operator.judge(answer.response)
+                    verdict = judge(answer.response)
                 # Whether a row with an unknown ``where`` is asked at all is open, also where the answer is there.
                 unanswered = self._feeds.where and bool(doubt & UNKNOWN)
                 if isinstance(verdict, Accepted):
@@ -338,7 +342,9 @@ class _LookUp:
                     self._add("store_hits", low, expected)
                 elif answer is None or answer.state == "done" or options.retry_rejects:
                     unanswered = True
-                    self._ask(hashes[content], requests[content], low, expected)
+                    again = answer is not None and answer.state == "rejected"
+                    paid = self._retried_by if again else None
+                    self._ask(hashes[content], requests[content], low, expected, paid)
                 else:
                     rejected = True
             values.append(value)
@@ -362,17 +368,17 @@ class _LookUp:
             self._count.ask(self._count.typical_tokens(content), 0, expected, self._times)
             self._count.add("store_hits", 0, 0, self._times)
 
-    def _ask(self, key: bytes, request: Request, low: float, expected: float) -> None:
+    def _ask(self, key: bytes, request: Request, low: float, expected: float, paid: Model | None) -> None:
         if self._count is None:
             return
         known = self._walk.asked.get(key)
         if known is None:
             self._walk.asked[key] = (id(self._step), low)
-            self._count.ask(self._count.request_tokens(request), low, expected)
+            self._count.ask(self._count.request_tokens(request), low, expected, model=paid)
         elif low > known[1] and known[0] == id(self._step):
             # It was only possible before; now a row needs it for sure.
             self._walk.asked[key] = (id(self._step), low)
-            self._count.ask(self._count.request_tokens(request), low, low - PASS_SHARE, 0)
+            self._count.ask(self._count.request_tokens(request), low, low - PASS_SHARE, 0, model=paid)
         elif known[0] != id(self._step) and known[0] in self._walk.unsure and key not in self._instead:
             self._instead.add(key)
-            self._count.ask(self._count.request_tokens(request), 0, 0)
+            self._count.ask(self._count.request_tokens(request), 0, 0, model=paid)

@@ -143,7 +143,8 @@ class Execution:
         carried = [name for name in columns if name not in written]
         needed = step.decides or not written.isdisjoint(columns)
         keys = map(hidden_key, self.keys)
-        kept = dict.fromkeys([*carried, *keys, ROW_ID, CONTENT] if needed else [*carried, ROW_ID])
+        judged = step.operator.judges_by
+        kept = dict.fromkeys([*carried, *judged, *keys, ROW_ID, CONTENT] if needed else [*carried, ROW_ID])
         upstream = prepared if needed else before
         upstream = upstream.select(*kept) if early is None else upstream.filter(early).select(*kept)
         if n_rows is not None and late is None and not step.decides:
@@ -208,10 +209,12 @@ class Execution:
         account = self._accounts[id(step)]
         tally = account.tally
         scope = replace(self.scope, operator=tally.operator)
+        # A vector of another model has no place among this one's.
+        policy = replace(self._policy, retry_model=None) if step.operator.kind == "embed" else self._policy
 
         def submit(asks: Sequence[Ask], ledger: Ledger) -> Future[list[Outcome]]:
             return self.session.engine.submit(
-                asks, model=tally.model, scope=scope, policy=self._policy, budget=self._budget, cancel=self.cancel,
+                asks, model=tally.model, scope=scope, policy=policy, budget=self._budget, cancel=self.cancel,
                 ledger=ledger,
             )  # fmt: skip
 

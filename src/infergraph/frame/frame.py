@@ -156,6 +156,7 @@ class SemanticFrame:
         model: str | None = None,
         max_cost_usd: float | None = None,
         max_age: timedelta | float | None = None,
+        retry_model: str | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> RunResult:
         """Run the plan and hold the result in memory.
@@ -168,6 +169,8 @@ class SemanticFrame:
             model: A model of the session that takes the place of every chat operator's own.
             max_cost_usd: Money for this run; when it ends, rows not asked are pending.
             max_age: Treat answers older than this (a timedelta, or seconds) as missing.
+            retry_model: With ``retry_rejects``, the model of the session that is asked there; all other rows keep
+                theirs.
             on_progress: Called some times a second from the run's threads.
 
         Returns:
@@ -182,7 +185,7 @@ class SemanticFrame:
 
         options = RunOptions(
             limit=limit, refresh=refresh, retry_rejects=retry_rejects, model=model, max_cost_usd=max_cost_usd,
-            max_age=max_age,
+            max_age=max_age, retry_model=retry_model,
         )  # fmt: skip
         return run(self, options, row_ids=row_ids, on_progress=on_progress)
 

@@ -52,6 +52,7 @@ class RunOptions:
         limit: Read only the first so many rows of the plan's leftmost source, 1 or more.
         refresh: Ask again where the store has an answer, and replace it.
         retry_rejects: Ask again where the store remembers a rejection.
+        retry_model: With ``retry_rejects``, the model of the session that is asked there; all other rows keep theirs.
         model: A model of the session that takes the place of every chat operator's own.
         max_cost_usd: Money for this run, 0 or more; when it ends, rows not asked are pending.
         max_age: Treat answers older than this (a timedelta, or seconds) as missing.
@@ -70,8 +71,16 @@ class RunOptions:
     model: str | None = None
     max_cost_usd: float | None = None
     max_age: timedelta | float | None = None
+    retry_model: str | None = None
 
     def __post_init__(self) -> None:
+        if self.retry_model is not None and not self.retry_rejects:
+            raise PlanError(
+                f"retry_model={self.retry_model!r} says which model is asked for rejected rows again: add "
+                "retry_rejects=True, or write model= for the model of all rows."
+            )
+        if self.retry_model is not None and self.refresh:
+            raise PlanError("refresh= asks for every row again, retry_model= for the rejected ones alone: give one.")
         if self.limit is not None and (type(self.limit) is not int or self.limit < 1):
             raise PlanError(f"limit={self.limit!r}: give a number of rows, 1 or more.")
         if self.max_cost_usd is not None and not _is_amount(self.max_cost_usd):
@@ -95,8 +104,9 @@ class RunOptions:
     def policy(self) -> Policy:
         """The part that the call engine reads."""
         return Policy(
-            refresh=self.refresh, retry_rejects=self.retry_rejects, max_age_s=self.max_age_s, since=time.time()
-        )
+            refresh=self.refresh, retry_rejects=self.retry_rejects, retry_model=self.retry_model,
+            max_age_s=self.max_age_s, since=time.time(),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,20 +300,23 @@ def _prepare(
 ) -> Execution:
     session = frame.session
     model = None if options.model is None else session.model_name(options.model)
+    retry_model = None if options.retry_model is None else session.model_name(options.retry_model)
     execution = Execution(
         session,
         frame.node,
         folder,
         scope=Scope(run_id=run_id or uuid.uuid4().hex, operator="", asset=asset, partition=partition),
         policy=options.policy(),
-        budget=_budget(session, frame.node, options, model),
+        budget=_budget(session, frame.node, options),
         limit=options.limit,
         model=model,
         on_progress=on_progress,
     )
     for step, tally in zip(plans.operator_steps(frame.node), execution.tallies, strict=True):
-        if model is not None and step.operator.kind != "embed":
-            session.check_chat(model, step.operator)
+        for name in (model, retry_model):
+            if name is not None and step.operator.kind != "embed":
+                session.check_chat(name, step.operator)
+                session.provider(name).check_configuration()
         session.provider(tally.model).check_configuration()
     return execution
 
@@ -332,11 +345,10 @@ def _check_format(frame: SemanticFrame, kind: str) -> None:
         )
 
 
-def _budget(session: Session, node: plans.Node, options: RunOptions, model: str | None) -> Budget | None:
+def _budget(session: Session, node: plans.Node, options: RunOptions) -> Budget | None:
     if options.max_cost_usd is None:
         return None
-    for step in plans.operator_steps(node):
-        name = model if model is not None and step.operator.kind != "embed" else step.model
+    for name in _asked_models(node, options):
         definition = session.models[name]
         if price_of(definition) is None:
             raise PlanError(
@@ -345,6 +357,15 @@ def _budget(session: Session, node: plans.Node, options: RunOptions, model: str 
                 "million tokens."
             )
     return Budget(max_nano_usd=int(Decimal(str(options.max_cost_usd)) * NANO))
+
+
+def _asked_models(node: plans.Node, options: RunOptions) -> Iterator[str]:
+    """Names of the models that a run may ask, fallbacks left out."""
+    for step in plans.operator_steps(node):
+        chats = step.operator.kind != "embed"
+        yield options.model if chats and options.model is not None else step.model
+        if chats and options.retry_model is not None:
+            yield options.retry_model
 
 
 def _drive(execution: Execution, query: Callable[[], T], line: ProgressLine | None = None) -> tuple[T, Usage]:

@@ -33,6 +33,7 @@ class ClassifyOperator:
     """One label, or several, for one or several columns."""
 
     kind: ClassVar[str] = "classify"
+    judges_by: ClassVar[tuple[str, ...]] = ()
     subject: Subject
     answer: ChoiceAnswer
     descriptions: tuple[str, ...]
@@ -86,8 +87,8 @@ class ClassifyOperator:
             columns=columns,
             reads=subject.reads,
             content=subject.content,
-            answer_text=lambda output: answer.answer_text(_exact(output, answer)),
-            judge=answer.judge,
+            answer_text=lambda output, _: answer.answer_text(_exact(output, answer)),
+            judge=lambda response, _: answer.judge(response),
         )
         task = (TASK_SEVERAL if multi else TASK).format(subject=subject.spoken)
         lines = [
@@ -136,7 +137,7 @@ class ClassifyOperator:
             return None
         return Choices(self.answer.field, self.answer.values, self.descriptions, self.question, content)
 
-    def judge(self, response: Response) -> Verdict:
+    def judge(self, response: Response, row: Mapping[str, Any] | None = None) -> Verdict:
         """One of the labels, or a list of them."""
         return self.answer.judge(response)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -23,6 +23,7 @@ class EmbedOperator:
     """The embedding of one or several columns; the text is embedded as it is, without tags."""
 
     kind: ClassVar[str] = "embed"
+    judges_by: ClassVar[tuple[str, ...]] = ()
     subject: Subject
     into: str
     answer: VectorAnswer
@@ -80,7 +81,7 @@ class EmbedOperator:
         """The text to embed."""
         return Request(embed_text=content)
 
-    def judge(self, response: Response) -> Verdict:
+    def judge(self, response: Response, row: Mapping[str, Any] | None = None) -> Verdict:
         """A vector of the right length."""
         return self.answer.judge(response)
 

@@ -13,8 +13,11 @@ from infergraph.models.model import Response
 from infergraph.models.verdict import Accepted, Repair, Verdict
 from infergraph.operators.operator import Example
 from infergraph.validation.parsing import problems_of
+from infergraph.validation.row import Row
 
 ExamplePairs = Sequence[tuple[Any, Any]]
+AnswerText = Callable[[Any, Row], str]
+Judge = Callable[[Response, Row], Verdict]
 
 
 def worked_examples(
@@ -24,8 +27,8 @@ def worked_examples(
     columns: pl.Schema,
     reads: Sequence[str],
     content: pl.Expr,
-    answer_text: Callable[[Any], str],
-    judge: Callable[[Response], Verdict],
+    answer_text: AnswerText,
+    judge: Judge,
 ) -> tuple[Example, ...]:
     """Check and render examples.
 
@@ -35,8 +38,9 @@ def worked_examples(
         columns: The input's columns and types.
         reads: The columns that the operator reads.
         content: The operator's content expression.
-        answer_text: The text that a model should answer for an output; raises ``ValueError`` when it cannot be.
-        judge: The operator's judge, which must accept that text.
+        answer_text: The text that a model should answer for an output in a row; raises ``ValueError`` when it cannot
+            be.
+        judge: The operator's judge, which must accept that text in that row.
 
     Raises:
         PlanError: An example is no pair, or its input or output does not fit; the message has its number, from 0.
@@ -49,7 +53,9 @@ def worked_examples(
         if not (isinstance(pair, (tuple, list)) and len(pair) == 2):
             raise PlanError(f"{here} is a pair (input, output), not {pair!r:.80}.")
         row = _row(pair[0], reads, columns, here)
-        made.append(Example(content=_content(row, content, here), answer=_answer(pair[1], answer_text, judge, here)))
+        cells = Row(row.row(0, named=True))
+        answer = _answer(pair[1], cells, answer_text, judge, here)
+        made.append(Example(content=_content(row, content, here), answer=answer))
     return tuple(made)
 
 
@@ -79,14 +85,14 @@ def _content(row: pl.DataFrame, content: pl.Expr, here: str) -> str:
     return str(rendered)
 
 
-def _answer(output: Any, answer_text: Callable[[Any], str], judge: Callable[[Response], Verdict], here: str) -> str:
+def _answer(output: Any, row: Row, answer_text: AnswerText, judge: Judge, here: str) -> str:
     try:
-        text = answer_text(output)
+        text = answer_text(output, row)
     except ValidationError as error:
         raise PlanError(f"{here}: its output does not fit: {'; '.join(problems_of(error))}.") from error
     except (ValueError, TypeError) as error:
         raise PlanError(f"{here}: its output {output!r:.80} does not fit: {error}.") from error
-    verdict = judge(Response(text=text))
+    verdict = judge(Response(text=text), row)
     if not isinstance(verdict, Accepted):
         why = verdict.message if isinstance(verdict, Repair) else f"{verdict.reason}: {verdict.message}"
         raise PlanError(f"{here}: its output {output!r:.80} would not be accepted as an answer. {why}")

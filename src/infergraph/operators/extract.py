@@ -15,6 +15,7 @@ from infergraph.operators.examples import ExamplePairs, worked_examples
 from infergraph.operators.operator import Example
 from infergraph.operators.outputs import check_fields, check_instruction, check_name
 from infergraph.operators.prompt import Head, fingerprint_of, head_of, json_note
+from infergraph.operators.quoted import check_quotes
 from infergraph.operators.subject import ColumnArgument, Subject
 from infergraph.validation.schema import AnswerModel
 
@@ -71,6 +72,7 @@ class ExtractOperator:
             check_fields(answer.fields, columns, where, into=schema.__name__.lower())
         else:
             check_name(into, columns, where)
+        check_quotes(answer.quotes, subject.reads, columns, where)
         worked = worked_examples(
             examples,
             where=where,
@@ -88,6 +90,11 @@ class ExtractOperator:
     def reads(self) -> tuple[str, ...]:
         """The columns of the subject."""
         return self.subject.reads
+
+    @property
+    def judges_by(self) -> tuple[str, ...]:
+        """The columns of the subject, where a validator looks at the row."""
+        return self.reads if self.answer.reads_row else ()
 
     @property
     def writes(self) -> pl.Schema:
@@ -108,9 +115,9 @@ class ExtractOperator:
         """Instruction, examples, then the content."""
         return Request(messages=(*self.head, Message("user", content)), schema=self.answer_schema)
 
-    def judge(self, response: Response) -> Verdict:
+    def judge(self, response: Response, row: Mapping[str, Any] | None = None) -> Verdict:
         """An object that the author's model validates."""
-        return self.answer.judge(response)
+        return self.answer.judge(response, row)
 
     def columns(self, values: Sequence[Mapping[str, Any] | None]) -> list[pl.Series]:
         """The fields' columns, or one Struct column."""

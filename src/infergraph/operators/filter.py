@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -29,6 +29,7 @@ class FilterOperator:
     """A sentence that is true or false of each row; adds no column, its values are ``bool``."""
 
     kind: ClassVar[str] = "filter"
+    judges_by: ClassVar[tuple[str, ...]] = ()
     template: CompiledTemplate
     types: str
     """The types of the columns that the sentence reads."""
@@ -65,8 +66,8 @@ class FilterOperator:
             columns=columns,
             reads=template.variables,
             content=template.content,
-            answer_text=_text,
-            judge=ANSWER.judge,
+            answer_text=lambda output, _: _text(output),
+            judge=lambda response, _: ANSWER.judge(response),
         )
         head = head_of((TASK, template.instruction, JSON_NOTE), template.tags[0], worked)
         return cls(template=template, types=typed(template.variables, columns), examples=worked, head=head)
@@ -97,7 +98,7 @@ class FilterOperator:
         choices = Choices(ANSWER.field, ANSWER.values, ("", ""), question, content, boolean=True)
         return Request(messages=(*self.head, Message("user", content)), schema=SCHEMA, choices=choices)
 
-    def judge(self, response: Response) -> Verdict:
+    def judge(self, response: Response, row: Mapping[str, Any] | None = None) -> Verdict:
         """True or false."""
         return ANSWER.judge(response)
 

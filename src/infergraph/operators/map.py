@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from infergraph.operators.examples import ExamplePairs, worked_examples
 from infergraph.operators.operator import Example
 from infergraph.operators.outputs import check_fields, check_name
 from infergraph.operators.prompt import Head, fingerprint_of, head_of, json_note
+from infergraph.operators.quoted import check_quotes
 from infergraph.operators.subject import typed
 from infergraph.text.templates import CompiledTemplate, compile_template
 from infergraph.validation.answers import judge_text
@@ -78,14 +79,16 @@ class MapOperator:
         elif schema is not None and answer is not None:
             check_fields(answer.fields, columns, where, into=schema.__name__.lower())
         template = compile_template(prompt, columns, where=where)
+        if answer is not None:
+            check_quotes(answer.quotes, template.variables, columns, where)
         worked = worked_examples(
             examples,
             where=where,
             columns=columns,
             reads=template.variables,
             content=template.content,
-            answer_text=_text if answer is None else answer.answer_text,
-            judge=judge_text if answer is None else answer.judge,
+            answer_text=(lambda output, _: _text(output)) if answer is None else answer.answer_text,
+            judge=(lambda response, _: judge_text(response)) if answer is None else answer.judge,
         )
         note = TEXT_NOTE if answer is None else json_note(answer.answer_schema)
         head = head_of((template.instruction, note), template.tags[0], worked)
@@ -96,6 +99,11 @@ class MapOperator:
     def reads(self) -> tuple[str, ...]:
         """The template's variables."""
         return self.template.variables
+
+    @property
+    def judges_by(self) -> tuple[str, ...]:
+        """The template's variables, where a validator of the schema looks at the row."""
+        return self.reads if self.answer is not None and self.answer.reads_row else ()
 
     @property
     def writes(self) -> pl.Schema:
@@ -118,9 +126,9 @@ class MapOperator:
         """Instruction, examples, then the content."""
         return Request(messages=(*self.head, Message("user", content)), schema=self.answer_schema)
 
-    def judge(self, response: Response) -> Verdict:
+    def judge(self, response: Response, row: Mapping[str, Any] | None = None) -> Verdict:
         """Any text, or an object that the author's model validates."""
-        return judge_text(response) if self.answer is None else self.answer.judge(response)
+        return judge_text(response) if self.answer is None else self.answer.judge(response, row)
 
     def columns(self, values: Sequence[Any | None]) -> list[pl.Series]:
         """The text column, the fields' columns, or one Struct column."""

@@ -7,7 +7,7 @@ response means. The executor (``frame/run.py``) sends, stores and puts columns t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -38,6 +38,11 @@ class RowOperator(Protocol):
         ...
 
     @property
+    def judges_by(self) -> tuple[str, ...]:
+        """Those of ``reads`` that ``judge`` looks at beside the response; empty: the response alone says all."""
+        ...
+
+    @property
     def content(self) -> pl.Expr:
         """Row-wise expression (String): the row's part of the request; null where the row needs no call.
 
@@ -54,8 +59,13 @@ class RowOperator(Protocol):
         """The request for one rendered content; everything shared by all rows comes first in it."""
         ...
 
-    def judge(self, response: Response) -> Verdict:
-        """What a response means: a pure function. A response cut off or refused is handed in as well."""
+    def judge(self, response: Response, row: Mapping[str, Any] | None = None) -> Verdict:
+        """What a response means: a pure function. A response cut off or refused is handed in as well.
+
+        Args:
+            response: What came back.
+            row: The row's values of ``judges_by``, by column.
+        """
         ...
 
     def columns(self, values: Sequence[Any | None]) -> list[pl.Series]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -34,6 +34,7 @@ class SentimentOperator:
     """The sentiment of one or several columns."""
 
     kind: ClassVar[str] = "sentiment"
+    judges_by: ClassVar[tuple[str, ...]] = ()
     subject: Subject
     into: str
     question: str
@@ -68,8 +69,8 @@ class SentimentOperator:
             columns=columns,
             reads=subject.reads,
             content=subject.content,
-            answer_text=_text,
-            judge=ANSWER.judge,
+            answer_text=lambda output, _: _text(output),
+            judge=lambda response, _: ANSWER.judge(response),
         )
         question = TASK.format(subject=subject.spoken)
         lines = [f"- {value}: {description}" for value, description in zip(VALUES, DESCRIPTIONS, strict=True)]
@@ -101,7 +102,7 @@ class SentimentOperator:
         choices = Choices(ANSWER.field, VALUES, DESCRIPTIONS, self.question, content)
         return Request(messages=(*self.head, Message("user", content)), schema=SCHEMA, choices=choices)
 
-    def judge(self, response: Response) -> Verdict:
+    def judge(self, response: Response, row: Mapping[str, Any] | None = None) -> Verdict:
         """One of the three values."""
         return ANSWER.judge(response)
 

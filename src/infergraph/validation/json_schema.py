@@ -12,6 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from infergraph.validation.quote import quotes_said
+
 _DROPPED = ("title", "default", "examples", "deprecated", "readOnly", "writeOnly", "discriminator")
 
 
@@ -64,7 +66,9 @@ def _without_text_numbers(options: list[Any]) -> list[Any]:
 
 
 def _object(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
-    properties = {name: _flat(_rewritten(value, definitions)) for name, value in node["properties"].items()}
+    properties = {
+        name: quotes_said(_flat(_rewritten(value, definitions))) for name, value in node["properties"].items()
+    }
     described = {"description": node["description"]} if "description" in node else {}
     return {
         "type": "object",

@@ -13,11 +13,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import to_jsonable_python
 
-from infergraph.errors import SchemaError
+from infergraph.errors import PlanError, SchemaError
 from infergraph.models.model import AnswerSchema, Response
 from infergraph.models.verdict import Accepted, Repair, Verdict
 from infergraph.validation.json_schema import provider_schema
 from infergraph.validation.parsing import ANSWER_AGAIN, embedded_object, encodable, ended_early, repair_message
+from infergraph.validation.quote import Quote, quotes_of
+from infergraph.validation.row import context_of, contextual_validators
 from infergraph.validation.types import ModelField, encoded_model, model_fields, plain_model, struct_type
 
 
@@ -42,6 +44,10 @@ class AnswerModel:
     answer_schema: AnswerSchema
     """The JSON schema for providers: without references, every object closed, every key required."""
     types: tuple[ModelField, ...] = field(repr=False, compare=False)
+    reads_row: bool = field(default=False, repr=False, compare=False)
+    """Whether a validator looks at the row that the answer is about."""
+    quotes: tuple[Quote, ...] = field(default=(), repr=False, compare=False)
+    """What must be quoted from the row."""
 
     @classmethod
     def of(cls, model: type[BaseModel]) -> AnswerModel:
@@ -66,7 +72,8 @@ class AnswerModel:
         except (PydanticUserError, NameError) as error:
             raise SchemaError(f"{model.__name__}: {error}") from error
         types = model_fields(model)
-        return cls(model, AnswerSchema.of(_schema_name(model), provider_schema(model)), types)
+        schema = AnswerSchema.of(_schema_name(model), provider_schema(model))
+        return cls(model, schema, types, bool(contextual_validators(model)), quotes_of(model))
 
     @property
     def fields(self) -> pl.Schema:
@@ -78,34 +85,43 @@ class AnswerModel:
         """The fields as one Struct type."""
         return struct_type(self.types)
 
-    def judge(self, response: Response) -> Verdict:
+    def judge(self, response: Response, row: Mapping[str, Any] | None = None) -> Verdict:
         """What a response means: the JSON object in it, validated by the model, its own validators included.
+
+        Args:
+            response: What came back.
+            row: What validators find under ``info.context["row"]``; ``None``: they have no context.
 
         Returns:
             ``Accepted`` with a dict ready for ``columns``; ``Repair`` with what is wrong, told to the model;
             ``Rejected`` when the model refused or the provider filtered.
+
+        Raises:
+            PlanError: A validator asks for a column that the request does not read.
         """
         early = ended_early(response)
-        return early if early is not None else self._judge_text(encodable(response.text))
+        return early if early is not None else self._judge_text(encodable(response.text), row)
 
-    def _judge_text(self, text: str) -> Verdict:
+    def _judge_text(self, text: str, row: Mapping[str, Any] | None) -> Verdict:
         try:
-            return Accepted(self._parse(text))
+            return Accepted(self._parse(text, row))
         except ValidationError as error:
             if error.errors(include_input=False)[0]["type"] != "json_invalid":
                 return Repair(repair_message(error))
         except ValueError as error:
             return Repair(f"The answer is not valid:\n- {error}\n{ANSWER_AGAIN}")
+        except PlanError:
+            raise
         except Exception as error:
             # The model's validators are the author's code: what crashes on one answer must not end the run for all.
             return Repair(f"The answer is not valid: {type(error).__name__}: {error}\n{ANSWER_AGAIN}")
         inner = embedded_object(text)
         if inner is None or inner == text:
             return Repair("The answer is not one JSON object. Answer with one JSON object and nothing else.")
-        return self._judge_text(inner)
+        return self._judge_text(inner, row)
 
-    def _parse(self, text: str) -> dict[str, Any]:
-        return plain_model(self.types, self.model.model_validate_json(text))
+    def _parse(self, text: str, row: Mapping[str, Any] | None) -> dict[str, Any]:
+        return plain_model(self.types, self.model.model_validate_json(text, context=context_of(row)))
 
     def columns(self, values: Sequence[Mapping[str, Any] | None]) -> list[pl.Series]:
         """One exactly typed column a field.
@@ -125,11 +141,12 @@ class AnswerModel:
         """All fields as one Struct column; ``None`` becomes a null Struct."""
         return pl.Series(name, values, dtype=self.struct)
 
-    def answer_text(self, answer: BaseModel | Mapping[str, Any]) -> str:
+    def answer_text(self, answer: BaseModel | Mapping[str, Any], row: Mapping[str, Any] | None = None) -> str:
         """The JSON text that a model should give for this answer: what examples show.
 
         Args:
             answer: An instance of the model, or a mapping by field names or aliases.
+            row: As for ``judge``.
 
         Raises:
             ValueError: The mapping does not fit the model (pydantic's ``ValidationError``), or a value is out of range.
@@ -141,7 +158,7 @@ class AnswerModel:
             '{"usd": 2.5}'
         """
         given = answer if isinstance(answer, self.model) else dict(answer)
-        instance = self.model.model_validate(given, by_alias=True, by_name=True)
+        instance = self.model.model_validate(given, by_alias=True, by_name=True, context=context_of(row))
         plain = encoded_model(self.types, plain_model(self.types, instance))
         return json.dumps(plain, ensure_ascii=False, default=to_jsonable_python)
 

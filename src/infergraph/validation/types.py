@@ -25,6 +25,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from infergraph.errors import SchemaError
+from infergraph.validation.quote import Quote
 from infergraph.validation.values import (
     MAX_DIGITS,
     clock,
@@ -162,6 +163,18 @@ def _field_type(annotation: Any, metadata: Iterable[Any], place: _Place) -> Fiel
             annotation = annotation.__value__
         else:
             break
+    found = _mapped(annotation, constraints, place)
+    if found.dtype != pl.String and any(isinstance(one, Quote) for one in constraints):
+        where = ".".join((place.model, *place.path))
+        raise SchemaError(
+            f"{where}: a quote is a text, not {_spelled(annotation)}: write Annotated[str, Quote(of=...)]."
+        )
+    return found
+
+
+def _mapped(annotation: Any, constraints: list[Any], place: _Place) -> FieldType:
+    if isinstance(annotation, Quote):
+        return _SIMPLE[str]
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
         return _union(annotation, arguments, constraints, place)
