@@ -296,14 +296,14 @@ def test_ctrl_c_says_that_answers_are_kept(typed: Run, project: Path) -> None:
     assert "Every answer that came back is kept" in err
 
 
-@pytest.mark.parametrize("command", ["demo", "dev", "run", "plan", "rejects", "models"])
+@pytest.mark.parametrize("command", ["demo", "dev", "run", "plan", "rejects", "retry", "models"])
 def test_every_command_has_help_with_an_example(typed: Run, command: str) -> None:
     code, out, _ = typed(command, "--help")
     assert code == 0
     assert f"Example: infergraph {command}" in out
 
 
-@pytest.mark.parametrize("command", ["demo", "dev", "run x", "plan x", "rejects x", "models"])
+@pytest.mark.parametrize("command", ["demo", "dev", "run x", "plan x", "rejects x", "retry x", "models"])
 def test_outside_of_a_project_every_command_says_so(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,

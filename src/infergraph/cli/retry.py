@@ -107,7 +107,14 @@ def _nothing_to_do(asset: str, partition: str | None, *, json: bool) -> int:
     where = asset if partition is None else f"{asset}, partition {partition}"
     if json:
         none = {"rejects": 0, "requests": 0, "calls": 0, "left": 0}
-        said = {"run_id": None, "success": True, "partition": partition, "seconds": 0.0, "assets": [], "retry": none}
+        said: dict[str, Any] = {
+            "run_id": None,
+            "success": True,
+            "partition": partition,
+            "seconds": 0.0,
+            "assets": [],
+            "retry": none,
+        }
         screen.out().print(screen.as_json(said), soft_wrap=True)
     else:
         screen.out().print(Text(f"{where}: no rejects, so there is nothing to ask again."), soft_wrap=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+from upath import UPath
 
 from infergraph.dagster.data_version import rows_digest
 from infergraph.dagster.publish import scan
@@ -22,6 +23,7 @@ from infergraph.dagster.storage import PolarsStorage
 from infergraph.errors import ConfigurationError, PlanError
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.replay import replay
+from infergraph.frame.row_ids import ROW_ID
 from infergraph.frame.run import RunOptions
 
 # Of a request that only timed out nothing is remembered: any run asks it again.
@@ -38,6 +40,7 @@ class LastRun:
         rejects: Its rejects.
         fingerprint: Of its plan; empty where it is not known.
         data_version: Of its rows; empty where it is not known.
+        data: Its rows, where they are published.
         config: The options that it had and a retry needs too, as run config.
     """
 
@@ -46,6 +49,7 @@ class LastRun:
     rejects: pl.DataFrame = field(repr=False)
     fingerprint: str = ""
     data_version: str = ""
+    data: UPath | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -70,7 +74,7 @@ def last_run(storage: PolarsStorage, asset: dg.AssetKey, partition: str | None =
     name = f"{name!r}" if partition is None else f"partition {partition!r} of {name!r}"
     failed = storage.failed(asset, partition)
     if failed is not None:
-        rejects, facts, published = failed.rejects().collect(), failed.facts, False
+        rejects, facts, data = failed.rejects().collect(), failed.facts, None
         known = facts.get("fingerprint", ""), facts.get("data_version", "")
     else:
         version = storage.version(asset, partition)
@@ -80,15 +84,16 @@ def last_run(storage: PolarsStorage, asset: dg.AssetKey, partition: str | None =
             rejects = scan(version.path("rejects")).collect()
         except FileNotFoundError as error:
             raise PlanError(f"{name} has no rejects: it was not made by an @ig.semantic_asset.") from error
-        facts, published = version.facts, True
+        facts, data = version.facts, version.path("data")
         known = version.fingerprint, version.data_version
     config = {option: facts[option] for option in ("limit", "model") if facts.get(option) is not None}
     return LastRun(
         name=name,
-        published=published,
+        published=failed is None,
         rejects=rejects,
         fingerprint=known[0],
         data_version=known[1],
+        data=data,
         config=config,
     )
 
@@ -113,9 +118,22 @@ def changed_since(last: LastRun, frame: SemanticFrame, options: RunOptions) -> s
                 f"{requests} beside the rejects would be made: rows came in or changed, were pending, or their stored "
                 "answers do not hold any more"
             )
-        if last.data_version and rows_digest(data) != last.data_version:
+        if last.data_version and rows_digest(data) != last.data_version and not _others_are_equal(last, data):
             return "other rows would change too: what it reads, or what a plain step makes of it, is not what it was"
     return ""
+
+
+def _others_are_equal(last: LastRun, data: Path) -> bool:
+    """Whether all rows but the rejects are the same: what was rejected may have got its answer elsewhere."""
+    if last.data is None:
+        return False
+    wanted = ~pl.col(ROW_ID).is_in(last.rejects["row_id"].implode())
+    digests = []
+    for number, rows in enumerate((scan(last.data), pl.scan_parquet(data, glob=False))):
+        others = data.with_name(f"others-{number}.parquet")
+        rows.filter(wanted).sink_parquet(others)
+        digests.append(rows_digest(others))
+    return digests[0] == digests[1]
 
 
 def _different(rejects: pl.DataFrame) -> int:

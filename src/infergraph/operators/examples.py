@@ -53,9 +53,9 @@ def worked_examples(
         if not (isinstance(pair, (tuple, list)) and len(pair) == 2):
             raise PlanError(f"{here} is a pair (input, output), not {pair!r:.80}.")
         row = _row(pair[0], reads, columns, here)
-        cells = Row(row.row(0, named=True))
-        answer = _answer(pair[1], cells, answer_text, judge, here)
-        made.append(Example(content=_content(row, content, here), answer=answer))
+        shown = _content(row, content, here)
+        answer = _answer(pair[1], Row(row.row(0, named=True)), answer_text, judge, here)
+        made.append(Example(content=shown, answer=answer))
     return tuple(made)
 
 
