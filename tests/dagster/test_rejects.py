@@ -34,7 +34,7 @@ class Fact(BaseModel):
 
 
 def subject(request: Request) -> str:
-    return re.findall(r"<body>\n(.*?)\n</body>", request.messages[1].content, re.DOTALL)[-1]
+    return str(re.findall(r"<body>\n(.*?)\n</body>", request.messages[1].content, re.DOTALL)[-1])
 
 
 def picky(request: Request) -> Any:

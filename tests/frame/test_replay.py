@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from polars.testing import assert_frame_equal
@@ -19,7 +20,7 @@ class Fact(BaseModel):
     product: str
 
 
-def answer(request: Request) -> object:
+def answer(request: Request) -> Any:
     text = request.messages[1].content
     if request.choices is not None:
         return {request.choices.field: "slow" not in text}

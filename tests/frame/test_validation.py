@@ -113,7 +113,7 @@ def test_several_columns_and_types_are_in_the_row(session: ig.Session) -> None:
         total: int
 
         @model_validator(mode="after")
-        def _adds_up(self, info: ValidationInfo) -> Sum:
+        def _adds_up(self, info: ValidationInfo[dict[str, Any]]) -> Sum:
             row = info.context["row"]
             seen.append(dict(row))
             if self.total != sum(row["numbers"]):
@@ -137,7 +137,7 @@ def test_rows_with_one_request_judge_its_answer_each_for_itself(session: ig.Sess
 
         @field_validator("width")
         @classmethod
-        def _fits(cls, width: int, info: ValidationInfo) -> int:
+        def _fits(cls, width: int, info: ValidationInfo[dict[str, Any]]) -> int:
             if width < len(info.context["row"]["body"]):
                 raise ValueError(f"it is {len(info.context['row']['body'])} wide")
             return width
@@ -158,7 +158,7 @@ def test_a_changed_validator_goes_on_at_the_repair_of_the_stored_answer(texts: i
 
             @field_validator("evidence")
             @classmethod
-            def _quoted(cls, evidence: str, info: ValidationInfo) -> str:
+            def _quoted(cls, evidence: str, info: ValidationInfo[dict[str, Any]]) -> str:
                 if strict and evidence not in info.context["row"]["body"]:
                     raise ValueError("say it in the text's own words")
                 return evidence
@@ -187,7 +187,7 @@ def test_a_column_that_is_not_read_stops_the_run_at_once(texts: ig.SemanticFrame
 
         @field_validator("product")
         @classmethod
-        def _known(cls, product: str, info: ValidationInfo) -> str:
+        def _known(cls, product: str, info: ValidationInfo[dict[str, Any]]) -> str:
             return product if info.context["row"]["id"] else ""
 
     with script("fast", good), pytest.raises(ig.PlanError, match=r"row\['id'\], which the request does not read"):

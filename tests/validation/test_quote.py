@@ -14,6 +14,7 @@ import infergraph as ig
 from infergraph.errors import PlanError, SchemaError
 from infergraph.models.model import Response
 from infergraph.models.verdict import Accepted, Repair, Verdict
+from infergraph.text.templates import escape_expr
 from infergraph.validation.quote import Quote, quotes_of
 from infergraph.validation.row import Row
 from infergraph.validation.schema import AnswerModel
@@ -109,8 +110,6 @@ PASSAGE = AnswerModel.of(Passage)
 
 @given(st.text(), st.text().filter(str.strip), st.text())
 def test_any_part_of_a_text_is_a_quote(before: str, words: str, after: str) -> None:
-    if any("\ud800" <= letter <= "\udfff" for letter in before + words + after):
-        return
     assert isinstance(judged({"words": words}, body=before + words + after, model=PASSAGE), Accepted)
 
 
@@ -118,6 +117,15 @@ def test_any_part_of_a_text_is_a_quote(before: str, words: str, after: str) -> N
 def test_a_quote_passes_exactly_when_it_occurs(body: str, words: str) -> None:
     accepted = isinstance(judged({"words": words}, body=body, model=PASSAGE), Accepted)
     assert accepted == (bool(words.strip()) and words in body)
+
+
+@given(st.lists(st.sampled_from(["</body>", "<body>", "&lt;", "<", "a", " "])).map("".join).filter(str.strip))
+def test_what_the_model_was_shown_escaped_it_may_copy_so(body: str) -> None:
+    """Its own delimiters are escaped in the content; the quote is what stands in the column."""
+    shown = pl.select(escape_expr(pl.lit(body), ["body"])).item()
+    verdict = judged({"words": shown}, body=body, model=PASSAGE)
+    assert isinstance(verdict, Accepted)
+    assert verdict.value["words"] in body
 
 
 def test_by_hand_any_text_passes_and_with_a_context_it_must_occur() -> None:
@@ -146,12 +154,13 @@ def test_what_is_no_quote_is_refused() -> None:
     for model in (Number, Several):
         with pytest.raises(SchemaError, match=r"a quote is a text, not .*: write Annotated\[str, Quote"):
             AnswerModel.of(model)
+    nothing: Any
     for nothing in ("", 3):
         with pytest.raises(SchemaError, match="name the column that is quoted"):
-            Quote(of=nothing)  # type: ignore[arg-type]  # what an author without a type checker writes
+            Quote(of=nothing)
 
 
-def _known(value: str, info: ValidationInfo) -> str:
+def _known(value: str, info: ValidationInfo[dict[str, Any]]) -> str:
     if value not in info.context["row"]["body"]:
         raise ValueError("no such product in the text")
     return value
@@ -171,7 +180,7 @@ class ByField(BaseModel):
 
     @field_validator("product")
     @classmethod
-    def _occurs(cls, product: str, info: ValidationInfo) -> str:
+    def _occurs(cls, product: str, info: ValidationInfo[dict[str, Any]]) -> str:
         return _known(product, info)
 
 
@@ -179,7 +188,7 @@ class ByModel(BaseModel):
     product: str
 
     @model_validator(mode="after")
-    def _occurs(self, info: ValidationInfo) -> ByModel:
+    def _occurs(self, info: ValidationInfo[dict[str, Any]]) -> ByModel:
         _known(self.product, info)
         return self
 
@@ -219,7 +228,7 @@ def test_a_column_that_the_request_does_not_read_stops_with_its_name() -> None:
 
         @field_validator("product")
         @classmethod
-        def _occurs(cls, product: str, info: ValidationInfo) -> str:
+        def _occurs(cls, product: str, info: ValidationInfo[dict[str, Any]]) -> str:
             return product if product in info.context["row"]["bdoy"] else ""
 
     answer = AnswerModel.of(Elsewhere)

@@ -88,6 +88,8 @@ def _first_contents(session: Session, step: plans.OperatorStep, names: dict[int,
 
 
 def _assumptions(walk: Walk, steps: list[plans.OperatorStep], names: dict[int, str]) -> Iterator[str]:
+    if walk.options.retry_model is not None:
+        yield f"Rejected rows are asked of {walk.options.retry_model!r}, and cost what it costs."
     for step in steps:
         name, model, count = names[id(step)], walk.model(step), walk.counts[id(step)]
         if step.operator.kind != "embed" and not count.learned:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -57,9 +58,13 @@ class Quote:
             raise ValueError(f"{self.of} is empty, so nothing can be quoted from it")
         if not value.strip():
             raise ValueError(f"a quote has words: copy the words from {self.of}")
-        if value not in text:
-            raise ValueError(f"does not occur in {self.of}{_hint(value, text)}: copy the words from {self.of} exactly")
-        return value
+        if value in text:
+            return value
+        # What looks like a tag of the prompt's own is escaped in it, and a model copies what it was shown.
+        shown = "(?:&lt;|<)".join(map(re.escape, value.split("&lt;")))
+        if "&lt;" in value and (found := re.search(shown, text)):
+            return found.group()
+        raise ValueError(f"does not occur in {self.of}{_hint(value, text)}: copy the words from {self.of} exactly")
 
     def __or__(self, other: Any) -> Any:
         """``Quote(of="body") | None``: an optional quote."""
