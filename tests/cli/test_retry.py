@@ -294,6 +294,17 @@ def test_they_are_opened_one_by_one_on_a_terminal(typed: Run, project: Path, mad
         assert terminal.end() == 0
 
 
+@pytest.mark.timeout(120)
+def test_money_for_a_retry_is_asked_about(typed: Run, project: Path, made: Script) -> None:
+    with _terminal(project, "retry", "facts", "--model", "smart") as terminal:
+        terminal.wait_for("Go on?")
+        assert "may cost up to $0.0" in terminal.said
+        terminal.type("n\n")
+        assert terminal.end() == 130
+        assert "nothing was spent" in terminal.said
+    assert ids(typed("rejects", "facts", "--json")) == [1, 3, 4]
+
+
 @contextmanager
 def _terminal(folder: Path, *arguments: str) -> Iterator[_Terminal]:
     """A command on a terminal of its own."""

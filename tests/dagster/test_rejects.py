@@ -8,12 +8,15 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 import infergraph as ig
 from infergraph.dagster import ModelSettings, ModelsResource, PolarsStorage, PriceSettings, StoreResource
 from infergraph.dagster.planning import planned
+from infergraph.dagster.rejects_told import without_repeats
 from infergraph.dagster.resources import close_sessions
 from infergraph.dagster.retrying import LastRun, changed_since, last_run
 from infergraph.errors import ConfigurationError, PlanError
@@ -150,18 +153,55 @@ def test_metadata_counts_them_by_reason_and_shows_none_of_their_text(run: Run, i
     assert "bad stool" not in said
 
 
-def test_the_sample_does_not_repeat_what_was_given(run: Run, desk: Script, instance: dg.DagsterInstance) -> None:
-    class Strict(BaseModel):
-        product: int
+class Strict(BaseModel):
+    product: int
 
+
+class Talkative(BaseModel):
+    product: str
+
+    @field_validator("product")
+    @classmethod
+    def _known(cls, product: str) -> str:
+        raise ValueError(f"no product is called {product}")
+
+
+Step = Callable[[ig.SemanticFrame], ig.SemanticFrame]
+
+
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [
+        (lambda frame: frame.semantic.extract("body", Strict), "product: must be a valid integer"),
+        (lambda frame: frame.semantic.extract("body", Talkative), "product: no product is called [...]"),
+        (lambda frame: frame.semantic.classify("body", ["product", "other"], into="k"), "is not allowed. Answer with"),
+    ],
+)
+def test_the_sample_does_not_repeat_what_was_said(
+    run: Run, desk: Script, instance: dg.DagsterInstance, step: Step, says: str
+) -> None:
     @ig.semantic_asset
     def facts(tickets: ig.SemanticFrame) -> ig.SemanticFrame:
-        return tickets.semantic.extract("body", Strict)
+        return step(tickets)
 
-    result = run(tickets_of({"": [PRIVATE]}), facts)
+    with script("smart", lambda request: {"product": PRIVATE, "label": PRIVATE}):
+        result = run(tickets_of({"": [PRIVATE]}), facts, model="smart")
     (record,) = metadata_of(result)["infergraph/rejects_sample"].records
-    assert "product: must be a valid integer" in str(record.data["message"])
+    assert says in str(record.data["message"])
     assert not any(PRIVATE in str(entry) for entry in instance.all_logs(result.run_id))
+
+
+WORDS = st.lists(st.sampled_from(["a", "b", "c", "d", "'a'", '"b"']))
+
+
+@given(WORDS, WORDS)
+def test_no_run_of_words_and_no_quoted_word_is_repeated(message: list[str], said: list[str]) -> None:
+    text = " ".join(said)
+    told = without_repeats(" ".join(message), (text,))
+    left = told.split(" ")
+    assert not any(" ".join(left[start : start + 3]) in text for start in range(len(left) - 2))
+    assert not any(quoted in told for quoted in ("'a'", '"b"') if quoted[1] in text)
+    assert without_repeats(" ".join(message), ("",)) == " ".join(message)
 
 
 def test_partitions_of_them_are_read_by_plain_and_semantic_assets(run: Run, storage: PolarsStorage) -> None:

@@ -49,6 +49,9 @@ def retry(asset: str, *, partition: str | None, model: str | None, yes: bool, js
         last = _last_run(project, key, partition, instance)
         if last.rejects.is_empty():
             return _nothing_to_do(asset, partition, json=json)
+        if not json:
+            asked = figures.plural(last.rejects.height, "reject")
+            screen.err().print(f"{asset}: {asked}; looking whether anything else would change", soft_wrap=True)
         options = Options(**last.config, retry_rejects=True, retry_model=model)
         _refuse_other_changes(project, key, partition, instance, last, options)
         if sys.stdin.isatty() and not yes and not json:

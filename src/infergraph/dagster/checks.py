@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
-from infergraph.dagster.metadata import answer_fields, reject_reasons, rejects_sample
+from infergraph.dagster.metadata import answer_fields
+from infergraph.dagster.rejects_told import reject_reasons, rejects_sample
 from infergraph.frame.row_ids import ROW_ID
 
 if TYPE_CHECKING:

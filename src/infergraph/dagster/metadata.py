@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import polars as pl
 
+from infergraph.dagster.rejects_told import reject_reasons, rejects_sample
 from infergraph.models.redact import redact
 
 if TYPE_CHECKING:
@@ -19,12 +20,9 @@ if TYPE_CHECKING:
     from infergraph.frame.run import StagedRun
     from infergraph.records import Usage
 
-SAMPLE = 5
 _PLAN_CHARACTERS = 20_000
 _COUNTS = ("calls", "store_hits", "shared", "rejected", "nulls", "pending", "input_tokens", "output_tokens")
 _MONEY = ("cost_usd", "saved_usd")
-_MODELS_WORDS = ("refused", "content_filtered")
-"""Reasons whose message may be what the model said."""
 
 
 def table_schema(schema: Mapping[str, pl.DataType], descriptions: Mapping[str, str] | None = None) -> dg.TableSchema:
@@ -131,39 +129,6 @@ def plan_markdown(frame: SemanticFrame) -> str:
     if len(text) > _PLAN_CHARACTERS:
         text = text[:_PLAN_CHARACTERS] + "\n..."
     return f"```text\n{text}\n```"
-
-
-def reject_reasons(rejects: pl.LazyFrame) -> dict[str, int]:
-    """How many rejects there are of each reason, the most frequent first."""
-    counted = rejects.group_by(pl.col("reason").cast(pl.String)).len().collect()
-    return dict(counted.sort("len", "reason", descending=[True, False]).iter_rows())
-
-
-def rejects_sample(rejects: pl.LazyFrame) -> dg.MetadataValue[Any]:
-    """The first rejects as a table, without prompts and responses: these may be personal data.
-
-    What a message repeats of the response is left out as well: a refusal's words, and the value that was not valid.
-
-    Args:
-        rejects: The rejects of a run.
-
-    Returns:
-        At most 5 records: ``row_id``, ``operator``, ``reason``, ``message``.
-    """
-    columns = ["row_id", "operator", "reason", "message"]
-    rows = rejects.select(pl.col(columns).cast(pl.String)).head(SAMPLE).collect()
-    records = [
-        dg.TableRecord({name: redact(value or "")[:300] for name, value in row.items()})
-        for row in rows.with_columns(_own_words(pl.col("message"))).iter_rows(named=True)
-    ]
-    schema = dg.TableSchema(columns=[dg.TableColumn(name=name) for name in columns])
-    return dg.MetadataValue.table(records=records, schema=schema)
-
-
-def _own_words(message: pl.Expr) -> pl.Expr:
-    """A message without what it repeats of the response; see ``validation/parsing.py`` for how it does."""
-    told = message.str.replace_all(r" \(given: .*\)", "")
-    return pl.when(pl.col("reason").is_in(_MODELS_WORDS)).then(pl.lit("")).otherwise(told).alias("message")
 
 
 def _models(frame: SemanticFrame) -> list[str]:
