@@ -106,6 +106,14 @@ def good(request: Request) -> dict[str, Any]:
     return {"product": words[1], "evidence": words[2]}
 
 
+def test_an_estimate_judges_stored_answers_in_rows_that_may_come(texts: ig.SemanticFrame) -> None:
+    plan = texts.semantic.filter("{{ body }} is loud").semantic.extract("body", Fact).select("evidence")
+    with script("fast", good):
+        texts.semantic.extract("body", Fact).run()
+        decided, facts = plan.estimate().operators
+    assert (decided.calls, facts.calls_high, facts.store_hits_high) == (2, 0, 3)
+
+
 def test_several_columns_and_types_are_in_the_row(session: ig.Session) -> None:
     seen: list[dict[str, Any]] = []
 
