@@ -103,11 +103,14 @@ class Flaky:
         return self._kind == kind
 
     def _count(self, body: Mapping[str, Any]) -> bool:
-        row = int(_ROW.findall(json.dumps(body["messages"]))[-1])
+        rows = _ROW.findall(json.dumps(body["messages"]))
+        self._kind = None
+        if not rows:
+            return False  # a question that only tells whether the model is there
+        row = int(rows[-1])
         with self._lock:
             self.by_row[row] += 1
             tries = self.by_row[row]
-        self._kind = None
         if self._kinds and meets_fault(row, self._share):
             kind = self._kinds[row // 3 % len(self._kinds)]
             if kind in FOR_GOOD or tries <= 1 + row % 2:
