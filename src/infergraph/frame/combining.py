@@ -8,6 +8,7 @@ from typing import Any, Literal
 import polars as pl
 
 from infergraph.errors import PlanError
+from infergraph.frame import column_rules as rules
 from infergraph.frame import plan as plans
 from infergraph.frame.expressions import expressions, identity, spelt_out, text_of
 from infergraph.frame.frame import SemanticFrame
@@ -54,6 +55,7 @@ class GroupBy:
             replaces_columns=True,
             row_ids="derived",
             blocks=True,
+            columns=rules.by_expressions(wanted, keeps_others=False, keys=keys),
         )
 
 
@@ -98,5 +100,5 @@ def concat(
         parts = [part.select(*frame.schema, *hidden) for part, frame in zip(inputs, checked, strict=True)]
         return pl.concat(parts, how=how)
 
-    node = plans.step("concat", how, [part.node for part in checked], apply, identity=how)
+    node = plans.step("concat", how, [part.node for part in checked], apply, identity=how, columns=rules.stacked)
     return SemanticFrame(first.session, node)

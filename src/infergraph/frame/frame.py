@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, NoReturn, ParamSpec
 import polars as pl
 
 from infergraph.errors import PlanError, did_you_mean
+from infergraph.frame import column_rules as rules
 from infergraph.frame import plan as plans
 from infergraph.frame.expressions import (
     column_names,
@@ -32,6 +33,7 @@ from infergraph.frame.true_types import Apply
 from infergraph.operators.subject import is_row_wise
 
 if TYPE_CHECKING:
+    from infergraph.column_lineage import ColumnLineage
     from infergraph.frame.combining import GroupBy
     from infergraph.frame.estimate import Estimate
     from infergraph.frame.run import Progress, RunOptions, RunResult, SinkResult
@@ -118,6 +120,17 @@ class SemanticFrame:
     def fingerprint(self) -> str:
         """The plan's fingerprint: 32 hex digits, the same for plans that ask and compute the same."""
         return plans.fingerprint(self._node, self._session.answer_text)
+
+    def column_lineage(self) -> ColumnLineage:
+        """Where each column comes from: source columns, operators with prompt and model; nothing runs.
+
+        Returns:
+            ``.columns`` (by name: sources, operators, code that cannot be looked into), ``.rows`` (what decides which
+            rows there are) and ``.operators``.
+        """
+        from infergraph.frame.column_fold import column_lineage
+
+        return column_lineage(self._node, lambda name: self._session.models[name].name)
 
     def prompts(self, n: int = 3) -> list[dict[str, Any]]:
         """The exact messages of the first rows of each operator, unsent.
@@ -239,6 +252,7 @@ class SemanticFrame:
             apply,
             identity=[identity(c) for c in conditions],
             row_wise=all(is_row_wise(c) for c in conditions),
+            columns=rules.kept(decided_by=conditions),
         )
 
     def sort(
@@ -262,12 +276,13 @@ class SemanticFrame:
             lambda inputs, hidden: inputs[0].sort(keys, **options),
             identity=[[identity(key) for key in keys], options],
             blocks=True,
+            columns=rules.kept(decided_by=keys),
         )
 
     def head(self, n: int = 5) -> SemanticFrame:
         """The first ``n`` rows."""
         _check_rows("head", n)
-        return self._step("head", str(n), lambda inputs, hidden: inputs[0].head(n), most_rows=n)
+        return self._step("head", str(n), lambda inputs, hidden: inputs[0].head(n), most_rows=n, columns=rules.kept())
 
     def limit(self, n: int = 5) -> SemanticFrame:
         """The first ``n`` rows: the same as ``head``."""
@@ -276,7 +291,14 @@ class SemanticFrame:
     def tail(self, n: int = 5) -> SemanticFrame:
         """The last ``n`` rows."""
         _check_rows("tail", n)
-        return self._step("tail", str(n), lambda inputs, hidden: inputs[0].tail(n), blocks=True, most_rows=n)
+        return self._step(
+            "tail",
+            str(n),
+            lambda inputs, hidden: inputs[0].tail(n),
+            blocks=True,
+            most_rows=n,
+            columns=rules.kept(),
+        )
 
     def slice(self, offset: int, length: int | None = None) -> SemanticFrame:
         """``length`` rows from ``offset``; a negative offset counts from the end."""
@@ -286,6 +308,7 @@ class SemanticFrame:
             lambda inputs, hidden: inputs[0].slice(offset, length),
             blocks=offset < 0,
             most_rows=length,
+            columns=rules.kept(),
         )
 
     def unique(
@@ -303,6 +326,7 @@ class SemanticFrame:
             lambda inputs, hidden: inputs[0].unique(names, keep=keep, maintain_order=maintain_order),
             identity=[names, keep, maintain_order],
             blocks=True,
+            columns=rules.kept(names=names),
         )
 
     def drop_nulls(self, subset: Any = None) -> SemanticFrame:
@@ -322,7 +346,12 @@ class SemanticFrame:
             raise PlanError("select() without a column: name at least one.")
         if not keeps_rows_in_place(wanted):
             return self._renumbered(
-                "select", text_of(wanted), lambda lf: lf.select(wanted), [identity(e) for e in wanted], reads=wanted
+                "select",
+                text_of(wanted),
+                lambda lf: lf.select(wanted),
+                [identity(e) for e in wanted],
+                reads=wanted,
+                columns=rules.by_expressions(wanted, keeps_others=False),
             )
         return self._step(
             "select",
@@ -332,6 +361,7 @@ class SemanticFrame:
             reads=wanted,
             replaces_columns=True,
             row_wise=all(is_row_wise(e) for e in wanted),
+            columns=rules.by_expressions(wanted, keeps_others=False),
         )
 
     def with_columns(self, *exprs: IntoExpr, **named: IntoExpr) -> SemanticFrame:
@@ -344,12 +374,16 @@ class SemanticFrame:
             identity=[identity(e) for e in added],
             reads=added,
             row_wise=all(is_row_wise(e) for e in added),
+            columns=rules.by_expressions(added, keeps_others=True),
         )
 
     def with_row_index(self, name: str = "index", offset: int = 0) -> SemanticFrame:
         """A first column that counts the rows from ``offset`` (UInt32)."""
         return self._step(
-            "with_row_index", f"{name!r}, {offset}", lambda inputs, hidden: inputs[0].with_row_index(name, offset)
+            "with_row_index",
+            f"{name!r}, {offset}",
+            lambda inputs, hidden: inputs[0].with_row_index(name, offset),
+            columns=rules.counted(name),
         )
 
     def drop(self, *columns: Any, strict: bool = True) -> SemanticFrame:
@@ -357,13 +391,19 @@ class SemanticFrame:
         given = [column for column in columns if strict or not isinstance(column, str) or column in self.schema]
         gone = self._names("drop", given)
         kept = [name for name in self.schema if name not in gone]
-        return self._step("drop", ", ".join(gone), lambda inputs, hidden: inputs[0].select(*kept, *hidden))
+        return self._step(
+            "drop", ", ".join(gone), lambda inputs, hidden: inputs[0].select(*kept, *hidden), columns=rules.kept()
+        )
 
     def rename(self, mapping: Mapping[str, str] | Callable[[str], str], *, strict: bool = True) -> SemanticFrame:
         """Columns under new names: ``{"old": "new"}``, or a function from old to new name."""
         names = {name: mapping(name) for name in self.columns} if callable(mapping) else dict(mapping)
         return self._step(
-            "rename", repr(names), lambda inputs, hidden: inputs[0].rename(names, strict=strict), renames=names
+            "rename",
+            repr(names),
+            lambda inputs, hidden: inputs[0].rename(names, strict=strict),
+            renames=names,
+            columns=rules.renamed(names),
         )
 
     def cast(self, dtypes: Any, *, strict: bool = True) -> SemanticFrame:
@@ -376,7 +416,7 @@ class SemanticFrame:
             after = inputs[0].select(names).cast(target).collect_schema()
             return inputs[0].cast(after, strict=strict)
 
-        return self._step("cast", repr(target), apply)
+        return self._step("cast", repr(target), apply, columns=rules.kept())
 
     def fill_null(
         self, value: Any | None = None, strategy: Any | None = None, limit: int | None = None
@@ -385,7 +425,13 @@ class SemanticFrame:
         if strategy is not None:
             filled = [pl.col(name).fill_null(strategy=strategy, limit=limit) for name in self.columns]
             text = f"strategy={strategy!r}, limit={limit}"
-            return self._step("fill_null", text, lambda inputs, hidden: inputs[0].with_columns(filled), blocks=True)
+            return self._step(
+                "fill_null",
+                text,
+                lambda inputs, hidden: inputs[0].with_columns(filled),
+                blocks=True,
+                columns=rules.kept(),
+            )
         # Polars says that a filled Enum is text, and then gives an Enum: the cast makes both true.
         changed = [
             pl.col(name).fill_null(value).cast(dtype) for name, dtype in self.schema.items() if _takes(dtype, value)
@@ -396,16 +442,19 @@ class SemanticFrame:
             lambda inputs, hidden: inputs[0].with_columns(changed),
             identity=[identity(e) for e in changed],
             row_wise=True,
+            columns=rules.by_expressions(changed, keeps_others=True),
         )
 
     def unnest(self, *columns: Any) -> SemanticFrame:
         """Struct columns replaced by their fields."""
         names = self._names("unnest", columns)
-        return self._step("unnest", ", ".join(names), lambda inputs, hidden: inputs[0].unnest(names))
+        return self._step(
+            "unnest", ", ".join(names), lambda inputs, hidden: inputs[0].unnest(names), columns=rules.unnested(names)
+        )
 
     def cache(self) -> SemanticFrame:
         """The rows so far computed once where several branches of the plan read them."""
-        return self._step("cache", "", lambda inputs, hidden: inputs[0].cache())
+        return self._step("cache", "", lambda inputs, hidden: inputs[0].cache(), columns=rules.kept())
 
     # -- more or fewer rows ------------------------------------------------------------------------
 
@@ -429,7 +478,7 @@ class SemanticFrame:
                 .drop("__content")
             )
 
-        return self._step("explode", ", ".join(names), apply, row_ids="derived")
+        return self._step("explode", ", ".join(names), apply, row_ids="derived", columns=rules.kept(names=names))
 
     def unpivot(
         self,
@@ -451,7 +500,15 @@ class SemanticFrame:
             return long.with_columns(ids).select(*kept, variable_name, value_name, *hidden)
 
         facts = [turned, kept, variable_name, value_name]
-        return self._step("unpivot", ", ".join(turned), apply, identity=facts, row_ids="derived", blocks=True)
+        return self._step(
+            "unpivot",
+            ", ".join(turned),
+            apply,
+            identity=facts,
+            row_ids="derived",
+            blocks=True,
+            columns=rules.unpivoted(turned, kept, variable_name, value_name),
+        )
 
     def join(
         self,
@@ -496,6 +553,13 @@ class SemanticFrame:
             blocks=True,
             how=how,
             right_keys=_key_names(right_on if on is None else on),
+            columns=rules.JoinRule(
+                how=how,
+                left=rules.join_keys(left_on if on is None else on),
+                right=rules.join_keys(right_on if on is None else on),
+                suffix=suffix,
+                coalesce=coalesce,
+            ),
         )
 
     def join_asof(
@@ -525,7 +589,14 @@ class SemanticFrame:
 
         facts = {name: _identities(value) for name, value in options.items()}
         return self._step(
-            "join_asof", repr(on or left_on), apply, identity=facts, other=right, row_ids="derived", blocks=True
+            "join_asof",
+            repr(on or left_on),
+            apply,
+            identity=facts,
+            other=right,
+            row_ids="derived",
+            blocks=True,
+            columns=rules.asof(on, left_on, right_on, by, suffix),
         )
 
     def group_by(self, *by: IntoExpr, **named: IntoExpr) -> GroupBy:

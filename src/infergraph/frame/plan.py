@@ -17,6 +17,7 @@ import polars as pl
 from polars.exceptions import ColumnNotFoundError, PanicException, PolarsError, SchemaFieldNotFoundError
 
 from infergraph.errors import PlanError, UnknownColumn, did_you_mean
+from infergraph.frame.column_rules import ColumnRule
 from infergraph.frame.expressions import identity as expression_identity
 from infergraph.frame.expressions import roots
 from infergraph.frame.keys import KEY_PREFIX
@@ -79,6 +80,8 @@ class Step:
     """A join's kind; empty for other steps."""
     right_keys: tuple[str, ...]
     """Names of the right frame's key columns, where a join has its keys by name."""
+    columns: ColumnRule | None = field(repr=False)
+    """How its columns follow from its inputs'; ``None``: it cannot be looked into."""
 
     def describe(self) -> str:
         """One line for ``explain``."""
@@ -156,6 +159,7 @@ def step(
     most_rows: int | None = None,
     how: str = "",
     right_keys: Sequence[str] = (),
+    columns: ColumnRule | None = None,
 ) -> Step:
     """A checked plain step.
 
@@ -174,6 +178,7 @@ def step(
         most_rows: At most so many rows come out.
         how: A join's kind.
         right_keys: Names of a join's keys in the right frame.
+        columns: How its columns follow from its inputs', for column lineage; ``None``: it cannot be looked into.
 
     Raises:
         UnknownColumn: An expression names a column that is not there.
@@ -188,7 +193,7 @@ def step(
     return Step(
         method=method, text=text, identity=identity, inputs=tuple(inputs), apply=apply, schema=schema,
         answers=answers, row_ids=row_ids, blocks=blocks, row_wise=row_wise, most_rows=most_rows, how=how,
-        right_keys=tuple(right_keys),
+        right_keys=tuple(right_keys), columns=columns,
     )  # fmt: skip
 
 
