@@ -131,6 +131,21 @@ class AssetColumns:
     known_from: str
     """In words: the plan as it is written now, a materialization, or why nothing is known."""
 
+    def as_dict(self) -> dict[str, Any]:
+        """What is known as plain data, for JSON; ``known_from`` is left out, since it differs by who reads it."""
+        lineage = {} if self.lineage is None else self.lineage.as_dict()
+        return {"asset": self.asset, "upstream": {name: asdict(one) for name, one in self.upstream.items()}, **lineage}
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any], *, known_from: str) -> AssetColumns:
+        """The reverse of ``as_dict``, of an asset whose lineage is known."""
+        return cls(
+            asset=told["asset"],
+            lineage=ColumnLineage.from_dict(told),
+            upstream={name: Upstream(**one) for name, one in told["upstream"].items()},
+            known_from=known_from,
+        )
+
 
 @dataclass(frozen=True, order=True)
 class AssetColumn:
@@ -139,10 +154,14 @@ class AssetColumn:
     asset: str
     column: str
     part: str = "data"
-    """``data``, ``rejects``, or ``frame``: then ``asset`` is ``<asset> (frame <name>)``."""
+    """``data`` or ``rejects``."""
+    frame: str = ""
+    """The frame's name, where the asset's own code made the frame; empty: a column of the asset itself."""
 
     def __str__(self) -> str:
-        return f"{self.asset}.{self.column}" if self.part != "rejects" else f"rejects of {self.asset}.{self.column}"
+        if self.frame:
+            return f"{self.frame}.{self.column} (a frame made in {self.asset})"
+        return f"{self.asset}.{self.column}" if self.part == "data" else f"{self.column} of the rejects of {self.asset}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,15 +260,15 @@ def _asked(first: AssetColumns, columns: Sequence[str] | None) -> Sequence[str]:
 
 def _node(at: AssetColumn, look: Callable[[str], AssetColumns]) -> ColumnNode:
     if at.part == "rejects":
-        return ColumnNode(at=at, origin=None, end="set down by infergraph for each rejected row")
-    if at.part == "frame":
-        return ColumnNode(at=at, origin=None, end="a frame that the asset's own code made")
+        return ColumnNode(at=at, origin=None, end="written down for each rejected row")
+    if at.frame:
+        return ColumnNode(at=at, origin=None, end="its rows are not an upstream asset's, or plain Polars changed them")
     there = look(at.asset)
     if there.lineage is None:
         return ColumnNode(at=at, origin=None, end=there.known_from)
     origin = there.lineage.columns.get(at.column)
     if origin is None:
-        return ColumnNode(at=at, origin=None, end=f"no such column, by {there.known_from}")
+        return ColumnNode(at=at, origin=None, end=f"{there.known_from} has no such column")
     return ColumnNode(at=at, origin=origin, values_from=_resolved(there, origin))
 
 
@@ -260,7 +279,7 @@ def _resolved(there: AssetColumns, origin: Origin) -> tuple[AssetColumn, ...]:
 def _above(there: AssetColumns, source: SourceColumn) -> AssetColumn:
     found = there.upstream.get(source.source)
     if found is None:
-        return AssetColumn(f"{there.asset} (frame {source.source})", source.column, "frame")
+        return AssetColumn(there.asset, source.column, frame=source.source)
     return AssetColumn(found.asset, source.column, found.part)
 
 

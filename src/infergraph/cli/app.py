@@ -151,6 +151,19 @@ def retry(
     _leave(lambda: work(asset, partition=partition, model=model, yes=yes, json=json))
 
 
+@app.command(epilog="Example: infergraph lineage escalations.topic")
+def lineage(
+    column: Annotated[
+        str, typer.Argument(metavar="ASSET[.COLUMN]", help="An asset for all its columns, or one column.")
+    ],
+    json: Json = False,
+) -> None:
+    """Show where a column comes from, across assets: source columns, prompts, schemas, models, code that is opaque."""
+    from infergraph.cli.column_lineage import lineage as work
+
+    _leave(lambda: work(column, json=json))
+
+
 @app.command(epilog="Example: infergraph models --check tiny")
 def models(
     check: Annotated[

@@ -21,6 +21,7 @@ import polars as pl
 from upath import UPath
 
 from infergraph.dagster.checks import Findings, evaluate
+from infergraph.dagster.column_metadata import asset_columns, column_metadata
 from infergraph.dagster.config import options_of, own_config
 from infergraph.dagster.data_version import rows_digest
 from infergraph.dagster.failed import keep_failed
@@ -178,7 +179,10 @@ def _materialize(
     yield dg.MaterializeResult(
         asset_key=asset.key,
         value=staged if isinstance(storage, PolarsStorage) else data.drop(ROW_ID),
-        metadata=run_metadata(frame, run, partitioned=context.has_partition_key, limit=options.limit),
+        metadata={
+            **run_metadata(frame, run, partitioned=context.has_partition_key, limit=options.limit),
+            **column_metadata(asset_columns(asset, context.assets_def, frame)),
+        },
         data_version=dg.DataVersion(staged.data_version),
         check_results=selected,
     )

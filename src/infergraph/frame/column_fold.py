@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from infergraph.column_lineage import ColumnLineage, ColumnOrigin, OperatorFacts, RowOrigin, SourceColumn
@@ -28,7 +29,9 @@ class _Ancestry:
     opaque: frozenset[str] = frozenset()
 
     def joined(self, others: Iterable[_Ancestry]) -> _Ancestry:
-        every = [self, *others]
+        every = [one for one in (self, *others) if one != _Ancestry()]
+        if len(every) == 1:
+            return every[0]
         return _Ancestry(
             sources=frozenset[SourceColumn]().union(*(one.sources for one in every)),
             operators=frozenset[str]().union(*(one.operators for one in every)),
@@ -79,8 +82,10 @@ def _after(current: Node, before: Sequence[_State], names: Mapping[int, str]) ->
     rows = _ancestry(flow.rows, before, current)
     steps = tuple(dict.fromkeys(step for each in before for step in each.steps))
     decides = bool(flow.rows.columns or flow.rows.opaque)
+    # Below code that cannot be looked into, every column reads the same, and it may be hundreds of columns.
+    ancestry = cache(lambda reads: _ancestry(reads, before, current))
     return _State(
-        columns={name: _ancestry(flow.values[name], before, current) for name in current.schema},
+        columns={name: ancestry(flow.values[name]) for name in current.schema},
         rows=rows.joined(each.rows for each in before),
         steps=(*steps, _line(current)) if decides else steps,
     )
