@@ -6,6 +6,7 @@ from assets.packages import facts, installed, report
 from assets.support import facts as support_facts
 from assets.support import messages
 from assets.support import report as support_report
+from infergraph.dagster import with_model_versions
 from resources import RESOURCES
 from sensors import JOBS, ON_NEW_DATA, SCHEDULES, SENSORS
 
@@ -26,11 +27,16 @@ def policy(spec: dg.AssetSpec) -> dg.AssetSpec:
 
 
 defs = dg.Definitions(
-    assets=[
-        asset.map_asset_specs(policy)
-        for asset in dg.load_assets_from_modules([installed, facts, report, messages, support_facts, support_report])
-        if isinstance(asset, dg.AssetsDefinition)
-    ],
+    assets=with_model_versions(
+        [
+            asset.map_asset_specs(policy)
+            for asset in dg.load_assets_from_modules(
+                [installed, facts, report, messages, support_facts, support_report]
+            )
+            if isinstance(asset, dg.AssetsDefinition)
+        ],
+        RESOURCES["models"],
+    ),
     asset_checks=dg.load_asset_checks_from_modules([report]),
     resources=RESOURCES,
     jobs=JOBS,

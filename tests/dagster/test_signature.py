@@ -8,7 +8,8 @@ import pytest
 
 import infergraph as ig
 from infergraph.dagster import semantic_asset_of
-from infergraph.dagster.asset import code_hash
+from infergraph.dagster.asset import asset_code
+from infergraph.dagster.code_version import code_version_of
 from infergraph.dagster.signature import signature_of
 
 
@@ -178,7 +179,9 @@ def test_defaults_say_what_the_asset_is() -> None:
     spec = documented.specs_by_key[dg.AssetKey("documented")]
     assert spec.description == "What every ticket is about."
     assert spec.kinds == {"polars", "infergraph"}
-    assert spec.code_version == code_hash(semantic_asset_of(documented).fn)  # type: ignore[union-attr]  # it is one
+    found = semantic_asset_of(documented)
+    assert found is not None
+    assert spec.code_version == asset_code(found).version
     assert {check.name for check in documented.check_keys} == {"schema", "reject_rate", "budget"}
 
 
@@ -210,8 +213,8 @@ def test_the_code_version_follows_what_the_function_does() -> None:
     def changed() -> Any:
         return 1 + 3
 
-    assert code_hash(first) == code_hash(moved)
-    assert code_hash(first) != code_hash(changed)
+    assert code_version_of(first).version == code_version_of(moved).version
+    assert code_version_of(first).version != code_version_of(changed).version
 
 
 def test_two_inputs_of_one_asset_need_the_same_mapping() -> None:

@@ -8,6 +8,7 @@ from infergraph.dagster.config import SemanticConfig
 from infergraph.dagster.data_version import rows_digest
 from infergraph.dagster.home import ensure_dagster_home
 from infergraph.dagster.inputs import rejects_of
+from infergraph.dagster.model_versions import with_model_versions
 from infergraph.dagster.resources import ModelSettings, ModelsResource, PriceSettings, StoreResource
 from infergraph.dagster.storage import PolarsStorage
 
@@ -23,4 +24,5 @@ __all__ = [
     "rows_digest",
     "semantic_asset",
     "semantic_asset_of",
+    "with_model_versions",
 ]

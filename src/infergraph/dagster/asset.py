@@ -6,16 +6,14 @@ because only there may an asset leave out its output when a check fails, and run
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import inspect
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, overload
 
 import dagster as dg
 
 from infergraph.dagster.checks import check_specs
+from infergraph.dagster.code_version import CodeVersion, code_version_of
 from infergraph.dagster.config import OPTION_NAMES, config_class
 from infergraph.dagster.inputs import inputs_of
 from infergraph.dagster.running import SemanticAsset, run_asset
@@ -24,6 +22,7 @@ from infergraph.errors import PlanError, did_you_mean
 
 KINDS = frozenset({"polars", "infergraph"})
 KeyColumns = Mapping[str, str | Sequence[str]]
+NOT_REACHED = "infergraph/code_not_reached"
 _ATTRIBUTE = "infergraph_asset"
 _IO_MANAGER = "io_manager"
 
@@ -120,7 +119,8 @@ def semantic_asset(
         io_manager_def: The IO manager of this asset only.
         io_manager_key: Resource key of the IO manager; one that is no ``PolarsStorage`` is handed a
             LazyFrame over the staged rows.
-        code_version: Left out, a hash of the function's code (its comments, docstring and layout do not count).
+        code_version: Left out, a hash of the function and of all of the project that it reaches (comments, layout and
+            functions' docstrings do not count); with ``with_model_versions`` of the models' parameters as well.
         kinds: Left out, ``polars`` and ``infergraph``.
         passed_on: Any other argument of ``dg.asset``.
 
@@ -155,7 +155,9 @@ def semantic_asset(
             publish_partial=publish_partial,
             keep_versions=_versions(keep_versions),
             io_manager_key=manager,
+            has_own_code_version=code_version is not None,
         )
+        code = asset_code(asset)
         inputs, other_deps = inputs_of(asset.name, signature.frames, ins or {}, deps or ())
         resources = {**(resource_defs or {}), **({manager: io_manager_def} if io_manager_def else {})}
         needed = {"models", "store", manager, *signature.resources, *(required_resource_keys or ())}
@@ -169,9 +171,9 @@ def semantic_asset(
                     dagster_type=dg.Any,
                     io_manager_key=manager,
                     description=description or inspect.getdoc(fn),
-                    code_version=code_version or code_hash(fn),
+                    code_version=code_version or code.version,
                     kinds=set(KINDS if kinds is None else kinds),
-                    **out,
+                    **{**out, "metadata": {**(out.get("metadata") or {}), **code_metadata(code)}},
                 )
             },
             ins=inputs,
@@ -201,27 +203,18 @@ def semantic_asset_of(definition: dg.AssetsDefinition) -> SemanticAsset | None:
     return found if isinstance(found, SemanticAsset) else None
 
 
-def code_hash(fn: Callable[..., Any]) -> str:
-    """A short hash of what a function does: its name, comments, docstring, decorators and layout do not count.
+def asset_code(asset: SemanticAsset) -> CodeVersion:
+    """The version of an asset's code: its function and what it reaches, its ``model=`` and ``key=``.
 
     Args:
-        fn: A function; without source (typed at a prompt) its byte code is hashed.
-
-    Example:
-        >>> def one(a): return a + 1
-        >>> len(code_hash(one))
-        16
+        asset: The asset.
     """
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(fn))).body[0]
-    except (OSError, TypeError, SyntaxError):
-        code = fn.__code__
-        return hashlib.blake2b(code.co_code + repr(code.co_consts).encode(), digest_size=8).hexdigest()
-    if isinstance(tree, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        tree.name, tree.decorator_list = "", []
-        if ast.get_docstring(tree) is not None:
-            tree.body = tree.body[1:]
-    return hashlib.blake2b(ast.dump(tree).encode(), digest_size=8).hexdigest()
+    return code_version_of(asset.fn, asset.model, dict(asset.key_columns))
+
+
+def code_metadata(code: CodeVersion) -> dict[str, Any]:
+    """What an asset says of its code: what its version could not see; nothing where it saw all."""
+    return {NOT_REACHED: list(code.not_reached)} if code.not_reached else {}
 
 
 def _step(asset: SemanticAsset, plain_config: bool) -> Callable[..., Any]:

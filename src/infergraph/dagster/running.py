@@ -66,6 +66,8 @@ class SemanticAsset:
     publish_partial: bool
     keep_versions: int | None
     io_manager_key: str
+    has_own_code_version: bool = False
+    """The author gave one, which nothing replaces."""
 
     @property
     def name(self) -> str:

@@ -173,10 +173,11 @@ class Model:
 
     def answer_parameters(self) -> dict[str, object]:
         """The parameters that determine an answer, and so are part of every request hash."""
-        names = ("temperature", "max_output_tokens", "reasoning_effort", "revision", "dimensions", "salt")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return {name: getattr(self, name) for name in ANSWER_PARAMETERS if getattr(self, name) is not None}
 
 
+ANSWER_PARAMETERS = ("temperature", "max_output_tokens", "reasoning_effort", "revision", "dimensions", "salt")
+"""A model's parameters that determine an answer, beside its name."""
 _COUNTS = (
     "requests_per_minute",
     "tokens_per_minute",
