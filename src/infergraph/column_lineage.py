@@ -84,7 +84,12 @@ class ColumnLineage:
 
     def as_dict(self) -> dict[str, Any]:
         """The lineage as plain data, for JSON."""
-        return asdict(self)
+        return {
+            # A list, since event logs keep the keys of JSON in alphabetical order.
+            "columns": [{"column": name, **_plain(asdict(one))} for name, one in self.columns.items()],
+            "rows": _plain(asdict(self.rows)),
+            "operators": [_plain(asdict(one)) for one in self.operators],
+        }
 
     @classmethod
     def from_dict(cls, told: Mapping[str, Any]) -> ColumnLineage:
@@ -96,10 +101,17 @@ class ColumnLineage:
             True
         """
         return cls(
-            columns={name: ColumnOrigin(type=one["type"], **_origin(one)) for name, one in told["columns"].items()},
+            columns={one["column"]: ColumnOrigin(type=one["type"], **_origin(one)) for one in told["columns"]},
             rows=RowOrigin(steps=tuple(told["rows"]["steps"]), **_origin(told["rows"])),
             operators=tuple(OperatorFacts(**{**one, "reads": tuple(one["reads"])}) for one in told["operators"]),
         )
+
+
+def _plain(value: Any) -> Any:
+    """The same with lists for tuples, as JSON has them."""
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def _origin(told: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,7 +220,7 @@ class ColumnTree:
                 "operators": list(rows.operators),
                 "opaque": list(rows.opaque),
             }
-            told["operators"] = [asdict(one) for one in known.lineage.operators]
+            told["operators"] = [_plain(asdict(one)) for one in known.lineage.operators]
         return told
 
 
