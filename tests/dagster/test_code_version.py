@@ -129,6 +129,7 @@ def version(tmp_path: Path) -> Iterator[Version]:
     def of(changed: dict[str, str] | None = None, *, own: bool = True) -> CodeVersion:
         root = tmp_path / str(next(_numbers))
         (root / "house").mkdir(parents=True)
+        (root / "pyproject.toml").touch()
         for name, text in ({**FILES, **(changed or {})} if own else changed or {}).items():
             (root / "house" / name).write_text(text)
         forget()
@@ -240,6 +241,7 @@ def test_comments_and_empty_lines_anywhere_do_not_show(version: Version, data: s
         ("open('prompt.md').read()", "open('prompt.md')"),
         ("Path('prompt.md').read_text()", "Path('prompt.md').read_text()"),
         ("os.environ['PROMPT']", "os.environ"),
+        ("tickets.semantic.sentiment('body', model=f'{kit.scaled}-model')", "model=f'{kit.scaled}-model'"),
         ("kit", "the module house.tools in house.assets.kit: it is used as a whole"),
         ("kit.gone", "the name 'gone' of the module house.tools"),
         ("misspelt", "the name 'misspelt' in house.assets.asset"),
@@ -359,6 +361,59 @@ def pong(frame):
         return version({"__init__.py": "", "assets.py": text.format(back=back)}, own=False)
 
     assert of("ping").version == of("ping").version != of("pong").version
+
+
+def test_every_implementation_of_a_generic_function_counts(version: Version) -> None:
+    text = """
+import functools
+
+
+@functools.singledispatch
+def told(value):
+    return value
+
+
+@told.register
+def _(value: int):
+    return value + {one}
+
+
+def asset(frame):
+    return told(frame)
+"""
+
+    def of(one: str) -> CodeVersion:
+        return version({"__init__.py": "", "assets.py": text.replace("{one}", one)}, own=False)
+
+    assert of("1").version == of("1").version != of("2").version
+
+
+def test_names_of_one_module_that_is_imported_later_are_told_apart(version: Version) -> None:
+    text = """
+def asset(frame):
+    from house import late
+    return late.words.ONE, late.words.TWO
+"""
+    files = {"assets.py": text, "late.py": "from house import prompts as words\n"}
+    one, two = ('ONE = "1"\nTWO = "2"\n', 'ONE = "1"\nTWO = "3"\n')
+    assert version({**files, "prompts.py": one}).version != version({**files, "prompts.py": two}).version
+
+
+def test_where_the_project_lies_does_not_count(version: Version) -> None:
+    text = """
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "{name}"
+
+
+def asset(frame):
+    return FOLDER
+"""
+
+    def of(name: str) -> CodeVersion:
+        return version({"__init__.py": "", "assets.py": text.replace("{name}", name)}, own=False)
+
+    assert of("prompts").version == of("prompts").version != of("words").version
 
 
 def test_lambdas_on_one_line_are_told_apart(version: Version) -> None:

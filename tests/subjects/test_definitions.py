@@ -57,6 +57,12 @@ def test_sensors_schedules_and_checks_say_what_they_do() -> None:
         assert started.default_status.value == "RUNNING"
 
 
+def test_the_code_versions_see_all_that_the_assets_reach() -> None:
+    semantic = [node for node in SPECS if "infergraph" in node.kinds]
+    assert len({node.code_version for node in semantic}) == len(semantic) > 3
+    assert not [node.key for node in semantic if "infergraph/code_not_reached" in node.metadata]
+
+
 @pytest.mark.parametrize("folder", [ROOT, ROOT / "tests", Path("/")], ids=["root", "below", "elsewhere"])
 def test_the_definitions_load_with_an_empty_environment(folder: Path) -> None:
     """As Dagster's code server loads them: file and working directory from ``workspace.yaml``, nothing else."""

@@ -19,6 +19,7 @@ from infergraph.dagster.inputs import inputs_of
 from infergraph.dagster.running import SemanticAsset, run_asset
 from infergraph.dagster.signature import Signature, signature_of
 from infergraph.errors import PlanError, did_you_mean
+from infergraph.models.redact import redact
 
 KINDS = frozenset({"polars", "infergraph"})
 KeyColumns = Mapping[str, str | Sequence[str]]
@@ -214,7 +215,7 @@ def asset_code(asset: SemanticAsset) -> CodeVersion:
 
 def code_metadata(code: CodeVersion) -> dict[str, Any]:
     """What an asset says of its code: what its version could not see; nothing where it saw all."""
-    return {NOT_REACHED: list(code.not_reached)} if code.not_reached else {}
+    return {NOT_REACHED: [redact(what) for what in code.not_reached]} if code.not_reached else {}
 
 
 def _step(asset: SemanticAsset, plain_config: bool) -> Callable[..., Any]:

@@ -322,7 +322,7 @@ _READS_FILES = {"read_text", "read_bytes", "import_module", "getenv"}
 
 
 def out_of_reach(node: ast.AST) -> Iterator[str]:
-    """Calls and values in code whose result no look at the code can tell: names made at run time, files, environment.
+    """What no look at the code can tell: names made at run time (models' names among them), files, environment.
 
     Example:
         >>> list(out_of_reach(ast.parse("getattr(tools, kind)(open('prompt.md').read(), tools.x)")))
@@ -338,6 +338,13 @@ def out_of_reach(node: ast.AST) -> Iterator[str]:
                 yield _text(each)
             case ast.Attribute(value=ast.Name(id="os"), attr="environ"):
                 yield _text(each)
+            case ast.keyword(arg="model", value=value) if _is_computed(value):
+                yield f"model={_text(value)}"
+
+
+def _is_computed(value: ast.expr) -> bool:
+    """Whether a model's name is put together here, so that it stands nowhere as a text."""
+    return any(isinstance(each, (ast.JoinedStr, ast.BinOp, ast.Call)) for each in ast.walk(value))
 
 
 def _text(node: ast.expr) -> str:

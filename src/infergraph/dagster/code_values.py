@@ -52,6 +52,8 @@ class Visit:
     """Told of what cannot be seen."""
     text: Callable[[str], None]
     """Told of every text."""
+    root: PurePath
+    """The project's folder."""
     inside: set[int] = field(default_factory=set)
     """Ids of the containers around a part, since a list may hold itself."""
 
@@ -68,7 +70,7 @@ def value_token(value: object, label: str, visit: Visit) -> str:
         visit.text(value)
         return repr(str(value))
     if isinstance(value, _PLAIN) and not isinstance(value, enum.Enum):
-        return f"{type(value).__name__} {value!r}"
+        return f"{type(value).__name__} {_place(value, visit.root) if isinstance(value, PurePath) else value!r}"
     code = visit.code(value, label)
     if code is not None:
         return code
@@ -88,6 +90,8 @@ def _whole(value: Any, label: str, visit: Visit) -> str:
         return f"{kind}({', '.join(parts)})"
     if isinstance(value, _NAMED):
         return f"builtin {value.__qualname__}"
+    if type(value) is object:
+        return "a marker"
     if isinstance(value, logging.Logger):
         return "a logger"
     if type(value).__module__ == "typing":
@@ -155,6 +159,11 @@ def _field_parts(value: Any, label: str, visit: Visit, of: Callable[..., list[st
         fields = [one.name for one in dataclasses.fields(value)]
         return of(type(value), {name: getattr(value, name, None) for name in fields})
     return None
+
+
+def _place(path: PurePath, root: PurePath) -> str:
+    """A path as it is written on every machine: what lies in the project, from its root."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
 def _rows(value: pl.DataFrame | pl.Series) -> str:

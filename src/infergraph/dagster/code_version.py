@@ -12,22 +12,25 @@ import ast
 import builtins
 import enum
 import hashlib
-import importlib.util
 import inspect
 import json
-import linecache
-import os
 import sys
-import sysconfig
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
+from infergraph.dagster.code_source import (
+    class_nodes,
+    function_node,
+    is_library_file,
+    is_library_module,
+    module_file,
+    module_tree,
+)
 from infergraph.dagster.code_tree import (
     Import,
     Reference,
@@ -76,7 +79,7 @@ def code_version_of(fn: Callable[..., Any], *more: object) -> CodeVersion:
         >>> code_version_of(one).version == code_version_of(two).version
         True
     """
-    walk = _Walk()
+    walk = _Walk(_project_of(fn))
     tokens = [walk.function(fn, is_root=True), *(walk.value(one, "an argument") for one in more)]
     digest = hashlib.blake2b(repr([tokens, walk.parts]).encode(), digest_size=8)
     return CodeVersion(
@@ -103,7 +106,8 @@ class _Scope:
 class _Walk:
     """Walks from a function to what it reaches; everything is numbered in the order in which it is met."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: Path) -> None:
+        self._root = root
         self.parts: list[str] = []
         self.reached: dict[str, None] = {}
         self.not_reached: dict[str, None] = {}
@@ -114,7 +118,7 @@ class _Walk:
 
     def value(self, given: object, label: str) -> str:
         """A text for a value: the same for the same content."""
-        return value_token(given, label, Visit(self._code_object, self._unseen, self.strings.add))
+        return value_token(given, label, Visit(self._code_object, self._unseen, self.strings.add, self._root))
 
     def function(self, fn: Callable[..., Any], *, is_root: bool = False) -> str:
         """A function of the project by its tree, its names, its defaults and its closure."""
@@ -145,13 +149,12 @@ class _Walk:
 
     def _library_function(self, fn: types.FunctionType, label: str) -> str:
         """A package's function counts by its name; a function of the project that it wraps counts in full."""
-        wrapped = getattr(fn, "__wrapped__", None)
-        inner = [wrapped] if wrapped is not None else []
-        for cell in fn.__closure__ or ():
-            content = _content(cell)
-            if isinstance(content, (types.FunctionType, type)) and not _is_library_object(content):
-                inner.append(content)
-        tokens = dict.fromkeys(self.value(each, label) for each in inner)
+        inner: list[object] = []
+        # Its attributes as well: there are what functools.wraps was given, and a generic function's implementations.
+        for content in (*(_content(cell) for cell in fn.__closure__ or ()), *vars(fn).values()):
+            held = content.values() if isinstance(content, Mapping) else content
+            inner += held if isinstance(held, (list, tuple, ValuesView)) else [held]
+        tokens = dict.fromkeys(self.value(each, label) for each in inner if _is_own_code(each))
         return f"library {label} {list(tokens)}"
 
     def _cells(self, fn: types.FunctionType, label: str) -> dict[str, Any]:
@@ -293,11 +296,13 @@ class _Walk:
 
     def _unmade(self, module: str, name: str, attributes: Sequence[str]) -> str | None:
         """A name whose value is not there yet, by the statements that will bind it; ``None``: nothing binds it."""
-        tree = _module_tree(module_file(module))
+        tree = module_tree(module_file(module))
         found = [] if tree is None else [what for bound, what in bindings(tree.body) if bound == name]
         if not found:
             return None
-        number, is_new = self._number((module, name), None)
+        # What is imported leads on to another name for each attribute; other statements count as a whole.
+        leads_on = tuple(attributes) if any(isinstance(what, Import) for what in found) else ()
+        number, is_new = self._number((module, name, leads_on), None)
         if is_new:
             label = f"{module}.{name}"
             self.reached[label] = None
@@ -336,124 +341,13 @@ class _Walk:
         self.not_reached[what] = None
 
 
-# -- source ----------------------------------------------------------------------------------------
+def _project_of(fn: Callable[..., Any]) -> Path:
+    """The root of the project that a function's file lies in, wherever the process stands."""
+    from infergraph.frame.session import project_root
 
-
-def is_library_file(path: str) -> bool:
-    """Whether a file belongs to Python, to an installed package or to Infergraph."""
-    if path.startswith("<frozen"):
-        return True
-    if path.startswith("<"):
-        return False  # typed at a prompt, or a cell of a notebook
-    parts = Path(path).parts
-    if "site-packages" in parts or "dist-packages" in parts:
-        return True
-    return any(path.startswith(folder) for folder in _library_folders())
-
-
-@lru_cache(maxsize=1)
-def _library_folders() -> tuple[str, ...]:
-    own = str(Path(__file__).resolve().parents[1])
-    found = {own, *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))}
-    every = {folder for path in found if path for folder in (path, str(Path(path).resolve()))}
-    return tuple(sorted(f"{folder}{os.sep}" for folder in every))
-
-
-def is_library_module(name: str) -> bool:
-    """Whether a module belongs to Python, to an installed package or to Infergraph."""
-    if name.partition(".")[0] in ("infergraph", *sys.builtin_module_names):
-        return True
-    file = module_file(name)
-    if file is not None:
-        return is_library_file(file)
-    module = sys.modules.get(name)
-    folders = [str(folder) for folder in getattr(module, "__path__", ())]
-    return bool(folders) and all(is_library_file(f"{folder}{os.sep}") for folder in folders)
-
-
-def _is_library_object(given: types.FunctionType | type) -> bool:
-    if isinstance(given, types.FunctionType):
-        return is_library_file(given.__code__.co_filename)
-    return given.__module__ == "builtins" or is_library_module(given.__module__)
-
-
-def module_file(name: str) -> str | None:
-    """The source file of a module, imported or not; ``None``: it has none, or there is no such module."""
-    module = sys.modules.get(name)
-    if module is not None:
-        return getattr(module, "__file__", None)
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, AttributeError, ValueError):
-        return None
-    return None if spec is None or spec.origin in (None, "built-in", "frozen") else spec.origin
-
-
-def function_node(code: types.CodeType) -> ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | None:
-    """The tree of a function; ``None``: its source is not there, or is not what was imported."""
-    tree = _module_tree(code.co_filename)
-    if tree is None:
-        return None
-    found = [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
-        and _first_line(node) == code.co_firstlineno
-        and getattr(node, "name", "<lambda>") == code.co_name
-    ]
-    if len(found) > 1:
-        found = [node for node in found if _holds(node, code)]
-    return found[0] if len(found) == 1 else None
-
-
-def _first_line(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> int:
-    decorators = [] if isinstance(node, ast.Lambda) else node.decorator_list
-    return min(each.lineno for each in (node, *decorators))
-
-
-def _holds(node: ast.AST, code: types.CodeType) -> bool:
-    """Whether all of a lambda's instructions stand in the body of this one."""
-    body = getattr(node, "body", None)
-    if not isinstance(body, ast.expr):
-        return False
-    start, end = (body.lineno, body.col_offset), (body.end_lineno or 0, body.end_col_offset or 0)
-    places = [(line, column) for line, _, column, _ in code.co_positions() if line is not None and column is not None]
-    inside = [place for place in places if start <= place <= end]
-    # The first instruction (RESUME) stands at the beginning of the line.
-    return len(inside) >= len([place for place in places if place[1] > 0]) and bool(inside)
-
-
-def class_nodes(cls: type) -> list[ast.ClassDef]:
-    """The trees of a class: several, where its module defines it in one branch or another."""
-    tree = _module_tree(module_file(cls.__module__))
-    return [] if tree is None else [node for name, node in _classes(tree, "") if name == cls.__qualname__]
-
-
-def _classes(node: ast.AST, inside: str) -> Iterable[tuple[str, ast.ClassDef]]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.ClassDef):
-            yield f"{inside}{child.name}", child
-            yield from _classes(child, f"{inside}{child.name}.")
-        elif isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            yield from _classes(child, f"{inside}{child.name}.<locals>.")
-        else:
-            yield from _classes(child, inside)
-
-
-def _module_tree(file: str | None) -> ast.Module | None:
-    if file is None:
-        return None
-    linecache.checkcache(file)
-    text = "".join(linecache.getlines(file))
-    return _parsed(text) if text else None
-
-
-@lru_cache(maxsize=256)
-def _parsed(text: str) -> ast.Module | None:
-    try:
-        return ast.parse(text)
-    except SyntaxError:
-        return None
+    code = getattr(inspect.unwrap(fn), "__code__", None)
+    file = "" if code is None else code.co_filename
+    return project_root(Path(file).parent if Path(file).is_file() else None)
 
 
 def _bare(node: ast.AST) -> ast.AST:
@@ -491,3 +385,13 @@ def _content(cell: types.CellType) -> Any:
         return cell.cell_contents
     except ValueError:
         return _NOT_THERE
+
+
+def _is_library_object(given: types.FunctionType | type) -> bool:
+    if isinstance(given, types.FunctionType):
+        return is_library_file(given.__code__.co_filename)
+    return given.__module__ == "builtins" or is_library_module(given.__module__)
+
+
+def _is_own_code(given: object) -> bool:
+    return isinstance(given, (types.FunctionType, type)) and not _is_library_object(given)

@@ -65,7 +65,13 @@ class _Knowledge:
                 asset=name, lineage=None, known_from="a plain asset: its own code tells nothing of its columns"
             )
         definition, asset = found
-        frame = self._plan(key)
+        try:
+            frame = self._plan(key)
+        except dg.DagsterInvalidConfigError:
+            stored = self._stored(key)
+            if stored is None:
+                raise
+            return stored
         if isinstance(frame, PlanError):
             return self._stored(key) or AssetColumns(asset=name, lineage=None, known_from=str(frame))
         return asset_columns(asset, definition, frame)
@@ -84,6 +90,8 @@ class _Knowledge:
                 return PlanError(f"{key.to_user_string()!r} is no semantic asset.")
             try:
                 self._plans[key] = self._built(*found)
+            except dg.DagsterInvalidConfigError:
+                raise  # a resource wants something of the environment that is not there
             except _NothingPublished as error:
                 self._plans[key] = error
             except Exception as error:  # the asset's own function runs here, and it may fail in any way
@@ -128,6 +136,8 @@ class _Knowledge:
                 partition_key=self._some_partition(key),
                 input_definition_metadata=metadata,
             )
+        except dg.DagsterInvalidConfigError:
+            raise
         except Exception:  # of an asset without rows, each IO manager says so in its own way
             return None
 

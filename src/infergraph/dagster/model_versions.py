@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 
-from infergraph.dagster.asset import NOT_REACHED, asset_code, semantic_asset_of
+from infergraph.dagster.asset import NOT_REACHED, asset_code, code_metadata, semantic_asset_of
 from infergraph.dagster.code_version import CodeVersion
 from infergraph.dagster.resources import ModelSettings, ModelsResource
 from infergraph.dagster.running import SemanticAsset
@@ -66,13 +67,11 @@ def _with_version(asset: Any, models: ModelsResource) -> Any:
     code = asset_code(found)
     facts, unseen = _facts(_models_of(found, code, models), models)
     digest = hashlib.blake2b(json.dumps([code.version, facts]).encode(), digest_size=8)
-    not_reached = [*code.not_reached, *unseen]
+    told = code_metadata(replace(code, not_reached=(*code.not_reached, *unseen)))
 
     def versioned(spec: dg.AssetSpec) -> dg.AssetSpec:
-        metadata = {name: value for name, value in spec.metadata.items() if name != NOT_REACHED}
-        if not_reached:
-            metadata[NOT_REACHED] = not_reached
-        return spec.replace_attributes(code_version=digest.hexdigest(), metadata=metadata)
+        others = {name: value for name, value in spec.metadata.items() if name != NOT_REACHED}
+        return spec.replace_attributes(code_version=digest.hexdigest(), metadata={**others, **told})
 
     return asset.map_asset_specs(versioned)
 
