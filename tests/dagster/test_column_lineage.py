@@ -130,6 +130,17 @@ def test_a_materialization_says_where_its_columns_come_from(
     assert known.as_dict() == ours
 
 
+def test_a_run_with_another_model_says_that_one(resources: dict[str, Any], own_instance: dg.DagsterInstance) -> None:
+    config = {"ops": {"crm__facts": {"config": {"model": "other"}}}}
+    dg.materialize([tickets, prices, facts], resources=resources, instance=own_instance, run_config=config)
+    event = own_instance.get_latest_materialization_event(KEY)
+    assert event
+    assert event.asset_materialization
+    ours = event.asset_materialization.metadata[OURS].value
+    assert isinstance(ours, dict)
+    assert [(one["model"], one["model_id"]) for one in ours["operators"]] == [("other", "scripted:other")]
+
+
 def test_the_tree_goes_on_through_assets_that_are_not_materialized(
     resources: dict[str, Any], own_instance: dg.DagsterInstance
 ) -> None:

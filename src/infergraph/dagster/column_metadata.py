@@ -28,13 +28,16 @@ MOST_DEPS = 20_000
 _PROMPT_CHARACTERS = 4_000
 
 
-def asset_columns(asset: SemanticAsset, definition: dg.AssetsDefinition, frame: SemanticFrame) -> AssetColumns:
+def asset_columns(
+    asset: SemanticAsset, definition: dg.AssetsDefinition, frame: SemanticFrame, *, model: str | None = None
+) -> AssetColumns:
     """What the plan of an asset says of its columns.
 
     Args:
         asset: The asset.
         definition: Its definition, which knows the upstream assets' keys.
         frame: What its function returned.
+        model: The run option, which takes the place of every chat operator's own model.
     """
     from infergraph.frame.plan import Source, walk
 
@@ -42,7 +45,7 @@ def asset_columns(asset: SemanticAsset, definition: dg.AssetsDefinition, frame: 
     upstream = {name: one for name, one in _upstream(asset, definition).items() if named[name] == 1}
     return AssetColumns(
         asset=definition.key.to_user_string(),
-        lineage=frame.column_lineage(),
+        lineage=_asked_of(frame.column_lineage(), model, frame),
         upstream=upstream,
         known_from="the plan as it is written now",
     )
@@ -77,6 +80,16 @@ def column_metadata(columns: AssetColumns) -> dict[str, Any]:
         ),
         OURS: dg.MetadataValue.json(replace(columns, lineage=_short(lineage)).as_dict()),
     }
+
+
+def _asked_of(lineage: ColumnLineage, model: str | None, frame: SemanticFrame) -> ColumnLineage:
+    if model is None:
+        return lineage
+    model_id = frame.session.models[model].name
+    operators = (
+        one if one.kind == "embed" else replace(one, model=model, model_id=model_id) for one in lineage.operators
+    )
+    return replace(lineage, operators=tuple(operators))
 
 
 def _upstream(asset: SemanticAsset, definition: dg.AssetsDefinition) -> dict[str, Upstream]:

@@ -183,7 +183,7 @@ def _materialize(
         value=staged if isinstance(storage, PolarsStorage) else data.drop(ROW_ID),
         metadata={
             **run_metadata(frame, run, partitioned=context.has_partition_key, limit=options.limit),
-            **column_metadata(asset_columns(asset, context.assets_def, frame)),
+            **column_metadata(asset_columns(asset, context.assets_def, frame, model=options.model)),
         },
         data_version=dg.DataVersion(staged.data_version),
         check_results=selected,
