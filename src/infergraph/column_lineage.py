@@ -40,6 +40,8 @@ class OperatorFacts:
     """Column -> type; empty for ``filter``."""
     prompt: str
     """The message that all rows share, without examples and content; empty for ``embed``."""
+    examples: int
+    """How many worked examples stand between that and a row's content."""
     schema: Mapping[str, Any] | None
     """The JSON schema of the answers; ``None``: free text or a vector."""
     where: str

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from rich.tree import Tree
 
-from infergraph.cli import screen
+from infergraph.cli import figures, screen
 from infergraph.cli.project import open_project
 from infergraph.column_lineage import AssetColumn, ColumnTree, OperatorFacts, Origin, column_tree
 from infergraph.errors import PlanError
@@ -123,7 +123,8 @@ def _operator(asset: str, facts: OperatorFacts) -> Iterator[Text]:
     yield _label(f"  reads {', '.join(facts.reads)}; {f'writes {writes}' if writes else 'decides rows'}")
     if facts.where:
         yield _label(f"  only where {facts.where}")
-    yield from _block("prompt", facts.prompt.splitlines())
+    examples = f", then {figures.plural(facts.examples, 'example')}" if facts.examples else ""
+    yield from _block(f"prompt{examples}", facts.prompt.splitlines())
     if facts.schema is not None:
         yield from _block("schema", [json_module.dumps(facts.schema, ensure_ascii=False)])
 

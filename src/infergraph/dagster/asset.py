@@ -156,9 +156,9 @@ def semantic_asset(
             publish_partial=publish_partial,
             keep_versions=_versions(keep_versions),
             io_manager_key=manager,
-            has_own_code_version=code_version is not None,
+            has_own_code_version=bool(code_version),
         )
-        code = asset_code(asset)
+        code = None if code_version else asset_code(asset)
         inputs, other_deps = inputs_of(asset.name, signature.frames, ins or {}, deps or ())
         resources = {**(resource_defs or {}), **({manager: io_manager_def} if io_manager_def else {})}
         needed = {"models", "store", manager, *signature.resources, *(required_resource_keys or ())}
@@ -172,7 +172,7 @@ def semantic_asset(
                     dagster_type=dg.Any,
                     io_manager_key=manager,
                     description=description or inspect.getdoc(fn),
-                    code_version=code_version or code.version,
+                    code_version=code_version if code is None else code.version,
                     kinds=set(KINDS if kinds is None else kinds),
                     **{**out, "metadata": {**(out.get("metadata") or {}), **code_metadata(code)}},
                 )
@@ -213,9 +213,9 @@ def asset_code(asset: SemanticAsset) -> CodeVersion:
     return code_version_of(asset.fn, asset.model, dict(asset.key_columns))
 
 
-def code_metadata(code: CodeVersion) -> dict[str, Any]:
+def code_metadata(code: CodeVersion | None) -> dict[str, Any]:
     """What an asset says of its code: what its version could not see; nothing where it saw all."""
-    return {NOT_REACHED: [redact(what) for what in code.not_reached]} if code.not_reached else {}
+    return {NOT_REACHED: [redact(what) for what in code.not_reached]} if code and code.not_reached else {}
 
 
 def _step(asset: SemanticAsset, plain_config: bool) -> Callable[..., Any]:

@@ -154,6 +154,7 @@ def _facts(step: OperatorStep, name: str, model_id: str) -> OperatorFacts:
         writes={column: str(dtype) for column, dtype in operator.writes.items()},
         # Examples are rows of somebody's data: what all rows share is told, they are not.
         prompt=asked[0].content if asked and asked[0].role == "system" else "",
+        examples=sum(message.role == "assistant" for message in asked),
         schema=None if schema is None else schema.as_dict(),
         where="" if step.where is None else str(step.where),
     )
