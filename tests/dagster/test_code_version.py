@@ -305,6 +305,178 @@ def asset(tickets):
     assert found[0] == found[2] != found[1]
 
 
+ORDINARY = '''
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import logging
+import typing
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from functools import cached_property, wraps
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, TypedDict, TypeVar
+
+import dagster as dg
+import polars as pl
+import polars.selectors as cs
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+import infergraph as ig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+Level = Literal["low", "high"]
+Amount = Annotated[Decimal, Field(gt=0), AfterValidator(lambda value: round(value, 2))]
+MISSING = object()
+WORDS = pl.DataFrame({"word": ["a"], "weight": [1.5]})
+SHORT = pl.col("body").str.len_chars() < 600
+TYPES = {"n": pl.Int64, "level": pl.Enum(["low", "high"]), "at": pl.Datetime("us", "UTC")}
+
+
+class Size(NamedTuple):
+    width: int
+    height: int = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    size: Size = Size(1)
+    since: date = date(2026, 1, 1)
+
+
+class Extra(TypedDict):
+    note: str
+
+
+class Window(dg.Config):
+    days: int = 7
+
+
+class Letter(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    kinds: ClassVar[tuple[str, ...]] = ("a", "b")
+    date: date
+    level: Level
+    amount: Amount
+    replies: list[Letter] = []
+
+    @property
+    def size(self):
+        return self.amount
+
+    @size.setter
+    def size(self, value):
+        self.amount = value
+
+    @cached_property
+    def long(self) -> bool:
+        return len(self.kinds) > limit_of(self)
+
+    @field_validator("level")
+    @classmethod
+    def check(cls, value: str) -> str:
+        if value not in cls.kinds and (found := cls.kinds):
+            log.info("%s", found)
+        return value
+
+    @model_validator(mode="after")
+    def whole(self) -> typing.Self:
+        return super().model_copy()
+
+
+def limit_of(letter: Letter, *, most: int = 3, **more: object) -> int:
+    """How many."""
+    count = 0
+
+    def add(one: int) -> None:
+        nonlocal count
+        count += one
+
+    for number, (first, *rest) in enumerate([(1, 2)]):
+        add(number + first + sum(rest))
+    try:
+        with open_(letter) as handle:
+            values = {key: value for key, value in handle.items() if (double := value * 2) and double}
+    except (KeyError, ValueError) as error:
+        raise RuntimeError(str(error)) from error
+    match values:
+        case {"a": one, **others}:
+            return one + len(others)
+        case [first, *_]:
+            return first
+        case Size(width=w):
+            return w
+        case other:
+            return other or most
+    del values
+    return len([x for y in [[1]] for x in y]) + (lambda a, *b: a + len(b))(1) + len(more)
+
+
+def open_(thing: T) -> Iterator[T]:
+    from contextlib import nullcontext
+
+    return nullcontext(thing)
+
+
+def twice(function: Callable[..., T]) -> Callable[..., T]:
+    @wraps(function)
+    def inner(*given, **named):
+        function(*given, **named)
+        return function(*given, **named)
+
+    return inner
+
+
+@twice
+def ready(frame: ig.SemanticFrame, config: Window) -> ig.SemanticFrame:
+    global log
+    weights = {word: weight for word, weight in WORDS.iter_rows()}
+    return frame.filter(SHORT).cast(TYPES).select(cs.string(), n=pl.lit(weights.get("a", config.days)))
+
+
+def asset(context, config: Window, letters: ig.SemanticFrame) -> ig.SemanticFrame:
+    since = datetime.datetime.combine(Settings().since, datetime.time())
+    extra: Extra = {"note": f"{since:%Y} {Settings.__doc__!r} {MISSING is None}"}
+    return ready(letters, config).semantic.extract("body", Letter, instruction=extra["note"])
+'''
+
+
+def test_of_ordinary_code_nothing_is_listed(version: Version) -> None:
+    code = version({"__init__.py": "", "assets.py": ORDINARY}, own=False)
+    assert code.not_reached == ()
+    names = "Letter Window Settings Size Extra limit_of open_ ready twice.<locals>.inner TYPES"
+    assert {f"house.assets.{name}" for name in names.split()} <= set(code.reached)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("round(value, 2)", "round(value, 3)"),
+        ("gt=0", "ge=0"),
+        ('Level = Literal["low", "high"]', 'Level = Literal["low", "mid"]'),
+        ('"weight": [1.5]', '"weight": [1.25]'),
+        ("< 600", "< 700"),
+        ('Datetime("us", "UTC")', 'Datetime("ms", "UTC")'),
+        ("height: int = 2", "height: int = 3"),
+        ("date(2026, 1, 1)", "date(2026, 1, 2)"),
+        ("days: int = 7", "days: int = 8"),
+        ('("a", "b")', '("a", "c")'),
+        ("most: int = 3", "most: int = 4"),
+        ("return nullcontext(thing)", "return nullcontext([thing])"),
+        ("note: str", "note: str | None"),
+    ],
+)
+def test_each_detail_of_ordinary_code_counts(version: Version, old: str, new: str) -> None:
+    assert ORDINARY.count(old) == 1
+    one = version({"__init__.py": "", "assets.py": ORDINARY}, own=False)
+    assert version({"__init__.py": "", "assets.py": ORDINARY.replace(old, new)}, own=False).version != one.version
+
+
 def test_imports_inside_functions_are_followed_as_text(version: Version) -> None:
     text = """
 def asset(tickets):

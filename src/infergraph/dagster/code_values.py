@@ -27,6 +27,7 @@ import dagster as dg
 import polars as pl
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from infergraph.frame.expressions import identity
 from infergraph.models.model import Model
@@ -90,7 +91,7 @@ def _whole(value: Any, label: str, visit: Visit) -> str:
         return f"{kind}({', '.join(parts)})"
     if isinstance(value, _NAMED):
         return f"builtin {value.__qualname__}"
-    if type(value) is object:
+    if type(value) is object or value is PydanticUndefined:
         return "a marker"
     if isinstance(value, logging.Logger):
         return "a logger"
