@@ -102,6 +102,18 @@ def test_an_asset_shows_all_its_columns(typed: Run) -> None:
     assert "crm/facts.product: String (see above)" in out
 
 
+def test_below_opaque_code_only_the_first_columns_are_shown(typed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = CODE.replace(
+        "return facts.with_columns(", "return facts.with_columns(a=pl.lit(2)).map_frame(lambda lf: lf).with_columns("
+    )
+    Path("definitions.py").write_text(wide)
+    monkeypatch.setattr("infergraph.cli.column_lineage.MOST_BELOW_OPAQUE", 1)
+    assert typed("run", "tickets")[0] == 0
+    _, out, _ = typed("lineage", "sizes.id")
+    assert out.splitlines()[1].startswith("├── opaque: map_frame(")
+    assert "└── and 2 columns more; --json has them all" in out
+
+
 def test_json_for_programs(typed: Run) -> None:
     assert typed("run", "tickets")[0] == 0
     code, out, _ = typed("lineage", "sizes.product", "--json")

@@ -14,6 +14,7 @@ from infergraph.cli.project import open_project
 from infergraph.column_lineage import AssetColumn, ColumnTree, OperatorFacts, Origin, column_tree
 from infergraph.errors import PlanError
 
+MOST_BELOW_OPAQUE = 20
 _TYPE_CHARACTERS = 60
 
 
@@ -84,8 +85,11 @@ def _branch(tree: ColumnTree, at: AssetColumn, shown: set[AssetColumn]) -> Tree:
         branch.add(_label(f"answered by {_asked(tree, at.asset, name)}"))
     for code in node.origin.opaque:
         branch.add(_label(f"opaque: {code}; any column below may have been used"))
-    for above in node.values_from:
+    most = MOST_BELOW_OPAQUE if node.origin.opaque else None
+    for above in node.values_from[:most]:
         branch.add(_branch(tree, above, shown))
+    if most is not None and len(node.values_from) > most:
+        branch.add(_label(f"and {len(node.values_from) - most:,} columns more; --json has them all"))
     if not (node.values_from or node.origin.operators):
         branch.add(_label("from no column: a constant, a count or a number of the row"))
     return branch

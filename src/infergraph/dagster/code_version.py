@@ -124,7 +124,7 @@ class _Walk:
         """A function of the project by its tree, its names, its defaults and its closure."""
         if not isinstance(fn, types.FunctionType):
             return self.value(fn, getattr(fn, "__name__", type(fn).__name__))
-        label = f"{fn.__module__}.{fn.__qualname__}"
+        label = f"{fn.__module__}.{fn.__code__.co_qualname}"  # functools.wraps gives a wrapper the other's name
         if not is_root and is_library_file(fn.__code__.co_filename):
             return self._library_function(fn, label)
         number, is_new = self._number(id(fn), fn)

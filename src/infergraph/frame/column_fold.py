@@ -61,13 +61,13 @@ def column_lineage(node: Node, model_id: Callable[[str], str]) -> ColumnLineage:
         before = [states[id(each)] for each in current.inputs]
         states[id(current)] = _after(current, before, names)
     last, order = states[id(node)], [names[id(step)] for step in operator_steps(node)]
-    rows = _told(last.rows, order)
+    # Below code that cannot be looked into, hundreds of columns have one ancestry.
+    told = cache(lambda ancestry: _told(ancestry, order))
     return ColumnLineage(
         columns={
-            name: ColumnOrigin(type=str(dtype), **_told(last.columns[name], order))
-            for name, dtype in node.schema.items()
+            name: ColumnOrigin(type=str(dtype), **told(last.columns[name])) for name, dtype in node.schema.items()
         },
-        rows=RowOrigin(steps=last.steps, **rows),
+        rows=RowOrigin(steps=last.steps, **told(last.rows)),
         operators=tuple(_facts(step, names[id(step)], model_id(step.model)) for step in operator_steps(node)),
     )
 
@@ -82,7 +82,6 @@ def _after(current: Node, before: Sequence[_State], names: Mapping[int, str]) ->
     rows = _ancestry(flow.rows, before, current)
     steps = tuple(dict.fromkeys(step for each in before for step in each.steps))
     decides = bool(flow.rows.columns or flow.rows.opaque)
-    # Below code that cannot be looked into, every column reads the same, and it may be hundreds of columns.
     ancestry = cache(lambda reads: _ancestry(reads, before, current))
     return _State(
         columns={name: ancestry(flow.values[name]) for name in current.schema},
