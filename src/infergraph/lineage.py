@@ -1,19 +1,63 @@
-"""From a row to the requests that made it: the questions and answers of one row, operator by operator."""
+"""Where a row comes from, and what became of it: the data that every face shows.
+
+A ``Trace`` is one row of one run with the questions that were asked for it, the rows that it was made from, and the row
+of the source where it began; across assets each source row goes on with the trace of the row above it. A ``Became`` is
+the same seen forwards. Walking is in ``traces.py``; here is what comes out, as text and as plain data.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
-from infergraph.errors import PlanError
 from infergraph.records import usd
-from infergraph.store.hashes import hash_from_text
 from infergraph.store.rows import StoredAttempt
-from infergraph.store.store import Store
+
+State = Literal["published", "became", "dropped", "rejected", "pending", "gone", "not followed"]
+_CELL = 200
+_COLUMNS = 12
+NOT_KEPT = "(prompt not kept)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceRead:
+    """A source of a run, and how its rows were named."""
+
+    name: str
+    key: tuple[str, ...]
+    carries_ids: bool
+    """Its data has the row ids of an earlier run."""
+    named_by: tuple[tuple[str, ...], ...]
+    """The columns whose content named the rows, in order; several where branches of the plan read different ones."""
+    data: pl.LazyFrame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A version of an asset or partition."""
+
+    asset: str
+    partition: str | None
+    version: str
+    run_id: str
+    """The Dagster run that made it."""
+    published_at: datetime | None
+    """UTC; ``None``: it is an earlier version, of which that is not kept."""
+
+    def __str__(self) -> str:
+        partition = "" if self.partition is None else f", partition {self.partition}"
+        when = "" if self.published_at is None else f" at {self.published_at:%Y-%m-%d %H:%M} UTC"
+        return f"{self.asset}{partition} (run {self.run_id}{when})"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        when = None if self.published_at is None else self.published_at.isoformat()
+        return {**vars(self), "published_at": when}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +71,13 @@ class TraceStep:
     source: str
     """``call``, ``store``, ``shared``, ``rejected_before`` or ``pending``: where the run had the ending from."""
     via: str
+    """``direct``, ``repair``, ``more_room`` or ``fallback:<model>``."""
     attempts: Sequence[StoredAttempt]
     """Oldest first, those of earlier runs included."""
+    kept: bool | None = None
+    """Whether a semantic filter let the row pass; ``None``: the operator is no filter."""
+    rejected: str | None = None
+    """Reason and message, where the row is a reject of this operator."""
 
     @property
     def cost_usd(self) -> Decimal | None:
@@ -37,81 +86,175 @@ class TraceStep:
         known = [cost for cost in costs if cost is not None]
         return usd(sum(known)) if len(known) == len(costs) else None
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {
+            "operator": self.operator,
+            "model": self.model,
+            "request_hash": self.request_hash,
+            "source": self.source,
+            "via": self.via,
+            "kept": self.kept,
+            "rejected": self.rejected,
+            "cost_usd": None if self.cost_usd is None else float(self.cost_usd),
+            "attempts": [_attempt(attempt) for attempt in self.attempts],
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceRow:
+    """The row of a source where a trace leaves its run."""
+
+    source: str
+    """The source's name in the plan."""
+    key: Mapping[str, Any]
+    """What named the row: its key columns, or without a key the columns that the plan read."""
+    values: Mapping[str, Any]
+    """All its columns; empty where the row is not there any more."""
+    asset: Published | None = None
+    """Where it was read, if an asset's rows were."""
+    upstream: Trace | None = None
+    """How that row came about, where an asset of ours made it."""
+    note: str = ""
+    """What else is to be known: made by plain code, a version that is not kept."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {
+            "source": self.source,
+            "key": plain(self.key),
+            "values": plain(self.values),
+            "asset": None if self.asset is None else self.asset.as_dict(),
+            "upstream": None if self.upstream is None else self.upstream.as_dict(),
+            "note": self.note or None,
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """The requests behind one row of a run; ``print`` shows them as text."""
+    """One row and everything that made it; ``print`` shows the tree as text."""
 
     row_id: str
+    """As in ``_row_id``; ``#17`` is the row at place 17 (from 0) of an asset without row ids."""
     steps: Sequence[TraceStep]
+    """What was asked for this very row, in the order of the plan's endings."""
+    asset: Published | None = None
+    """The version that holds the row, in a trace across assets."""
+    values: Mapping[str, Any] | None = None
+    """The row's columns as they are published; ``None``: not looked up, or the row is not among them."""
+    made_by: str = ""
+    """The step that made it from other rows (``join``, ``explode``...); empty: it has its source row's id."""
+    parents: Sequence[Trace] = ()
+    """The rows that it was made from, the first ones of many."""
+    parents_total: int = 0
+    """How many there are."""
+    source: SourceRow | None = None
+    """Where it was read, if it has its source row's id."""
+    ended: str = ""
+    """Why the trace ends here, where it ends before a source."""
 
     def as_dict(self) -> dict[str, Any]:
         """The trace as plain data, for JSON."""
         return {
             "row_id": self.row_id,
-            "steps": [
-                {
-                    "operator": step.operator,
-                    "model": step.model,
-                    "request_hash": step.request_hash,
-                    "source": step.source,
-                    "via": step.via,
-                    "cost_usd": None if step.cost_usd is None else float(step.cost_usd),
-                    "attempts": [_attempt(attempt) for attempt in step.attempts],
-                }
-                for step in self.steps
-            ],
+            "asset": None if self.asset is None else self.asset.as_dict(),
+            "values": None if self.values is None else plain(self.values),
+            "steps": [step.as_dict() for step in self.steps],
+            "made_by": self.made_by or None,
+            "parents_total": self.parents_total,
+            "parents": [parent.as_dict() for parent in self.parents],
+            "source": None if self.source is None else self.source.as_dict(),
+            "ended": self.ended or None,
         }
 
     def __str__(self) -> str:
-        lines = [f"row {self.row_id}"]
-        for step in self.steps:
-            cost = "cost not known" if step.cost_usd is None else f"USD {step.cost_usd:.6f}"
-            lines.append(f"  {step.operator} [{step.model}] from {step.source} ({step.via}), {cost}")
-            for attempt in step.attempts:
-                lines.append(f"    attempt {attempt.id} in run {attempt.run_id}: {attempt.outcome} {attempt.message}")
-                lines.extend(f"      {m.role}: {m.content}" for m in attempt.messages)
-                if attempt.response is not None:
-                    lines.append(f"      -> {attempt.response.text or 'a vector'}")
-        return "\n".join(lines)
+        return "\n".join(_trace_lines(self, 0, set()))
 
 
-def trace_row(store: Store, lineage: pl.DataFrame | pl.LazyFrame, row_id: str) -> Trace:
-    """The requests behind one row.
+@dataclass(frozen=True, kw_only=True)
+class Became:
+    """What one row became in one run, and from there in the assets below."""
 
-    Args:
-        store: The store that the run used.
-        lineage: The run's lineage rows.
-        row_id: The row, as in ``_row_id`` or in the rejects.
+    row_id: str
+    state: State
+    """``published``; ``became`` other rows; ``dropped`` by a semantic filter; ``rejected`` by one that could not decide;
+    ``pending``: not asked, as a budget was used up; ``gone``: not in the result; ``not followed``."""
+    why: str
+    """The state in words."""
+    steps: Sequence[TraceStep] = ()
+    asset: Published | None = None
+    values: Mapping[str, Any] | None = None
+    """The row's columns as they are published."""
+    made_by: str = ""
+    """The step that made it of the row before; empty: it has that row's id."""
+    children: Sequence[Became] = ()
+    """Rows of the same run that were made from it."""
+    children_total: int = 0
+    """How many there are."""
+    downstream: Sequence[Became] = ()
+    """The row in assets that read this one, as they are published now."""
 
-    Returns:
-        One step for each operator that asked something for this very row id.
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {
+            "row_id": self.row_id,
+            "asset": None if self.asset is None else self.asset.as_dict(),
+            "state": self.state,
+            "why": self.why,
+            "values": None if self.values is None else plain(self.values),
+            "made_by": self.made_by or None,
+            "steps": [step.as_dict() for step in self.steps],
+            "children_total": self.children_total,
+            "children": [child.as_dict() for child in self.children],
+            "downstream": [below.as_dict() for below in self.downstream],
+        }
 
-    Raises:
-        PlanError: No operator of this run asked anything for that row.
+    def __str__(self) -> str:
+        return "\n".join(_became_lines(self, 0, set()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traces(Sequence[Trace | Became]):
+    """The first of the rows that were asked for; ``print`` shows each as a tree."""
+
+    rows: Sequence[Trace | Became]
+    matched: int
+    """How many rows there are in all."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Trace | Became]:
+        return iter(self.rows)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.rows[place]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {"matched": self.matched, "rows": [row.as_dict() for row in self.rows]}
+
+    def __str__(self) -> str:
+        texts = [str(row) for row in self.rows]
+        if self.matched > len(self.rows):
+            texts.append(f"{len(self.rows)} of {self.matched:,} rows are shown.")
+        return "\n\n".join(texts)
+
+
+def plain(value: Any) -> Any:
+    """A cell or row as JSON can hold it.
+
+    Example:
+        >>> plain({"day": datetime(2026, 11, 22), "n": [1, None]})
+        {'day': '2026-11-22 00:00:00', 'n': [1, None]}
     """
-    rows = lineage.lazy().filter(pl.col("row_id") == row_id).collect()
-    if rows.is_empty():
-        raise PlanError(
-            f"row {row_id!r}: no operator of this run asked anything for that very row. Row ids are in the column "
-            "'_row_id' of run(row_ids=True).frame, and in .rejects['row_id']; a row made by explode, unpivot, join, "
-            "group_by, select of aggregates or map_frame has an id of its own, and its trace begins there: trace the "
-            "rows before that step."
-        )
-    return Trace(
-        row_id=row_id,
-        steps=[
-            TraceStep(
-                operator=row["operator"],
-                model=row["model"],
-                request_hash=row["request_hash"],
-                source=row["source"],
-                via=row["via"],
-                attempts=store.attempts_of(hash_from_text(row["request_hash"])),
-            )
-            for row in rows.iter_rows(named=True)
-        ],
-    )
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple, pl.Series)):
+        return [plain(inner) for inner in value]
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _attempt(attempt: StoredAttempt) -> dict[str, Any]:
@@ -129,8 +272,129 @@ def _attempt(attempt: StoredAttempt) -> dict[str, Any]:
         "message": attempt.message,
         "via": attempt.via,
         "messages": [{"role": m.role, "content": m.content} for m in attempt.messages],
+        "embed_text": attempt.embed_text,
         "response": None if response is None else response.text,
         "input_tokens": None if response is None else response.tokens.input,
         "output_tokens": None if response is None else response.tokens.output,
         "cost_usd": None if cost is None else float(cost),
     }
+
+
+# -- as text -------------------------------------------------------------------------------------------
+
+
+def _trace_lines(trace: Trace, depth: int, shown: set[tuple[str, str]]) -> Iterator[str]:
+    pad = "  " * depth
+    name = (trace.row_id, str(trace.asset))
+    where = "" if trace.asset is None else f"{trace.asset}: "
+    if name in shown:
+        yield f"{pad}{where}row {trace.row_id}: see above"
+        return
+    shown.add(name)
+    yield f"{pad}{where}row {trace.row_id}"
+    if trace.values is not None:
+        yield f"{pad}  {_cells(trace.values)}"
+    for step in trace.steps:
+        yield from _step_lines(step, depth + 1)
+    if trace.made_by:
+        yield f"{pad}  made by {trace.made_by} from {_rows(trace.parents_total)}:"
+        for parent in trace.parents:
+            yield from _trace_lines(parent, depth + 2, shown)
+        if trace.parents_total > len(trace.parents):
+            yield f"{pad}    and {trace.parents_total - len(trace.parents):,} more"
+    if trace.source is not None:
+        yield from _source_lines(trace.source, depth + 1, shown)
+    if trace.ended:
+        yield f"{pad}  the trace ends here: {trace.ended}"
+
+
+def _source_lines(row: SourceRow, depth: int, shown: set[tuple[str, str]]) -> Iterator[str]:
+    pad = "  " * depth
+    key = f", {_cells(row.key)}" if row.key else ""
+    yield f"{pad}from source {row.source!r}{key}"
+    if row.note:
+        yield f"{pad}  {row.note}"
+    if row.upstream is not None:
+        yield from _trace_lines(row.upstream, depth + 1, shown)
+        return
+    if row.asset is not None:
+        yield f"{pad}  {row.asset}"
+    rest = {name: value for name, value in row.values.items() if name not in row.key}
+    if rest:
+        yield f"{pad}  {_cells(rest)}"
+
+
+def _became_lines(row: Became, depth: int, shown: set[tuple[str, str]]) -> Iterator[str]:
+    pad = "  " * depth
+    name = (row.row_id, str(row.asset))
+    where = "" if row.asset is None else f"{row.asset}: "
+    made = f" (by {row.made_by})" if row.made_by else ""
+    yield f"{pad}{where}row {row.row_id}{made}: {row.why}"
+    if name in shown:
+        yield f"{pad}  see above"
+        return
+    shown.add(name)
+    if row.values is not None:
+        yield f"{pad}  {_cells(row.values)}"
+    for step in row.steps:
+        yield from _step_lines(step, depth + 1)
+    for child in row.children:
+        yield from _became_lines(child, depth + 1, shown)
+    if row.children_total > len(row.children):
+        yield f"{pad}  and {row.children_total - len(row.children):,} more"
+    for below in row.downstream:
+        yield from _became_lines(below, depth + 1, shown)
+
+
+def _step_lines(step: TraceStep, depth: int) -> Iterator[str]:
+    pad = "  " * depth
+    cost = "cost not known" if step.cost_usd is None else f"USD {step.cost_usd:.6f}"
+    via = f" ({step.via})" if step.via else ""
+    ending = "" if step.kept is None else ", kept" if step.kept else ", dropped"
+    yield f"{pad}{step.operator} [{step.model}] from {step.source}{via}, {cost}{ending}"
+    if step.rejected is not None:
+        yield f"{pad}  rejected: {step.rejected}"
+    for attempt in step.attempts:
+        yield from _attempt_lines(attempt, depth + 1)
+
+
+def _attempt_lines(attempt: StoredAttempt, depth: int) -> Iterator[str]:
+    pad = "  " * depth
+    when = datetime.fromtimestamp(attempt.started_at, UTC)
+    cost, response = usd(attempt.cost_nano_usd), attempt.response
+    tokens = "" if response is None else f", {response.tokens.input:,} tokens in, {response.tokens.output:,} out"
+    money = "cost not known" if cost is None else f"USD {cost:.6f}"
+    said = f": {attempt.message}" if attempt.message else ""
+    yield (
+        f"{pad}attempt {attempt.id} of {attempt.model} in run {attempt.run_id}, {when:%Y-%m-%d %H:%M:%S} UTC, "
+        f"{attempt.via}: {attempt.outcome}{said}, {attempt.seconds:.2f} s{tokens}, {money}"
+    )
+    if attempt.embed_text is not None:
+        yield from _text_lines("embed", attempt.embed_text, pad)
+    elif not attempt.messages:
+        yield f"{pad}  {NOT_KEPT}"
+    for message in attempt.messages:
+        yield from _text_lines(message.role, message.content, pad)
+    if response is not None:
+        yield from _text_lines("->", response.text or "a vector", pad)
+
+
+def _text_lines(heading: str, text: str, pad: str) -> Iterator[str]:
+    first, *rest = text.splitlines() or [""]
+    yield f"{pad}  {heading}{'' if heading == '->' else ':'} {first}"
+    yield from (f"{pad}    {line}" for line in rest)
+
+
+def _cells(values: Mapping[str, Any]) -> str:
+    shown = list(values.items())[:_COLUMNS]
+    more = f", and {len(values) - len(shown)} more columns" if len(values) > len(shown) else ""
+    return ", ".join(f"{name} = {_cell(value)}" for name, value in shown) + more
+
+
+def _cell(value: Any) -> str:
+    text = repr(plain(value))
+    return text if len(text) <= _CELL else f"{text[: _CELL - 1]}…"
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"

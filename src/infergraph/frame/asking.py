@@ -34,9 +34,17 @@ LINEAGE_SCHEMA = pl.Schema(
         "request_hash": pl.String(),
         "source": pl.String(),
         "via": pl.String(),
+        "kept": pl.Boolean(),
+        "parent": pl.String(),
     }
 )
-"""One row for each row and operator that needed an answer; ``source`` as in ``calls.asks.Outcome``."""
+"""One row for each row and operator that needed an answer, ``source`` as in ``calls.asks.Outcome``, ``kept`` whether a
+semantic filter let it pass (null: the operator is no filter); one for each row and row that it was made from (``parent``,
+with the step's name as ``operator``); one for each row whose trace ends at a step (``operator`` alone).
+"""
+_ASKED_SCHEMA = pl.Schema({name: dtype for name, dtype in LINEAGE_SCHEMA.items() if name != "parent"})
+LINEAGE_NAMES = ("row_id", "operator", "parent")
+"""Columns that tell lineage rows apart where a plan meets its rows twice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,18 +205,20 @@ class Asker:
         endings = iter(outcomes)
         by_row = [next(endings) if request is not None else None for request in morsel.requests]
         self._account.count(by_row)
-        self._write(morsel, by_row)
         values = [None if ending is None else ending.value for ending in by_row]
-        self._report()
         if not self._step.decides:
+            self._write(morsel, by_row, None)
+            self._report()
             return morsel.rows.with_columns(self._operator.columns(values))
         kept = [
             value is True or (self._step.keeps_undecided and ending is not None and ending.rejected is not None)
             for value, ending in zip(values, by_row, strict=True)
         ]
+        self._write(morsel, by_row, kept)
+        self._report()
         return morsel.rows.filter(pl.Series(kept, dtype=pl.Boolean))
 
-    def _write(self, morsel: Morsel, by_row: Sequence[Outcome | None]) -> None:
+    def _write(self, morsel: Morsel, by_row: Sequence[Outcome | None], kept: Sequence[bool] | None) -> None:
         ids = morsel.rows[ROW_ID].to_list()
         asked = [(place, ending) for place, ending in enumerate(by_row) if ending is not None]
         self._lineage.add(
@@ -220,8 +230,9 @@ class Asker:
                     "request_hash": [hash_text(ending.hash) for _, ending in asked],
                     "source": [ending.source for _, ending in asked],
                     "via": [ending.via for _, ending in asked],
+                    "kept": None if kept is None else [kept[place] for place, _ in asked],
                 },
-                schema=LINEAGE_SCHEMA,
+                schema=_ASKED_SCHEMA,
             )
         )
         rejected = [(place, ending) for place, ending in asked if ending.rejected is not None]

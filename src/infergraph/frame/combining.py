@@ -13,7 +13,7 @@ from infergraph.frame import plan as plans
 from infergraph.frame.expressions import expressions, identity, spelt_out, text_of
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.keys import KEY_PREFIX, group_key
-from infergraph.frame.row_ids import DOUBT, ROW_ID, derived_id
+from infergraph.frame.row_ids import DOUBT, PARENT, ROW_ID, derived_id
 
 IntoExpr = Any
 
@@ -40,6 +40,7 @@ class GroupBy:
             # The first row's id tells a group from every other one, also from those of other frames.
             carried = [pl.col(ROW_ID).first()] if ROW_ID in hidden else []
             carried += [pl.col(DOUBT).max()] if DOUBT in hidden else []
+            carried += [pl.col(PARENT)] if PARENT in hidden else []
             carried += [group_key(name) for name in hidden if name.startswith(KEY_PREFIX)]
             grouped = inputs[0].group_by(keys, maintain_order=True).agg(*wanted, *carried)
             if ROW_ID not in hidden:

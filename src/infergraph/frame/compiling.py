@@ -4,8 +4,10 @@ projections and limits, overlaps operators and keeps order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from threading import Condition
+from typing import Protocol
 
 import polars as pl
 from polars.io.plugins import register_io_source
@@ -20,6 +22,16 @@ SOURCE_MORSEL_ROWS = 2048
 Batches = Iterator[pl.DataFrame]
 Read = Callable[[list[str] | None, pl.Expr | None, int | None], Batches]
 """Reads an IO source: wanted columns (``None``: all), a row-wise predicate, most rows."""
+
+
+class Recorder(Protocol):
+    """Writes down where a run's rows come from; see ``frame/parents.py``."""
+
+    def named(self, source: plans.Source, columns: Sequence[str]) -> None:
+        """A source's rows are named by these columns."""
+
+    def applied(self, step: plans.Step, inputs: Sequence[pl.LazyFrame], hidden: tuple[str, ...]) -> pl.LazyFrame:
+        """The step's lazy frame, which writes down its rows' parents."""
 
 
 class Activity:
@@ -108,6 +120,7 @@ def lazy_frame(
     operator: Callable[[plans.OperatorStep, pl.LazyFrame], pl.LazyFrame],
     limit: int | None = None,
     keys: Mapping[str, pl.DataType] | None = None,
+    recorder: Recorder | None = None,
 ) -> pl.LazyFrame:
     """The plan as a Polars lazy frame.
 
@@ -118,6 +131,7 @@ def lazy_frame(
         operator: Makes an operator's lazy frame from its input's.
         limit: Read only the first so many rows of the leftmost source (of each frame of a ``concat``).
         keys: Key columns of the sources that every node carries too, hidden, as they were in the source.
+        recorder: Told where rows come from, where it is a run that makes them.
     """
     keys = keys or {}
     carried = (*hidden, *map(hidden_key, keys))
@@ -128,13 +142,14 @@ def lazy_frame(
         if known is not None:
             return known
         if isinstance(current, plans.Source):
-            result = source_frame(current, hidden, activity, most, keys)
+            result = source_frame(current, hidden, activity, most, keys, recorder)
         elif isinstance(current, plans.OperatorStep):
             result = operator(current, make(current.inputs[0], most))
         else:
             every = current.method == "concat"
             inputs = [make(before, most if every or not place else None) for place, before in enumerate(current.inputs)]
-            result = current.apply(inputs, carried)
+            apply = current.apply if recorder is None else partial(recorder.applied, current)
+            result = apply(inputs, carried)
         made[id(current), most] = result
         return result
 
@@ -147,11 +162,12 @@ def source_frame(
     activity: Activity,
     limit: int | None = None,
     keys: Mapping[str, pl.DataType] | None = None,
+    recorder: Recorder | None = None,
 ) -> pl.LazyFrame:
     """A source with the hidden columns added; row ids of an earlier run are taken over."""
     data = node.data if limit is None else node.data.head(limit)
     if ROW_ID in hidden and not node.carries_ids:
-        data = _numbered(data, node, activity)
+        data = _numbered(data, node, activity, recorder)
     if DOUBT in hidden:
         data = data.with_columns(pl.lit(0, pl.Int8).alias(DOUBT))
     return data.select(*node.schema, *hidden, *source_keys(node.key, keys or {}))
@@ -165,12 +181,16 @@ def renumbered(data: pl.LazyFrame, name: str) -> pl.LazyFrame:
     ).select(*schema, ROW_ID)
 
 
-def _numbered(data: pl.LazyFrame, node: plans.Source, activity: Activity) -> pl.LazyFrame:
+def _numbered(
+    data: pl.LazyFrame, node: plans.Source, activity: Activity, recorder: Recorder | None = None
+) -> pl.LazyFrame:
     def read(wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None) -> Batches:
         columns = list(wanted) if wanted is not None else [*node.schema, ROW_ID]
         visible = [column for column in columns if column != ROW_ID]
         named_by = list(node.key) or visible or list(node.schema)
         numberer = RowNumberer(node.name, named_by)
+        if recorder is not None and ROW_ID in columns:
+            recorder.named(node, named_by)
         lazy = data.select(list(dict.fromkeys([*visible, *named_by])))
         # A predicate on what names a row keeps or drops rows of one name together, so that occurrence numbers stay
         # true; one that reads more comes after the numbering.

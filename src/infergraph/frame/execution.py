@@ -22,9 +22,10 @@ from infergraph.calls.cancel import CancelToken
 from infergraph.calls.ledger import Ledger
 from infergraph.errors import RunCancelled, StoreError
 from infergraph.frame import plan as plans
-from infergraph.frame.asking import CONTENT, LINEAGE_SCHEMA, Account, Asker, Morsel, Progress
+from infergraph.frame.asking import CONTENT, LINEAGE_NAMES, LINEAGE_SCHEMA, Account, Asker, Morsel, Progress
 from infergraph.frame.compiling import Activity, Batches, io_source, lazy_frame, split_predicate, wanted_rows
 from infergraph.frame.keys import hidden_key
+from infergraph.frame.parents import ParentRecorder, derives_twice
 from infergraph.frame.parts import PartsFile
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.frame.session import Session
@@ -79,7 +80,9 @@ class Execution:
         # An operator that two branches read meets its rows twice; each is listed once.
         once_by = ("row_id", "operator") if plans.reads_twice(node) else ()
         self.rejects = PartsFile(folder, "rejects", rejects_schema(self.keys), once_by)
-        self.lineage = PartsFile(folder, "lineage", LINEAGE_SCHEMA, once_by)
+        met_twice = once_by or derives_twice(node)
+        self.lineage = PartsFile(folder, "lineage", LINEAGE_SCHEMA, LINEAGE_NAMES if met_twice else ())
+        self.parents = ParentRecorder(self.lineage)
         self._spill = Spill(folder / "spill")
         self._few = asked_for_few(node)
         names = plans.operator_names(node)
@@ -95,7 +98,7 @@ class Execution:
         """The plan as a lazy frame with ``_row_id`` last; collecting it makes the calls."""
         made = lazy_frame(
             self.node, hidden=(ROW_ID,), activity=self.activity, operator=self._operator_frame, limit=self._limit,
-            keys=self.keys,
+            keys=self.keys, recorder=self.parents,
         )  # fmt: skip
         return made.select(*self.node.schema, ROW_ID)
 

@@ -20,7 +20,11 @@ from infergraph.frame.keys import joined_keys
 ROW_ID = "_row_id"
 DOUBT = "_doubt"
 """In an estimate only, the marks of ``frame/doubt.py``: what is not known of the row while answers are missing."""
-RESERVED = (ROW_ID, DOUBT, "__content")
+PARENT = "__parent"
+"""In a run only, beside a step that makes new rows: the ids of the rows that it reads (see ``frame/parents.py``)."""
+OTHER_PARENT = f"{PARENT}__other"
+"""The same of a join's right side."""
+RESERVED = (ROW_ID, DOUBT, "__content", PARENT, OTHER_PARENT)
 _DIGEST_BYTES = 16
 _LEVEL_ROWS = 2**19
 
@@ -134,4 +138,6 @@ def join_hidden(joined: pl.LazyFrame, hidden: tuple[str, ...], carried: dict[str
     if DOUBT in hidden:
         columns.append((pl.col(DOUBT).fill_null(0) | pl.col(carried[DOUBT]).fill_null(0)).alias(DOUBT))
     columns += joined_keys(hidden, carried)
-    return joined.with_columns(columns).select(pl.exclude(*hidden, *carried.values()), *hidden)
+    # Both sides' parents stay: each is one of the row's own.
+    gone = [name for name in carried.values() if name != OTHER_PARENT]
+    return joined.with_columns(columns).select(pl.exclude(*hidden, *gone), *hidden)

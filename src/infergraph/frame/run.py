@@ -7,7 +7,7 @@ import tempfile
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -28,15 +28,17 @@ from infergraph.frame.disk import disk_trouble
 from infergraph.frame.execution import Execution
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.garbage import fewer_collections
+from infergraph.frame.parents import SourceFinder
 from infergraph.frame.parts import ROW_GROUP_ROWS
 from infergraph.frame.progress_line import ProgressLine, progress_line
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.frame.session import Session
-from infergraph.lineage import Trace, trace_row
+from infergraph.lineage import SourceRead, Trace
 from infergraph.models.model import NANO, Tokens
 from infergraph.models.prices import price_of
 from infergraph.records import Usage
 from infergraph.store.rows import UsageRow
+from infergraph.traces import RunRecords, trace_rows
 
 __all__ = ["Progress", "RunOptions", "RunResult", "SinkResult", "StagedRun", "run", "run_to_folder", "sink"]
 
@@ -120,16 +122,22 @@ class RunResult:
     usage: Usage
     run_id: str
     lineage: pl.DataFrame = field(repr=False)
-    """One row for each row and operator that needed an answer."""
+    """One row for each row and operator that needed an answer, and for each row and row that it was made from."""
     session: Session = field(repr=False)
+    sources: Sequence[SourceRead] = field(default=(), repr=False)
+    """What the plan read, kept so that ``trace`` can show source rows."""
 
     def trace(self, row_id: str) -> Trace:
-        """The requests behind one row, with prompts, responses and cost.
+        """Where one row comes from: its requests with prompts, responses and cost, and its rows in the sources.
 
         Args:
             row_id: From ``run(row_ids=True).frame["_row_id"]`` or from ``.rejects["row_id"]``.
+
+        Raises:
+            PlanError: The run neither made nor read such a row.
         """
-        return trace_row(self.session.store, self.lineage, row_id)
+        records = RunRecords(self.lineage.lazy(), self.rejects.lazy(), self.session.store)
+        return trace_rows(records, [row_id], SourceFinder(self.sources))[row_id]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +167,8 @@ class StagedRun:
     fingerprint: str
     run_id: str
     seconds: float
+    sources: Sequence[SourceRead] = field(default=(), repr=False)
+    """What the plan read, and by which columns rows were named."""
 
 
 def run(
@@ -181,6 +191,7 @@ def run(
             usage=usage,
             run_id=execution.scope.run_id,
             session=frame.session,
+            sources=execution.parents.sources(frame.node),
         )
 
 
@@ -265,6 +276,7 @@ def run_to_folder(
             fingerprint=frame.fingerprint(),
             run_id=execution.scope.run_id,
             seconds=time.monotonic() - started,
+            sources=execution.parents.sources(frame.node),
         )
 
 

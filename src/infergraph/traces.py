@@ -1,0 +1,256 @@
+"""Walks the lineage of one run: backwards from a row to the rows of its sources, forwards to what they became.
+
+It reads lineage rows (see ``frame/asking.py``) a generation at a time and knows nothing of assets: where a run ends,
+the caller finds the source's row, and goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from infergraph.errors import PlanError
+from infergraph.lineage import Became, SourceRow, State, Trace, TraceStep
+from infergraph.store.hashes import hash_from_text
+from infergraph.store.rows import StoredAttempt
+from infergraph.store.store import Store
+
+MOST_SHOWN = 10
+"""Parents or children of one row that a trace goes into; the others are counted."""
+FindSources = Callable[[Sequence[str]], Mapping[str, SourceRow]]
+"""Finds the source rows with these ids; those that are nowhere are left out."""
+GoOn = Callable[[Sequence[str]], Mapping[str, Sequence[Became]]]
+"""What rows became in the runs that read them."""
+UNKNOWN_ROW = (
+    "row {row_id!r}: this run neither made nor read such a row. Row ids are in the column '_row_id' of "
+    "run(row_ids=True).frame and of every asset's file, and in .rejects['row_id']."
+)
+_FOLLOWED = "nothing before it can be followed"
+
+
+def ancestors(lineage: pl.LazyFrame, row_ids: Iterable[str], most: int | None = None) -> pl.DataFrame:
+    """The lineage rows of these rows and of all that they were made from in their run.
+
+    Args:
+        lineage: The run's lineage rows.
+        row_ids: Where to begin.
+        most: Go into so many parents of each row; ``None``: into all.
+
+    Returns:
+        Lineage rows, with the number of parents of ``row_id`` in the column ``parents`` (UInt32).
+
+    Example:
+        >>> edges = pl.LazyFrame({"row_id": ["c", "b"], "operator": ["join", "explode"], "parent": ["b", "a"]})
+        >>> ancestors(edges, ["c"])["parent"].to_list()
+        ['b', 'a']
+    """
+    return _generations(lineage.unique(maintain_order=True), row_ids, "row_id", "parent", "parents", most)
+
+
+def descendants(lineage: pl.LazyFrame, row_ids: Iterable[str], most: int | None = None) -> pl.DataFrame:
+    """The edges from these rows to all that were made from them in their run.
+
+    Args:
+        lineage: The run's lineage rows.
+        row_ids: Where to begin.
+        most: Go into so many children of each row; ``None``: into all.
+
+    Returns:
+        Edges, with the number of children of ``parent`` in the column ``children`` (UInt32).
+
+    Example:
+        >>> edges = pl.LazyFrame({"row_id": ["c", "b"], "operator": ["join", "explode"], "parent": ["b", "a"]})
+        >>> descendants(edges, ["a"])["row_id"].to_list()
+        ['b', 'c']
+    """
+    edges = lineage.filter(pl.col("parent").is_not_null()).unique(maintain_order=True)
+    return _generations(edges, row_ids, "parent", "row_id", "children", most)
+
+
+def _generations(
+    lineage: pl.LazyFrame, row_ids: Iterable[str], here: str, there: str, counted: str, most: int | None
+) -> pl.DataFrame:
+    frontier = list(dict.fromkeys(row_ids))
+    seen = set(frontier)
+    found = []
+    while True:
+        rows = lineage.filter(pl.col(here).is_in(frontier)).collect(engine="streaming")
+        linked = pl.col(there).is_not_null() & pl.col("parent").is_not_null()
+        rows = rows.with_columns(linked.sum().over(here).cast(pl.UInt32).alias(counted))
+        if most is not None:
+            rows = rows.filter(~linked | (linked.cum_sum().over(here) <= most))
+        found.append(rows)
+        frontier = [other for other in rows[there].drop_nulls().unique(maintain_order=True) if other not in seen]
+        seen.update(frontier)
+        if not frontier:
+            return pl.concat(found)
+
+
+@dataclass
+class RunRecords:
+    """What a run left behind that traces read."""
+
+    lineage: pl.LazyFrame
+    rejects: pl.LazyFrame
+    store: Store
+    _attempts: dict[str, list[StoredAttempt]] = field(default_factory=dict)
+
+    def steps(self, rows: pl.DataFrame) -> dict[str, list[TraceStep]]:
+        """What was asked for rows, by row id.
+
+        Args:
+            rows: Lineage rows, those without a request among them.
+        """
+        asked = rows.filter(pl.col("request_hash").is_not_null())
+        rejected = self._rejected(asked["row_id"].unique().to_list())
+        steps: dict[str, list[TraceStep]] = {}
+        for row in asked.iter_rows(named=True):
+            steps.setdefault(row["row_id"], []).append(
+                TraceStep(
+                    operator=row["operator"],
+                    model=row["model"],
+                    request_hash=row["request_hash"],
+                    source=row["source"],
+                    via=row["via"],
+                    attempts=self._attempts_of(row["request_hash"]),
+                    kept=row["kept"],
+                    rejected=rejected.get((row["row_id"], row["operator"])),
+                )
+            )
+        return steps
+
+    def _rejected(self, row_ids: Sequence[str]) -> dict[tuple[str, str], str]:
+        found = self.rejects.filter(pl.col("row_id").is_in(row_ids)).select("row_id", "operator", "reason", "message")
+        return {(row_id, name): f"{reason}: {said}" for row_id, name, reason, said in found.collect().iter_rows()}
+
+    def _attempts_of(self, request_hash: str) -> list[StoredAttempt]:
+        if request_hash not in self._attempts:
+            self._attempts[request_hash] = self.store.attempts_of(hash_from_text(request_hash))
+        return self._attempts[request_hash]
+
+
+def trace_rows(
+    run: RunRecords, row_ids: Sequence[str], find: FindSources, *, most: int = MOST_SHOWN
+) -> dict[str, Trace]:
+    """The traces of rows of one run, by row id.
+
+    Args:
+        run: What the run left behind.
+        row_ids: The rows, as in ``_row_id`` or in the rejects.
+        find: Finds the rows of the run's sources.
+        most: Go into so many parents of each row.
+
+    Raises:
+        PlanError: The run neither made nor read one of these rows.
+    """
+    rows = ancestors(run.lineage, row_ids, most)
+    steps = run.steps(rows)
+    edges = rows.filter(pl.col("parent").is_not_null())
+    ends = dict(rows.filter(pl.col("parent").is_null() & pl.col("request_hash").is_null())["row_id", "operator"].rows())
+    parents: dict[str, list[str]] = {}
+    made_by: dict[str, tuple[str, int]] = {}
+    for child, method, parent, total in edges["row_id", "operator", "parent", "parents"].iter_rows():
+        parents.setdefault(child, []).append(parent)
+        made_by[child] = method, total
+    reached = list(dict.fromkeys([*row_ids, *edges["parent"], *steps]))
+    sources = find([row_id for row_id in reached if row_id not in parents and row_id not in ends])
+    made: dict[str, Trace] = {}
+
+    def build(row_id: str) -> Trace:
+        if row_id not in made:
+            method, total = made_by.get(row_id, ("", 0))
+            made[row_id] = Trace(
+                row_id=row_id,
+                steps=steps.get(row_id, []),
+                made_by=method,
+                parents=[build(parent) for parent in parents.get(row_id, [])],
+                parents_total=total,
+                source=sources.get(row_id),
+                ended=_ended(row_id, ends, known=row_id in parents or row_id in sources),
+            )
+        return made[row_id]
+
+    for row_id in row_ids:
+        if not (row_id in steps or row_id in parents or row_id in ends or row_id in sources):
+            raise PlanError(UNKNOWN_ROW.format(row_id=row_id))
+    return {row_id: build(row_id) for row_id in row_ids}
+
+
+def _ended(row_id: str, ends: Mapping[str, str], *, known: bool) -> str:
+    if row_id in ends:
+        return f"{ends[row_id]} made the row; {_FOLLOWED}"
+    return "" if known else "the source has no such row any more"
+
+
+def follow_rows(
+    run: RunRecords,
+    row_ids: Sequence[str],
+    values: Callable[[Sequence[str]], Mapping[str, Mapping[str, Any]]],
+    go_on: GoOn,
+    *,
+    most: int = MOST_SHOWN,
+) -> dict[str, Became]:
+    """What rows of one run's sources became in it, by row id.
+
+    Args:
+        run: What the run left behind.
+        row_ids: Rows that its sources had.
+        values: Finds the run's result rows with these ids.
+        go_on: Follows result rows into the runs that read them.
+        most: Go into so many children of each row.
+    """
+    edges = descendants(run.lineage, row_ids, most)
+    reached = list(dict.fromkeys([*row_ids, *edges["row_id"]]))
+    steps = run.steps(run.lineage.filter(pl.col("row_id").is_in(reached)).unique(maintain_order=True).collect())
+    published = values(reached)
+    below = go_on(list(published))
+    children: dict[str, list[tuple[str, str]]] = {}
+    totals: dict[str, int] = {}
+    for child, method, parent, total in edges["row_id", "operator", "parent", "children"].iter_rows():
+        children.setdefault(parent, []).append((child, method))
+        totals[parent] = total
+    unfollowed = _unfollowed(run.lineage)
+
+    def build(row_id: str, method: str) -> Became:
+        state, why = _fate(row_id in published, bool(children.get(row_id)), steps.get(row_id, []), unfollowed)
+        return Became(
+            row_id=row_id,
+            state=state,
+            why=why,
+            steps=steps.get(row_id, []),
+            values=published.get(row_id),
+            made_by=method,
+            children=[build(*child) for child in children.get(row_id, [])],
+            children_total=totals.get(row_id, 0),
+            downstream=below.get(row_id, ()),
+        )
+
+    return {row_id: build(row_id, "") for row_id in row_ids}
+
+
+def _unfollowed(lineage: pl.LazyFrame) -> str:
+    """The step of a run that rows cannot be followed through; empty where there is none."""
+    ends = lineage.filter(pl.col("parent").is_null() & pl.col("request_hash").is_null()).select("operator").head(1)
+    found = ends.collect()
+    return str(found.item()) if found.height else ""
+
+
+def _fate(published: bool, has_children: bool, steps: Sequence[TraceStep], unfollowed: str) -> tuple[State, str]:
+    rejected = "".join(f"; {step.operator} rejected it ({step.rejected})" for step in steps if step.rejected)
+    if published:
+        return "published", f"in the result{rejected}"
+    if has_children:
+        return "became", f"other rows were made from it{rejected}"
+    for step in steps:
+        if step.kept is False and step.rejected is not None:
+            return "rejected", f"dropped: {step.operator} could not decide ({step.rejected})"
+        if step.kept is False and step.source == "pending":
+            return "pending", f"not in the result: a budget was used up before {step.operator} asked"
+        if step.kept is False:
+            return "dropped", f"dropped by the semantic filter {step.operator!r}: its answer was no"
+    if unfollowed:
+        return "not followed", f"not in the result under this id; rows cannot be followed through {unfollowed}{rejected}"
+    return "gone", f"not in the result: a plain step (filter, join, unique, head...) left it out{rejected}"
