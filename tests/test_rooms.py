@@ -55,6 +55,7 @@ HEAVY = {*IMPORTED_WHERE_USED, "dagster", "dagster_webserver", "typer", "rich", 
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "core", "misc", "shared", "base", "lib"}
 
 PUBLIC_NAMES = [
+    "Became",
     "BudgetExceeded",
     "ConfigurationError",
     "Estimate",
@@ -80,6 +81,7 @@ PUBLIC_NAMES = [
     "StoreError",
     "TemplateError",
     "Trace",
+    "Traces",
     "UnknownColumn",
     "UnknownModel",
     "UnknownVariable",
@@ -87,6 +89,7 @@ PUBLIC_NAMES = [
     "concat",
     "rejects_of",
     "semantic_asset",
+    "trace",
 ]
 
 MODULES = sorted(path for path in SOURCE.rglob("*.py"))

@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from infergraph.dagster import rejects_of, semantic_asset
+    from infergraph.dagster import rejects_of, semantic_asset, trace
     from infergraph.errors import (
         BudgetExceeded,
         ConfigurationError,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from infergraph.frame.frame import SemanticFrame
     from infergraph.frame.run import Progress, RunOptions, RunResult, SinkResult
     from infergraph.frame.session import Session
-    from infergraph.lineage import Trace
+    from infergraph.lineage import Became, Trace, Traces
     from infergraph.models.model import Model, Price
     from infergraph.records import Usage
     from infergraph.validation.quote import Quote
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Became",
     "BudgetExceeded",
     "ConfigurationError",
     "Estimate",
@@ -68,6 +69,7 @@ __all__ = [
     "StoreError",
     "TemplateError",
     "Trace",
+    "Traces",
     "UnknownColumn",
     "UnknownModel",
     "UnknownVariable",
@@ -75,6 +77,7 @@ __all__ = [
     "concat",
     "rejects_of",
     "semantic_asset",
+    "trace",
 ]
 
 _ERRORS = [
@@ -102,11 +105,11 @@ _HOMES = {
     "concat": "infergraph.frame.combining",
     **dict.fromkeys(["Progress", "RunOptions", "RunResult", "SinkResult"], "infergraph.frame.run"),
     "Session": "infergraph.frame.session",
-    "Trace": "infergraph.lineage",
+    **dict.fromkeys(["Became", "Trace", "Traces"], "infergraph.lineage"),
     **dict.fromkeys(["Model", "Price"], "infergraph.models.model"),
     "Usage": "infergraph.records",
     "Quote": "infergraph.validation.quote",
-    **dict.fromkeys(["rejects_of", "semantic_asset"], "infergraph.dagster"),
+    **dict.fromkeys(["rejects_of", "semantic_asset", "trace"], "infergraph.dagster"),
 }
 
 

@@ -47,7 +47,7 @@ def ancestors(lineage: pl.LazyFrame, row_ids: Iterable[str], most: int | None = 
         >>> ancestors(edges, ["c"])["parent"].to_list()
         ['b', 'a']
     """
-    return _generations(lineage.unique(maintain_order=True), row_ids, "row_id", "parent", "parents", most)
+    return _generations(lineage, row_ids, "row_id", "parent", "parents", most)
 
 
 def descendants(lineage: pl.LazyFrame, row_ids: Iterable[str], most: int | None = None) -> pl.DataFrame:
@@ -66,7 +66,7 @@ def descendants(lineage: pl.LazyFrame, row_ids: Iterable[str], most: int | None 
         >>> descendants(edges, ["a"])["row_id"].to_list()
         ['b', 'c']
     """
-    edges = lineage.filter(pl.col("parent").is_not_null()).unique(maintain_order=True)
+    edges = lineage.filter(pl.col("parent").is_not_null())
     return _generations(edges, row_ids, "parent", "row_id", "children", most)
 
 
@@ -77,7 +77,8 @@ def _generations(
     seen = set(frontier)
     found = []
     while True:
-        rows = lineage.filter(pl.col(here).is_in(frontier)).collect(engine="streaming")
+        # A row that is joined with itself has one parent.
+        rows = lineage.filter(pl.col(here).is_in(frontier)).collect(engine="streaming").unique(maintain_order=True)
         linked = pl.col(there).is_not_null() & pl.col("parent").is_not_null()
         rows = rows.with_columns(linked.sum().over(here).cast(pl.UInt32).alias(counted))
         if most is not None:
@@ -123,6 +124,8 @@ class RunRecords:
         return steps
 
     def _rejected(self, row_ids: Sequence[str]) -> dict[tuple[str, str], str]:
+        if not row_ids:
+            return {}
         found = self.rejects.filter(pl.col("row_id").is_in(row_ids)).select("row_id", "operator", "reason", "message")
         return {(row_id, name): f"{reason}: {said}" for row_id, name, reason, said in found.collect().iter_rows()}
 

@@ -19,18 +19,10 @@ if TYPE_CHECKING:
 @contextmanager
 def storage_of(project: Project, key: dg.AssetKey, instance: dg.DagsterInstance) -> Iterator[PolarsStorage | None]:
     """The storage that keeps an asset; ``None`` where another IO manager does."""
-    import dagster as dg
+    from infergraph.dagster.published import storage_of as found
 
-    from infergraph.dagster.storage import PolarsStorage
-
-    definition = project.definitions.resolve_asset_graph().get(key).assets_def
-    name = definition.get_io_manager_key_for_asset_key(key)
-    if name not in definition.resource_defs:
-        yield None
-        return
-    with dg.build_resources({name: definition.resource_defs[name]}, instance=instance) as built:
-        storage = getattr(built, name)
-        yield storage if isinstance(storage, PolarsStorage) else None
+    with found(project.definitions, key, instance) as storage:
+        yield storage
 
 
 def failed_run_of(

@@ -11,6 +11,7 @@ from infergraph.dagster.inputs import rejects_of
 from infergraph.dagster.model_versions import with_model_versions
 from infergraph.dagster.resources import ModelSettings, ModelsResource, PriceSettings, StoreResource
 from infergraph.dagster.storage import PolarsStorage
+from infergraph.dagster.trace_query import trace
 
 __all__ = [
     "ModelSettings",
@@ -24,5 +25,6 @@ __all__ = [
     "rows_digest",
     "semantic_asset",
     "semantic_asset_of",
+    "trace",
     "with_model_versions",
 ]

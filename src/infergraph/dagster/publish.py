@@ -86,10 +86,21 @@ class Version:
     schema: Mapping[str, str]
     kept: tuple[str, ...]
     facts: Mapping[str, Any]
+    earlier: Mapping[str, Mapping[str, Any]]
+    """What was said about the kept versions before this one, by name."""
 
     def path(self, part: Part = "data") -> UPath:
         """Where a part of this version lies; ``rejects`` and ``lineage`` may not exist."""
         return self.folder / f"{part}.parquet"
+
+    def named(self, name: str) -> Version | None:
+        """This version or an earlier one that is kept, by name; ``None``: it is not kept, or nothing is known of it."""
+        if name == self.name:
+            return self
+        said = self.earlier.get(name)
+        if said is None:
+            return None
+        return _version({**said, "version": name, "kept": self.kept}, self.folder.parent)
 
 
 def new_stage(base: UPath) -> Path:
@@ -185,6 +196,7 @@ def _version(said: Mapping[str, Any], folder: UPath) -> Version:
         schema=said["schema"],
         kept=tuple(said["kept"]),
         facts=said["facts"],
+        earlier=said.get("earlier", {}),
     )
 
 
@@ -212,7 +224,7 @@ def publish(staged: Staged, base: UPath, place: Place, *, run_id: str, keep_vers
         name = _put_files(staged.folder, folder, run_id)
         keep = max(1, staged.keep_versions or keep_versions)
         kept = (name, *(before.kept if before else ()))[:keep]
-        _put_current(folder, _manifest(staged, place, name, run_id, kept))
+        _put_current(folder, _manifest(staged, place, name, run_id, kept, before))
     except OSError as error:
         raise ConfigurationError(
             f"{folder}: {place} could not be published ({error}). What was published before still counts; "
@@ -225,7 +237,10 @@ def publish(staged: Staged, base: UPath, place: Place, *, run_id: str, keep_vers
     return published
 
 
-def _manifest(staged: Staged, place: Place, name: str, run_id: str, kept: Sequence[str]) -> dict[str, Any]:
+def _manifest(
+    staged: Staged, place: Place, name: str, run_id: str, kept: Sequence[str], before: Version | None
+) -> dict[str, Any]:
+    known = {} if before is None else {**before.earlier, before.name: _said_of(before)}
     return {
         "format": _FORMAT,
         "asset": list(place.asset),
@@ -240,6 +255,21 @@ def _manifest(staged: Staged, place: Place, name: str, run_id: str, kept: Sequen
         "schema": {column: str(kind) for column, kind in staged.schema.items()},
         "kept": list(kept),
         "facts": dict(staged.facts),
+        "earlier": {earlier: known[earlier] for earlier in kept if earlier in known},
+    }
+
+
+def _said_of(version: Version) -> dict[str, Any]:
+    """What a later ``current.json`` says of a version while it is kept."""
+    return {
+        "run_id": version.run_id,
+        "rows": version.rows,
+        "rejects": version.rejects,
+        "published_at": version.published_at.isoformat(),
+        "fingerprint": version.fingerprint,
+        "data_version": version.data_version,
+        "schema": dict(version.schema),
+        "facts": dict(version.facts),
     }
 
 

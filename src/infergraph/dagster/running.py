@@ -10,9 +10,10 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from infergraph.dagster.failed import keep_failed
 from infergraph.dagster.layout import Place
 from infergraph.dagster.metadata import run_metadata, usage_metadata
 from infergraph.dagster.publish import Staged, Version, current_version, new_stage, scan
+from infergraph.dagster.readings import inputs_read
 from infergraph.dagster.resources import shared_session
 from infergraph.dagster.signature import Signature
 from infergraph.dagster.storage import PolarsStorage
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from infergraph.frame.frame import SemanticFrame
     from infergraph.frame.run import Progress, RunOptions, StagedRun
     from infergraph.frame.session import Session
+    from infergraph.lineage import SourceRead
 
 LOG_EVERY_S = 10.0
 _FOREVER = (PlanError, ConfigurationError, ProviderRefused, BudgetExceeded)
@@ -91,10 +94,21 @@ class SemanticAsset:
         Raises:
             PlanError: What the function returned is no plan.
         """
-        arguments: dict[str, Any] = dict(others)
-        inputs = _spread(inputs)
-        for parameter, kind in self.signature.frames.items():
-            arguments[parameter] = _as_wanted(session, parameter, inputs[parameter], kind, self.key_columns)
+        return self.called(self.frames(session, inputs), given, others)
+
+    def frames(self, session: Session, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The upstream frames by parameter, each in the form that the function wants."""
+        spread = _spread(inputs)
+        return {
+            parameter: _as_wanted(session, parameter, spread[parameter], kind, self.key_columns)
+            for parameter, kind in self.signature.frames.items()
+        }
+
+    def called(
+        self, frames: Mapping[str, Any], given: Mapping[str, Any], others: Mapping[str, Any]
+    ) -> SemanticFrame:
+        """What the function returns for these frames; see ``build``."""
+        arguments: dict[str, Any] = {**others, **frames}
         if self.signature.config is not None:
             arguments["config"] = own_config(self.signature.config, given)
         return _checked(self.name, self.fn(**arguments))
@@ -127,13 +141,15 @@ def run_asset(
         _refuse_unfit(asset, context, storage)
         options = options_of(given, max_cost_usd=asset.max_cost_usd)
         session = asset.session_for(context.resources.models, context.resources.store, options)
-        frame = asset.build(session, inputs, given, _others(asset.signature, context))
+        frames = asset.frames(session, inputs)
+        frame = asset.called(frames, given, _others(asset.signature, context))
         if not context.selected_asset_keys:
             yield from _check_published(asset, context, frame, storage)
             return
         stage = _new_stage(storage)
         try:
-            yield from _materialize(asset, context, frame, options, storage, stage)
+            read = partial(inputs_read, inputs=_spread(inputs), handed=frames)
+            yield from _materialize(asset, context, frame, options, storage, stage, read)
         finally:
             # The framework comes back here after the IO manager has taken the files.
             shutil.rmtree(stage, ignore_errors=True)
@@ -146,6 +162,7 @@ def _materialize(
     options: RunOptions,
     storage: Any,
     stage: Path,
+    read: Callable[[Sequence[SourceRead]], list[dict[str, Any]]],
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     from infergraph.frame.run import run_to_folder
 
@@ -176,7 +193,7 @@ def _materialize(
         fingerprint=run.fingerprint,
         data_version=rows_digest(run.data),
         keep_versions=asset.keep_versions,
-        facts={"operators": operators, **_chosen(options)},
+        facts={"operators": operators, **_chosen(options), "inputs": read(run.sources)},
     )
     yield dg.MaterializeResult(
         asset_key=asset.key,

@@ -23,6 +23,7 @@ from infergraph.dagster.failed import FailedRun, failed_run, forget_failed
 from infergraph.dagster.layout import Place, local_path
 from infergraph.dagster.metadata import table_schema
 from infergraph.dagster.publish import CURRENT, Part, Staged, Version, current_version, new_stage, publish, scan
+from infergraph.dagster.readings import remember
 from infergraph.errors import ConfigurationError, PlanError
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.models.redact import redact
@@ -266,7 +267,9 @@ def _read(there: list[tuple[Place, Version]], part: Part, *, row_ids: bool) -> p
     same = part == "data" and all(version.schema == schema for _, version in there)
     # Rows of older partitions may lack a column that was added since.
     frame = frames[0] if len(frames) == 1 else pl.concat(frames, how="vertical" if same else "diagonal_relaxed")
-    return _shown(frame, part=part, row_ids=row_ids)
+    shown = _shown(frame, part=part, row_ids=row_ids)
+    remember(shown, there, part)
+    return shown
 
 
 def _shown(frame: pl.LazyFrame, *, part: Part, row_ids: bool) -> pl.LazyFrame:

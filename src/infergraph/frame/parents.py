@@ -8,7 +8,7 @@ when somebody traces one; what is kept is which columns named the rows. Estimate
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from threading import Lock
 
 import polars as pl
@@ -145,15 +145,25 @@ def numbered(source: SourceRead, columns: Sequence[str], wanted: Sequence[str]) 
     """
     if source.carries_ids:
         return [source.data.filter(pl.col(ROW_ID).is_in(list(wanted))).collect(engine="streaming")]
-    numberer = RowNumberer(source.name, columns)
     found: list[pl.DataFrame] = []
     left = set(wanted)
-    for batch in source.data.collect_batches(maintain_order=True, engine="streaming"):
-        ids = numberer.ids(batch)
-        rows = batch.with_columns(ids.alias(ROW_ID)).filter(ids.is_in(list(left)))
+    for batch in numbered_batches(source, columns):
+        rows = batch.filter(pl.col(ROW_ID).is_in(list(left)))
         if rows.height:
             found.append(rows)
             left -= set(rows[ROW_ID])
         if not left:
             break
     return found
+
+
+def numbered_batches(source: SourceRead, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """All rows of a source that carries no ids, with the ids in ``_row_id`` that a run gives them.
+
+    Args:
+        source: A source of a run, with its data.
+        columns: What named the rows.
+    """
+    numberer = RowNumberer(source.name, columns)
+    for batch in source.data.collect_batches(maintain_order=True, engine="streaming"):
+        yield batch.with_columns(numberer.ids(batch).alias(ROW_ID))
