@@ -177,8 +177,8 @@ class Became:
 
     row_id: str
     state: State
-    """``published``; ``became`` other rows; ``dropped`` by a semantic filter; ``rejected`` by one that could not decide;
-    ``pending``: not asked, as a budget was used up; ``gone``: not in the result; ``not followed``."""
+    """``published``; ``became`` other rows; ``dropped`` by a semantic filter; ``rejected`` by one that could not
+    decide; ``pending``: not asked, as a budget was used up; ``gone``: not in the result; ``not followed``."""
     why: str
     """The state in words."""
     steps: Sequence[TraceStep] = ()

@@ -255,5 +255,8 @@ def _fate(published: bool, has_children: bool, steps: Sequence[TraceStep], unfol
         if step.kept is False:
             return "dropped", f"dropped by the semantic filter {step.operator!r}: its answer was no"
     if unfollowed:
-        return "not followed", f"not in the result under this id; rows cannot be followed through {unfollowed}{rejected}"
+        return (
+            "not followed",
+            f"not in the result under this id; rows cannot be followed through {unfollowed}{rejected}",
+        )
     return "gone", f"not in the result: a plain step (filter, join, unique, head...) left it out{rejected}"

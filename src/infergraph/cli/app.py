@@ -164,6 +164,29 @@ def lineage(
     _leave(lambda: work(column, json=json))
 
 
+@app.command(epilog="Example: infergraph trace escalations --where \"message_id = '17'\"")
+def trace(
+    asset: Asset,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="SQL", help='Rows for which this is true: "id = 17".', show_default=False),
+    ] = None,
+    row: Annotated[
+        str | None, typer.Option(metavar="ID", help="The row of this id, or of ids that begin so.", show_default=False)
+    ] = None,
+    partition: Partition = None,
+    forward: Annotated[
+        bool, typer.Option("--forward", help="What the rows became, instead of where they come from.")
+    ] = False,
+    most: Annotated[int, typer.Option(min=1, help="Rows that are shown; the others are counted.")] = 3,
+    json: Json = False,
+) -> None:
+    """Show where a row comes from, across assets to the sources: prompts, responses, models, tokens, cost and runs."""
+    from infergraph.cli.trace import trace as work
+
+    _leave(lambda: work(asset, where=where, row=row, partition=partition, forward=forward, most=most, json=json))
+
+
 @app.command(epilog="Example: infergraph models --check tiny")
 def models(
     check: Annotated[

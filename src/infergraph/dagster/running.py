@@ -104,9 +104,7 @@ class SemanticAsset:
             for parameter, kind in self.signature.frames.items()
         }
 
-    def called(
-        self, frames: Mapping[str, Any], given: Mapping[str, Any], others: Mapping[str, Any]
-    ) -> SemanticFrame:
+    def called(self, frames: Mapping[str, Any], given: Mapping[str, Any], others: Mapping[str, Any]) -> SemanticFrame:
         """What the function returns for these frames; see ``build``."""
         arguments: dict[str, Any] = {**others, **frames}
         if self.signature.config is not None:

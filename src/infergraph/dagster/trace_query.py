@@ -165,22 +165,23 @@ def _published_rows(
     if data is None:
         return
     schema = data.collect_schema()
-    has_ids = ROW_ID in schema
-    if condition is not None and not set(condition.meta.root_names()) <= set(schema):
+    chosen = _with_id(row_id or "", has_ids=ROW_ID in schema) if condition is None else condition
+    if chosen is None:
         return
-    if condition is None and row_id is not None:
-        if has_ids:
-            condition = pl.col(ROW_ID).str.starts_with(row_id)
-        elif row_id.startswith("#") and row_id[1:].isdecimal():
-            condition = pl.col(POSITION) == int(row_id[1:])
-        else:
-            return
-    fitting = data.with_row_index(POSITION).filter(condition)
+    fitting = data.with_row_index(POSITION).filter(chosen)
     total = int(fitting.select(pl.len()).collect(engine="streaming").item())
     if total:
         rows = fitting.head(most).collect(engine="streaming")
         taken = [(int(row.pop(POSITION)), row.pop(ROW_ID, None), row) for row in rows.iter_rows(named=True)]
         yield Found(place=place, version=version, rows=taken, total=total)
+
+
+def _with_id(row_id: str, *, has_ids: bool) -> pl.Expr | None:
+    """The rows whose id begins so; ``None``: no row of this file can have it."""
+    if has_ids:
+        return pl.col(ROW_ID).str.starts_with(row_id)
+    place = row_id.removeprefix("#")
+    return pl.col(POSITION) == int(place) if place != row_id and place.isdecimal() else None
 
 
 def _other_rows(
@@ -215,9 +216,7 @@ def _traces(tracer: Tracer, found: Sequence[Found], *, forward: bool, most: int)
     return Traces(rows=made, matched=sum(one.total for one in found))
 
 
-def _backward(
-    tracer: Tracer, found: Found, rows: Sequence[Asked]
-) -> list[Trace]:
+def _backward(tracer: Tracer, found: Found, rows: Sequence[Asked]) -> list[Trace]:
     ids = [row_id for _, row_id, _ in rows if row_id is not None]
     made = tracer.traces(found.place, found.version, ids) if ids else {}
     return [
@@ -226,9 +225,7 @@ def _backward(
     ]
 
 
-def _forward(
-    tracer: Tracer, found: Found, rows: Sequence[Asked]
-) -> list[Became]:
+def _forward(tracer: Tracer, found: Found, rows: Sequence[Asked]) -> list[Became]:
     unpublished = [row_id for position, row_id, _ in rows if position is None and row_id is not None]
     if unpublished:
         return list(tracer.within(found.place, found.version, unpublished).values())

@@ -72,17 +72,13 @@ class Tracer:
 
     def plain_row(self, place: Place, version: Version, position: int, values: Mapping[str, Any]) -> Trace:
         """A row of an asset without row ids: its trace ends here."""
-        return Trace(
-            row_id=f"#{position}", steps=[], asset=published(place, version), values=values, ended=PLAIN
-        )
+        return Trace(row_id=f"#{position}", steps=[], asset=published(place, version), values=values, ended=PLAIN)
 
     def _plain_with_id(
         self, place: Place, version: Version, row_id: str, values: Mapping[str, Mapping[str, Any]]
     ) -> Trace:
         """A row that plain code carried on with its id: the asset above that has the id made it."""
-        trace = Trace(
-            row_id=row_id, steps=[], asset=published(place, version), values=values.get(row_id), ended=PLAIN
-        )
+        trace = Trace(row_id=row_id, steps=[], asset=published(place, version), values=values.get(row_id), ended=PLAIN)
         for asset in self._assets.above(place.asset):
             for above in self._assets.places(asset):
                 holder = self._assets.current(above)

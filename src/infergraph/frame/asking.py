@@ -39,8 +39,8 @@ LINEAGE_SCHEMA = pl.Schema(
     }
 )
 """One row for each row and operator that needed an answer, ``source`` as in ``calls.asks.Outcome``, ``kept`` whether a
-semantic filter let it pass (null: the operator is no filter); one for each row and row that it was made from (``parent``,
-with the step's name as ``operator``); one for each row whose trace ends at a step (``operator`` alone).
+semantic filter let it pass (null: the operator is no filter); one for each row and row that it was made from
+(``parent``, with the step's name as ``operator``); one for each row whose trace ends at a step (``operator`` alone).
 """
 _ASKED_SCHEMA = pl.Schema({name: dtype for name, dtype in LINEAGE_SCHEMA.items() if name != "parent"})
 LINEAGE_NAMES = ("row_id", "operator", "parent")
