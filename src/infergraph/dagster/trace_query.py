@@ -165,6 +165,8 @@ def _published_rows(
     if data is None:
         return
     schema = data.collect_schema()
+    if condition is not None and not set(condition.meta.root_names()) <= set(schema):
+        return  # it is about the rejects
     chosen = _with_id(row_id or "", has_ids=ROW_ID in schema) if condition is None else condition
     if chosen is None:
         return

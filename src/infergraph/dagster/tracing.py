@@ -1,8 +1,8 @@
 """Traces across assets: from a published row up to the rows that came in, and down to what it became.
 
-Up: the lineage of the version that holds the row, then the versions that its run read, and so on. Down: every asset that
-reads the row's asset, as it is published now, in all partitions. Assets made by plain code keep no lineage: a trace
-ends at their row, unless the row still carries an id that an asset above it has.
+Up: the lineage of the version that holds the row, then the versions that its run read, and so on. Down: every asset
+that reads the row's asset, as it is published now, in all partitions. Assets made by plain code keep no lineage: a
+trace ends at their row, unless the row still carries an id that an asset above it has.
 """
 
 from __future__ import annotations
