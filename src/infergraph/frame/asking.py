@@ -42,7 +42,6 @@ LINEAGE_SCHEMA = pl.Schema(
 semantic filter let it pass (null: the operator is no filter); one for each row and row that it was made from
 (``parent``, with the step's name as ``operator``); one for each row whose trace ends at a step (``operator`` alone).
 """
-_ASKED_SCHEMA = pl.Schema({name: dtype for name, dtype in LINEAGE_SCHEMA.items() if name != "parent"})
 LINEAGE_NAMES = ("row_id", "operator", "parent")
 """Columns that tell lineage rows apart where a plan meets its rows twice."""
 
@@ -221,8 +220,8 @@ class Asker:
     def _write(self, morsel: Morsel, by_row: Sequence[Outcome | None], kept: Sequence[bool] | None) -> None:
         ids = morsel.rows[ROW_ID].to_list()
         asked = [(place, ending) for place, ending in enumerate(by_row) if ending is not None]
-        self._lineage.add(
-            pl.DataFrame(
+        if asked:
+            self._lineage.add_columns(
                 {
                     "row_id": [ids[place] for place, _ in asked],
                     "operator": [self._tally.operator] * len(asked),
@@ -230,11 +229,9 @@ class Asker:
                     "request_hash": [hash_text(ending.hash) for _, ending in asked],
                     "source": [ending.source for _, ending in asked],
                     "via": [ending.via for _, ending in asked],
-                    "kept": None if kept is None else [kept[place] for place, _ in asked],
-                },
-                schema=_ASKED_SCHEMA,
+                    "kept": [None if kept is None else kept[place] for place, _ in asked],
+                }
             )
-        )
         rejected = [(place, ending) for place, ending in asked if ending.rejected is not None]
         if rejected:
             self._rejects_file.add(self._rejects(morsel, rejected))

@@ -64,19 +64,24 @@ class ParentRecorder:
         return _tapped(step.apply(marked, (*hidden, PARENT)), _PARENTS[: len(inputs)], self._edges(step.method))
 
     def _edges(self, method: str) -> Callable[[pl.DataFrame], None]:
+        said = pl.Series("operator", [method])
+
         def write(rows: pl.DataFrame) -> None:
             for column in rows.columns[1:]:
-                edges = rows.select(pl.col(ROW_ID).alias("row_id"), pl.col(column).alias("parent"))
+                edges = pl.DataFrame([rows[ROW_ID].alias("row_id"), rows[column].alias("parent")])
                 if isinstance(edges.schema["parent"], pl.List):
                     edges = edges.explode("parent")
-                edges = edges.filter(pl.col("parent").is_not_null())
-                self._lineage.add(edges.with_columns(pl.lit(method).alias("operator")))
+                if edges["parent"].null_count():
+                    edges = edges.drop_nulls("parent")
+                self._lineage.add(edges.hstack([said.new_from_index(0, edges.height)]))
 
         return write
 
     def _ends(self, said: str) -> Callable[[pl.DataFrame], None]:
+        step = pl.Series("operator", [said])
+
         def write(rows: pl.DataFrame) -> None:
-            self._lineage.add(rows.select(pl.col(ROW_ID).alias("row_id"), pl.lit(said).alias("operator")))
+            self._lineage.add(pl.DataFrame([rows[ROW_ID].alias("row_id"), step.new_from_index(0, rows.height)]))
 
         return write
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import polars as pl
 
@@ -12,6 +13,8 @@ _PART_ROWS = 50_000
 # Polars holds a row group in memory until it is whole, then as columns and packed: of documents of some kilobytes its
 # own size would be hundreds of megabytes.
 ROW_GROUP_ROWS = 16_384
+_LEVEL = 1
+"""Of ids and hashes zstd's lowest level makes files as small as its usual one, in half the time."""
 
 
 class PartsFile:
@@ -31,16 +34,30 @@ class PartsFile:
         self._schema = schema
         self._lock = Lock()
         self._waiting: list[pl.DataFrame] = []
+        self._columns: dict[str, list[Any]] = {}
         self._waiting_rows = 0
         self._parts: list[Path] = []
 
     def add(self, rows: pl.DataFrame) -> None:
         """Take in more rows; safe from several threads."""
         with self._lock:
-            self._waiting.append(self._fit(rows))
-            self._waiting_rows += rows.height
-            if self._waiting_rows >= _PART_ROWS:
-                self._flush()
+            self._waiting.append(rows)
+            self._count(rows.height)
+
+    def add_columns(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Take in some rows as columns of Python values, always the same columns; safe from several threads.
+
+        For a few rows at a time, of which frames would cost more than what is in them.
+        """
+        with self._lock:
+            for name, values in columns.items():
+                self._columns.setdefault(name, []).extend(values)
+            self._count(len(next(iter(columns.values()))))
+
+    def _count(self, rows: int) -> None:
+        self._waiting_rows += rows
+        if self._waiting_rows >= _PART_ROWS:
+            self._flush()
 
     def finish(self) -> Path:
         """Write what is left, put the parts together and return the file."""
@@ -49,13 +66,13 @@ class PartsFile:
             path = self._folder / f"{self._name}.parquet"
             if self._once_by and self._parts:
                 rows = pl.scan_parquet(self._parts).unique(self._once_by, keep="first", maintain_order=True)
-                rows.sink_parquet(path, row_group_size=ROW_GROUP_ROWS)
+                rows.sink_parquet(path, compression_level=_LEVEL, row_group_size=ROW_GROUP_ROWS)
                 for part in self._parts:
                     part.unlink()
             elif len(self._parts) == 1:
                 self._parts[0].replace(path)
             elif self._parts:
-                pl.scan_parquet(self._parts).sink_parquet(path, row_group_size=ROW_GROUP_ROWS)
+                pl.scan_parquet(self._parts).sink_parquet(path, compression_level=_LEVEL, row_group_size=ROW_GROUP_ROWS)
                 for part in self._parts:
                     part.unlink()
             else:
@@ -68,10 +85,15 @@ class PartsFile:
         return rows.with_columns(missing).select(self._schema.names())
 
     def _flush(self) -> None:
+        if self._columns:
+            schema = pl.Schema({name: self._schema[name] for name in self._columns})
+            self._waiting.append(pl.DataFrame(self._columns, schema=schema))
+            self._columns = {}
         if not self._waiting:
             return
         part = self._folder / f"{self._name}-{len(self._parts):05}.part"
-        pl.concat(self._waiting).write_parquet(part, row_group_size=ROW_GROUP_ROWS)
+        rows = self._fit(pl.concat(self._waiting, how="diagonal"))
+        rows.write_parquet(part, compression_level=_LEVEL, row_group_size=ROW_GROUP_ROWS)
         self._parts.append(part)
         self._waiting.clear()
         self._waiting_rows = 0
