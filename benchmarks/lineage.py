@@ -33,8 +33,10 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import polars as pl
 from measuring import Clock, in_a_child, scratch_folder, show, sizes
@@ -131,17 +133,14 @@ def _once(frame: ig.SemanticFrame, folder: Path, *, recording: bool) -> dict[str
     from infergraph.frame import asking, parents
     from infergraph.frame.run import run_to_folder
 
-    kept = asking.Asker._write, parents.ParentRecorder.applied
-    if not recording:
-        asking.Asker._write = _nothing  # type: ignore[method-assign]  # the recorder that writes nothing
-        parents.ParentRecorder.applied = _as_it_is  # type: ignore[method-assign]  # the same for edges
-    try:
-        with tempfile.TemporaryDirectory(dir=folder) as stage:
-            with Clock() as clock:
-                made = run_to_folder(frame, Path(stage))
-            sizes_of = [path.stat().st_size for path in (made.data, made.rejects, made.lineage)]
-    finally:
-        asking.Asker._write, parents.ParentRecorder.applied = kept  # type: ignore[method-assign]  # as it was
+    with ExitStack() as stack:
+        if not recording:
+            stack.enter_context(patch.object(asking.Asker, "_write", _nothing))
+            stack.enter_context(patch.object(parents.ParentRecorder, "applied", _as_it_is))
+        stage = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))
+        with Clock() as clock:
+            made = run_to_folder(frame, stage)
+        sizes_of = [path.stat().st_size for path in (made.data, made.rejects, made.lineage)]
     return {"cpu": clock.cost.cpu_s, "lineage": sizes_of[2], "all": sum(sizes_of)}
 
 

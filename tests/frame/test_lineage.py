@@ -156,7 +156,11 @@ def test_a_prompt_that_was_not_kept_is_shown_as_that() -> None:
 
 
 def test_explaining_and_estimating_record_nothing(tickets: ig.SemanticFrame, tmp_path: Path) -> None:
-    words = tickets.with_columns(words=pl.col("body").str.split("o")).explode("words").semantic.map("Say {{ words }}", into="y")
+    words = (
+        tickets.with_columns(words=pl.col("body").str.split("o"))
+        .explode("words")
+        .semantic.map("Say {{ words }}", into="y")
+    )
     words.explain()
     words.estimate()
     assert not list(tmp_path.rglob("*.parquet"))
