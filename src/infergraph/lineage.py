@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import polars as pl
 
@@ -213,18 +213,21 @@ class Became:
         return "\n".join(_became_lines(self, 0, set()))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Traces(Sequence[Trace | Became]):
-    """The first of the rows that were asked for; ``print`` shows each as a tree."""
+T_co = TypeVar("T_co", Trace, Became, covariant=True)
 
-    rows: Sequence[Trace | Became]
+
+@dataclass(frozen=True, kw_only=True)
+class Traces(Sequence[T_co]):
+    """The first of the rows that were asked for, each a ``Trace`` or a ``Became``; ``print`` shows them as trees."""
+
+    rows: Sequence[T_co]
     matched: int
     """How many rows there are in all."""
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __iter__(self) -> Iterator[Trace | Became]:
+    def __iter__(self) -> Iterator[T_co]:
         return iter(self.rows)
 
     def __getitem__(self, place: Any) -> Any:

@@ -111,9 +111,7 @@ class Deployment:
             self.run("tickets", "facts", partition=day)
         self.run("prices", "lamps", "totals", "report", "short_lamps", "apologies")
 
-    def trace(
-        self, asset: str, where: str | pl.Expr | None = None, row_id: str | None = None, **more: Any
-    ) -> ig.Traces:
+    def trace(self, asset: str, where: str | pl.Expr | None = None, row_id: str | None = None, **more: Any) -> Any:
         return ig.trace(asset, where, row_id, definitions=self._definitions, **more)
 
 
@@ -138,11 +136,11 @@ def deployment(desk: None, tmp_path_factory: pytest.TempPathFactory, instance: d
     return made
 
 
-def back(found: ig.Traces) -> Sequence[ig.Trace]:
+def back(found: Any) -> Sequence[ig.Trace]:
     return cast(Sequence[ig.Trace], list(found))
 
 
-def ahead(found: ig.Traces) -> Sequence[ig.Became]:
+def ahead(found: Any) -> Sequence[ig.Became]:
     return cast(Sequence[ig.Became], list(found))
 
 

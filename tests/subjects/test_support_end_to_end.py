@@ -12,6 +12,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+import infergraph as ig
 from assets.support import letters
 from definitions import defs
 from infergraph.dagster import ModelSettings, ModelsResource, PolarsStorage, StoreResource
@@ -125,6 +126,29 @@ def test_every_example_goes_through(deployment: Deployment, agent: Script) -> No
     escalated = set(deployment.rows("escalations", partition)["file"])
     assert escalated == {name for name, label in LABELS.items() if label["escalate"]}
     assert deployment.rows("skipped_files", partition).height == 0
+
+
+def test_an_escalation_is_traced_to_its_prompts_and_its_file(deployment: Deployment, agent: Script) -> None:
+    deployment.drop("0006-leaving-after-outage.eml", "0005-love-the-update.eml")
+    assert deployment.run(*CHAIN, partition=deployment.tick()).success
+    code = dg.Definitions(ASSETS, resources=deployment.resources)
+
+    trace: Any = ig.trace("escalations", where="file LIKE '0006%'", definitions=code)[0]
+    operators = []
+    while trace.source.upstream is not None:
+        operators.append([step.operator for step in trace.steps])
+        assert all("outage" in str(step.attempts[0].messages) for step in trace.steps)
+        trace = trace.source.upstream
+    operators.append([step.operator for step in trace.steps])
+    assert operators == [["filter"], ["classify", "sentiment"], ["extract"]]
+    assert trace.source.asset.asset == "support_messages"
+    assert trace.source.values["file"] == "0006-leaving-after-outage.eml"
+
+    praise: Any = ig.trace("support_messages", where="file LIKE '0005%'", forward=True, definitions=code)[0]
+    facts = next(row for row in praise.downstream if row.asset.asset == "message_facts")
+    [topics] = facts.downstream
+    [gone] = [row for row in topics.downstream if row.asset.asset == "escalations"]
+    assert gone.state == "gone"
 
 
 def test_running_the_partition_again_asks_nothing(deployment: Deployment, agent: Script) -> None:

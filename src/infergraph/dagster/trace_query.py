@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal, overload
 
 import dagster as dg
 import polars as pl
@@ -38,6 +38,45 @@ class Found:
     """How many there are."""
 
 
+@overload
+def trace(
+    asset: dg.AssetKey | str | Sequence[str],
+    where: str | pl.Expr | None = None,
+    row_id: str | None = None,
+    partition: str | None = None,
+    *,
+    forward: Literal[False] = False,
+    definitions: dg.Definitions | None = None,
+    most: int = MOST_ROWS,
+) -> Traces[Trace]: ...
+
+
+@overload
+def trace(
+    asset: dg.AssetKey | str | Sequence[str],
+    where: str | pl.Expr | None = None,
+    row_id: str | None = None,
+    partition: str | None = None,
+    *,
+    forward: Literal[True],
+    definitions: dg.Definitions | None = None,
+    most: int = MOST_ROWS,
+) -> Traces[Became]: ...
+
+
+@overload
+def trace(
+    asset: dg.AssetKey | str | Sequence[str],
+    where: str | pl.Expr | None = None,
+    row_id: str | None = None,
+    partition: str | None = None,
+    *,
+    forward: bool,
+    definitions: dg.Definitions | None = None,
+    most: int = MOST_ROWS,
+) -> Traces[Trace] | Traces[Became]: ...
+
+
 def trace(
     asset: dg.AssetKey | str | Sequence[str],
     where: str | pl.Expr | None = None,
@@ -47,7 +86,7 @@ def trace(
     forward: bool = False,
     definitions: dg.Definitions | None = None,
     most: int = MOST_ROWS,
-) -> Traces:
+) -> Traces[Trace] | Traces[Became]:
     """Where rows of a published asset come from, or with ``forward`` what they became.
 
     Args:
@@ -85,7 +124,11 @@ def trace(
     with _location(definitions) as location, PublishedAssets(location) as assets:
         key = _key_of(location, asset)
         found = _found(assets, key, where, row_id, partition, most)
-        return _traces(Tracer(assets), found, forward=forward, most=most)
+        tracer, matched = Tracer(assets), sum(one.total for one in found)
+        taken = _taken(found, most)
+        if forward:
+            return Traces(rows=[row for one in taken for row in _forward(tracer, one)], matched=matched)
+        return Traces(rows=[row for one in taken for row in _backward(tracer, one)], matched=matched)
 
 
 @contextlib.contextmanager
@@ -209,27 +252,26 @@ def _other_rows(
         yield Found(place=place, version=version, rows=rows, total=ids.height)
 
 
-def _traces(tracer: Tracer, found: Sequence[Found], *, forward: bool, most: int) -> Traces:
-    made: list[Trace | Became] = []
+def _taken(found: Sequence[Found], most: int) -> Iterator[Found]:
+    """The first rows of all versions together."""
     for one in found:
-        rows = one.rows[: max(0, most - len(made))]
-        if rows:
-            made += _forward(tracer, one, rows) if forward else _backward(tracer, one, rows)
-    return Traces(rows=made, matched=sum(one.total for one in found))
+        if most > 0:
+            yield replace(one, rows=one.rows[:most])
+        most -= len(one.rows)
 
 
-def _backward(tracer: Tracer, found: Found, rows: Sequence[Asked]) -> list[Trace]:
-    ids = [row_id for _, row_id, _ in rows if row_id is not None]
+def _backward(tracer: Tracer, found: Found) -> list[Trace]:
+    ids = [row_id for _, row_id, _ in found.rows if row_id is not None]
     made = tracer.traces(found.place, found.version, ids) if ids else {}
     return [
         made[row_id] if row_id is not None else tracer.plain_row(found.place, found.version, position or 0, values)
-        for position, row_id, values in rows
+        for position, row_id, values in found.rows
     ]
 
 
-def _forward(tracer: Tracer, found: Found, rows: Sequence[Asked]) -> list[Became]:
-    unpublished = [row_id for position, row_id, _ in rows if position is None and row_id is not None]
+def _forward(tracer: Tracer, found: Found) -> list[Became]:
+    unpublished = [row_id for position, row_id, _ in found.rows if position is None and row_id is not None]
     if unpublished:
         return list(tracer.within(found.place, found.version, unpublished).values())
-    asked = {position: row_id for position, row_id, _ in rows if position is not None}
+    asked = {position: row_id for position, row_id, _ in found.rows if position is not None}
     return list(tracer.became(found.place, found.version, asked).values())
