@@ -82,9 +82,7 @@ class TraceStep:
     @property
     def cost_usd(self) -> Decimal | None:
         """USD of all attempts; ``None`` when a price is unknown."""
-        costs = [attempt.cost_nano_usd for attempt in self.attempts]
-        known = [cost for cost in costs if cost is not None]
-        return usd(sum(known)) if len(known) == len(costs) else None
+        return _cost(self.attempts)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for JSON."""
@@ -153,12 +151,26 @@ class Trace:
     ended: str = ""
     """Why the trace ends here, where it ends before a source."""
 
+    @property
+    def attempts(self) -> list[StoredAttempt]:
+        """Every attempt behind the row, those of its parents and of the assets above included, each once."""
+        above = [*self.parents, *([self.source.upstream] if self.source and self.source.upstream else [])]
+        own = [attempt for step in self.steps for attempt in step.attempts]
+        every = [*own, *(attempt for trace in above for attempt in trace.attempts)]
+        return list({(attempt.id, attempt.request_hash): attempt for attempt in every}.values())
+
+    @property
+    def cost_usd(self) -> Decimal | None:
+        """USD of all these attempts; ``None`` when a price is unknown."""
+        return _cost(self.attempts)
+
     def as_dict(self) -> dict[str, Any]:
         """The trace as plain data, for JSON."""
         return {
             "row_id": self.row_id,
             "asset": None if self.asset is None else self.asset.as_dict(),
             "values": None if self.values is None else plain(self.values),
+            "cost_usd": None if self.cost_usd is None else float(self.cost_usd),
             "steps": [step.as_dict() for step in self.steps],
             "made_by": self.made_by or None,
             "parents_total": self.parents_total,
@@ -168,7 +180,10 @@ class Trace:
         }
 
     def __str__(self) -> str:
-        return "\n".join(_trace_lines(self, 0, set()))
+        attempts, cost = len(self.attempts), self.cost_usd
+        said = "cost not known" if cost is None else f"USD {cost:.6f}"
+        total = [f"in all {attempts:,} attempt{'' if attempts == 1 else 's'}, {said}"] if attempts else []
+        return "\n".join([*_trace_lines(self, 0, set()), *total])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,6 +273,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple, pl.Series)):
         return [plain(inner) for inner in value]
     return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _cost(attempts: Sequence[StoredAttempt]) -> Decimal | None:
+    costs = [attempt.cost_nano_usd for attempt in attempts]
+    known = [cost for cost in costs if cost is not None]
+    return usd(sum(known)) if len(known) == len(costs) else None
 
 
 def _attempt(attempt: StoredAttempt) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
 
@@ -93,16 +94,16 @@ class Deployment:
         desk = ModelSettings(name="scripted:desk", price=PriceSettings(input=1_000, output=1), max_concurrency=1)
         self.storage = PolarsStorage(base_url=str(folder / "assets"))
         self._instance = instance
-        self._resources = {
+        self.resources = {
             "models": ModelsResource(models={"desk": desk}),
             "store": StoreResource(url=f"sqlite:///{folder / 'state.db'}"),
             "io_manager": self.storage,
         }
-        self._definitions = dg.Definitions(ASSETS, resources=self._resources)
+        self._definitions = dg.Definitions(ASSETS, resources=self.resources)
 
     def run(self, *names: str, partition: str | None = None) -> None:
         done = dg.materialize(
-            ASSETS, selection=list(names), resources=self._resources, partition_key=partition, instance=self._instance
+            ASSETS, selection=list(names), resources=self.resources, partition_key=partition, instance=self._instance
         )
         assert done.success
 
@@ -176,6 +177,8 @@ def test_a_cell_is_traced_over_three_assets_to_what_came_in(deployment: Deployme
     assert fact.source is not None
     assert fact.source.asset is not None
     assert fact.source.values == {"id": 1, "body": "a lamp"}
+    assert row.cost_usd == Decimal(sum(attempt.cost_nano_usd or 0 for attempt in row.attempts)) / 10**9
+    assert len(row.attempts) == 4
     assert dict(fact.source.key) == {"id": 1}
     assert "plain code" in fact.source.note
     assert price.source is not None
@@ -344,6 +347,51 @@ def test_several_rows_are_counted_and_the_first_shown(deployment: Deployment) ->
 def test_a_wrong_question_gets_a_message(deployment: Deployment, arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(ig.PlanError, match=re.escape(said)):
         deployment.trace(**arguments)
+
+
+def test_what_lies_elsewhere_is_named(fresh: Deployment, instance: dg.DagsterInstance) -> None:
+    @dg.asset(io_manager_key="memory")
+    def letters() -> pl.DataFrame:
+        return pl.DataFrame({"body": ["a lamp"]})
+
+    @ig.semantic_asset
+    def kinds(letters: ig.SemanticFrame) -> ig.SemanticFrame:
+        made = letters.semantic.extract("body", Fact)
+        return made.join(pl.DataFrame({"product": ["lamp"], "price": [1]}), on="product")
+
+    @dg.asset(io_manager_key="memory")
+    def copy(kinds: pl.LazyFrame) -> pl.DataFrame:
+        return kinds.collect()
+
+    given = {**fresh.resources, "memory": dg.mem_io_manager}
+    assert dg.materialize([letters, kinds, copy], resources=given, instance=instance).success
+    code = dg.Definitions([letters, kinds, copy], resources=given)
+    [row] = ig.trace("kinds", "true", definitions=code)
+    notes = {parent.source.note for parent in row.parents if parent.source}
+    assert notes == {
+        "'letters' came through another IO manager or 'other' was made inside the asset's function: "
+        "its rows are not kept"
+    }
+    [became] = ig.trace("kinds", "true", forward=True, definitions=code)
+    assert [one.why for one in became.downstream] == [
+        "copy is kept by another IO manager, where rows cannot be looked up"
+    ]
+    with pytest.raises(ig.PlanError, match="another IO manager"):
+        ig.trace("copy", "true", definitions=code)
+
+
+def test_versions_from_before_lineage_say_so(fresh: Deployment) -> None:
+    fresh.run("tickets", "facts", partition="monday")
+    path = fresh.storage.base() / "facts" / "monday" / "current.json"
+    said = json.loads(path.read_text())
+    del said["facts"]["inputs"], said["earlier"]
+    path.write_text(json.dumps(said))
+    [row] = back(fresh.trace("facts", "id = 1"))
+    assert row.source is not None
+    assert row.steps
+    assert "published before runs kept what they read" in row.source.note
+    [ticket] = ahead(fresh.trace("tickets", "id = 1", forward=True))
+    assert [one.state for one in ticket.downstream] == ["not followed"]
 
 
 def test_nothing_published_is_said(fresh: Deployment) -> None:

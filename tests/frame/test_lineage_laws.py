@@ -231,3 +231,17 @@ def test_ids_stay_when_rows_come_go_and_move(
     kept = pl.col("k").is_in(keys[: len(keys) // 2])
     names = [sorted(rows.filter(kept).select("k", "g", "n", "_row_id").rows(), key=str) for rows in (before, after)]
     assert names[0] == names[1]
+
+
+@settings(max_examples=20, deadline=None)
+@given(keys, st.randoms(use_true_random=False))
+def test_groups_keep_their_ids_when_their_rows_move(session: ig.Session, keys: list[int], random: Random) -> None:
+    moved = random.sample(keys, len(keys))
+    before, after = (planned(session, table(one), ["group_by"]).run(row_ids=True).frame for one in (keys, moved))
+    assert dict(before["g", "_row_id"].iter_rows()) == dict(after["g", "_row_id"].iter_rows())
+
+
+def test_groups_by_other_columns_are_other_rows(session: ig.Session) -> None:
+    rows = session.frame(pl.DataFrame({"k": [1], "a": [1], "b": [1]}), name="rows", key="k")
+    groups = [rows.group_by(name).agg(pl.len()).run(row_ids=True).frame["_row_id"][0] for name in ("a", "b")]
+    assert groups[0] != groups[1]

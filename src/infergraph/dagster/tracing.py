@@ -24,16 +24,18 @@ from infergraph.dagster.published import (
 )
 from infergraph.dagster.upstream import (
     AT,
+    BEFORE,
     OWN,
     OWN_ID,
     POSITION,
     InputRead,
     VersionRead,
     inputs_of_version,
-    own_sources,
+    lost_sources,
+    may_have_read,
 )
 from infergraph.frame.row_ids import ROW_ID
-from infergraph.lineage import Became, SourceRow, Trace
+from infergraph.lineage import Became, Published, SourceRow, Trace
 from infergraph.traces import RunRecords, follow_rows, trace_rows
 
 PLAIN = "made by plain code, which keeps no lineage"
@@ -99,13 +101,9 @@ class Tracer:
             missing = [row_id for row_id in wanted if row_id not in found]
             if missing:
                 found.update(self._rows_of(read, missing))
-        own = own_sources(version)
-        note = "made inside the asset's function: its rows are not kept"
-        if "inputs" not in version.facts:
-            own, note = ["?"], "published before it was kept what a run reads: run the asset again"
-        if own:
-            name = " or ".join(dict.fromkeys(own))
-            lost = SourceRow(source=name, key={}, values={}, note=note)
+        note = lost_sources(version)
+        if note:
+            lost = SourceRow(source="?", key={}, values={}, note=note)
             found |= {row_id: lost for row_id in wanted if row_id not in found}
         return found
 
@@ -150,18 +148,29 @@ class Tracer:
         if not rows:
             return found
         for asset in self._assets.below(place.asset):
-            for below in self._assets.places(asset):
-                holder = self._assets.current(below)
-                if holder is None:
-                    continue
-                if lineage_of(holder) is None:
-                    self._through_plain(below, holder, rows, found)
-                    continue
-                for read in inputs_of_version(self._assets, holder):
-                    if any(one.place == place for one in read.versions):
-                        for position, one in self._through_run(below, holder, read, place, version, rows):
-                            found[position].append(one)
+            for position, one in self._into(asset, place, version, rows):
+                found[position].append(one)
         return found
+
+    def _into(self, asset: tuple[str, ...], place: Place, version: Version, rows: Rows) -> Iterator[tuple[int, Became]]:
+        """What rows became in one asset that depends on theirs."""
+        if self._assets.storage(asset) is None:
+            why = f"{'/'.join(asset)} is kept by another IO manager, where rows cannot be looked up"
+            yield from _not_followed(rows, why)
+        plain: list[tuple[Place, Version]] = []
+        for below in self._assets.places(asset):
+            holder = self._assets.current(below)
+            if holder is None or not may_have_read(holder, place):
+                continue
+            if lineage_of(holder) is None:
+                plain.append((below, holder))
+            elif "inputs" not in holder.facts:
+                yield from _not_followed(rows, BEFORE, published(below, holder))
+            for read in inputs_of_version(self._assets, holder):
+                if any(one.place == place for one in read.versions):
+                    yield from self._through_run(below, holder, read, place, version, rows)
+        if plain:
+            yield from self._through_plain(plain, rows)
 
     def within(self, place: Place, version: Version, row_ids: Sequence[str]) -> dict[str, Became]:
         """What rows that a version's run read, made, dropped or rejected became in it and further down, by row id."""
@@ -188,20 +197,22 @@ class Tracer:
         for row_id, position in ids.items():
             yield position, replace(made[row_id], why=made[row_id].why + stale)
 
-    def _through_plain(self, below: Place, holder: Version, rows: Rows, found: dict[int, list[Became]]) -> None:
+    def _through_plain(self, holders: Sequence[tuple[Place, Version]], rows: Rows) -> Iterator[tuple[int, Became]]:
         """Plain code that keeps ids shows what became of a row; other plain code is named once."""
-        own = [row_id for row_id in rows.values() if row_id is not None]
-        kept = positions_of(holder, own)
-        told = published(below, holder)
-        if not kept:
-            for position, row_id in rows.items():
-                name = row_id or f"#{position}"
-                found[position].append(Became(row_id=name, state="not followed", why=PLAIN, asset=told))
-            return
-        made = self.became(below, holder, {position: row_id for row_id, position in kept.items()})
-        for position, row_id in rows.items():
-            if row_id in kept:
-                found[position].append(made[kept[row_id]])
+        left = dict(rows)
+        for below, holder in holders:
+            own = {row_id: position for position, row_id in left.items() if row_id is not None}
+            kept = positions_of(holder, list(own))
+            made = self.became(below, holder, {place: row_id for row_id, place in kept.items()})
+            for row_id, place in kept.items():
+                yield own[row_id], made[place]
+                del left[own[row_id]]
+        yield from _not_followed(left, PLAIN, published(*holders[0]))
+
+
+def _not_followed(rows: Rows, why: str, asset: Published | None = None) -> Iterator[tuple[int, Became]]:
+    for position, row_id in rows.items():
+        yield position, Became(row_id=row_id or f"#{position}", state="not followed", why=why, asset=asset)
 
 
 def values_of(version: Version, row_ids: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -26,6 +26,7 @@ POSITION = "__position"
 OWN_ID = "__own_id"
 """The row's own id in that version; null where it has none."""
 OWN = (AT, POSITION, OWN_ID, ROW_ID)
+BEFORE = "it was published before runs kept what they read: run it again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,9 +144,27 @@ def inputs_of_version(assets: PublishedAssets, version: Version) -> list[InputRe
     return [_input(assets, said) for said in version.facts.get("inputs", []) if said["asset"] is not None]
 
 
-def own_sources(version: Version) -> list[str]:
-    """Names of the sources that were made inside the asset's function: their rows are kept nowhere."""
-    return [said["source"] for said in version.facts.get("inputs", []) if said["asset"] is None]
+def lost_sources(version: Version) -> str:
+    """Why rows cannot be found in the sources of a version that are no asset's of ours; empty where there is none."""
+    if "inputs" not in version.facts:
+        return BEFORE
+    lost = [said for said in version.facts["inputs"] if said["asset"] is None]
+    notes = [
+        f"{said['source']!r} was made inside the asset's function"
+        if said["parameter"] is None
+        else f"{said['source']!r} came through another IO manager"
+        for said in lost
+    ]
+    return f"{' or '.join(dict.fromkeys(notes))}: its rows are not kept" if notes else ""
+
+
+def may_have_read(version: Version, place: Place) -> bool:
+    """Whether a version was made from an upstream place, as far as it is known; no file is opened."""
+    inputs = version.facts.get("inputs")
+    return inputs is None or any(
+        said["asset"] == list(place.asset) and any(read["partition"] == place.partition for read in said["read"])
+        for said in inputs
+    )
 
 
 def _input(assets: PublishedAssets, said: Mapping[str, Any]) -> InputRead:

@@ -28,24 +28,26 @@ class GroupBy:
     def agg(self, *aggs: IntoExpr, **named: IntoExpr) -> SemanticFrame:
         """One row a group: the keys, then these columns, as ``pl.LazyFrame.group_by(...).agg``.
 
-        The group's row id follows from its first row's.
+        The group's row id follows from the least of its rows' ids, and from what the rows are grouped by.
         """
         keys = self._keys
         key_names = [name for key in keys for name in _outputs(key, self._frame)]
         # As in Polars, a selector in an aggregation does not mean the keys.
         rest = {name: dtype for name, dtype in self._frame.schema.items() if name not in key_names}
         wanted = spelt_out(expressions(aggs, named), rest)
+        by = " ".join(key_names)
 
         def apply(inputs: Sequence[pl.LazyFrame], hidden: tuple[str, ...]) -> pl.LazyFrame:
-            # The first row's id tells a group from every other one, also from those of other frames.
-            carried = [pl.col(ROW_ID).first()] if ROW_ID in hidden else []
+            # One row's id tells a group from every other one, also from those of other frames; the least one stays
+            # the same in whatever order the rows come.
+            carried = [pl.col(ROW_ID).min()] if ROW_ID in hidden else []
             carried += [pl.col(DOUBT).max()] if DOUBT in hidden else []
             carried += [pl.col(PARENT)] if PARENT in hidden else []
             carried += [group_key(name) for name in hidden if name.startswith(KEY_PREFIX)]
             grouped = inputs[0].group_by(keys, maintain_order=True).agg(*wanted, *carried)
             if ROW_ID not in hidden:
                 return grouped
-            return grouped.with_columns(derived_id(pl.lit("group"), pl.col(ROW_ID)).alias(ROW_ID))
+            return grouped.with_columns(derived_id(pl.lit("group"), pl.lit(by), pl.col(ROW_ID)).alias(ROW_ID))
 
         return self._frame._step(
             "group_by.agg",
