@@ -6,7 +6,7 @@ the caller finds the source's row, and goes on from there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,7 +136,12 @@ class RunRecords:
 
 
 def trace_rows(
-    run: RunRecords, row_ids: Sequence[str], find: FindSources, *, most: int = MOST_SHOWN
+    run: RunRecords,
+    row_ids: Sequence[str],
+    find: FindSources,
+    *,
+    known: Container[str] = (),
+    most: int = MOST_SHOWN,
 ) -> dict[str, Trace]:
     """The traces of rows of one run, by row id.
 
@@ -144,6 +149,7 @@ def trace_rows(
         run: What the run left behind.
         row_ids: The rows, as in ``_row_id`` or in the rejects.
         find: Finds the rows of the run's sources.
+        known: Rows that are in the run's result, for sure.
         most: Go into so many parents of each row.
 
     Raises:
@@ -177,7 +183,7 @@ def trace_rows(
         return made[row_id]
 
     for row_id in row_ids:
-        if not (row_id in steps or row_id in parents or row_id in ends or row_id in sources):
+        if not (row_id in steps or row_id in parents or row_id in ends or row_id in sources or row_id in known):
             raise PlanError(UNKNOWN_ROW.format(row_id=row_id))
     return {row_id: build(row_id) for row_id in row_ids}
 

@@ -27,13 +27,16 @@ class Fact(BaseModel):
 
 
 days = dg.StaticPartitionsDefinition(["monday", "tuesday"])
-BODIES = {"monday": {1: "a lamp", 2: "bad words", 3: "a kettle"}, "tuesday": {4: "another lamp", 5: "unclear"}}
+BODIES: dict[str, dict[int, str | None]] = {
+    "monday": {1: "a lamp", 2: "bad words", 3: "a kettle"},
+    "tuesday": {4: "another lamp", 5: "unclear"},
+}
 
 
 @dg.asset(partitions_def=days)
 def tickets(context: dg.AssetExecutionContext) -> pl.DataFrame:
     bodies = BODIES[context.partition_key]
-    return pl.DataFrame({"id": list(bodies), "body": list(bodies.values())})
+    return pl.DataFrame({"id": list(bodies), "body": list(bodies.values())}, schema_overrides={"body": pl.String})
 
 
 @dg.asset
@@ -378,6 +381,49 @@ def test_what_lies_elsewhere_is_named(fresh: Deployment, instance: dg.DagsterIns
     ]
     with pytest.raises(ig.PlanError, match="another IO manager"):
         ig.trace("copy", "true", definitions=code)
+
+
+def test_an_asset_of_another_code_location_is_traced_too(deployment: Deployment) -> None:
+    outside = [dg.AssetSpec("facts", partitions_def=days), dg.AssetSpec("prices")]
+    code = dg.Definitions([*outside, lamps], resources=deployment.resources)
+    [row] = ig.trace("lamps", "id = 1", definitions=code)
+    ticket = sources_of(row)[0]
+    assert ticket.source is not None
+    assert ticket.source.upstream is not None
+    assert [step.operator for step in ticket.source.upstream.steps] == ["extract"]
+    [fact] = ig.trace("facts", "id = 1", forward=True, definitions=code)
+    assert [one.state for one in fact.downstream] == ["became"]
+
+
+def test_a_row_that_nothing_was_asked_for_is_traced_though_its_source_is_gone(
+    fresh: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BODIES, "monday", {1: None})
+    fresh.run("tickets", "facts", partition="monday")
+    monkeypatch.setitem(BODIES, "monday", {2: "a lamp"})
+    for _ in range(3):
+        fresh.run("tickets", partition="monday")
+    [row] = back(fresh.trace("facts", "id = 1"))
+    assert (row.steps, row.source) == ([], None)
+    assert "no such row any more" in row.ended
+
+
+def test_rows_that_share_an_id_are_both_followed(fresh: Deployment, instance: dg.DagsterInstance) -> None:
+    @ig.semantic_asset(key={"prices": "product"})
+    def doubled(prices: ig.SemanticFrame) -> ig.SemanticFrame:
+        return ig.concat([prices, prices])
+
+    @ig.semantic_asset
+    def again(doubled: ig.SemanticFrame) -> ig.SemanticFrame:
+        return doubled
+
+    fresh.run("prices")
+    assert dg.materialize(
+        [prices, doubled, again], selection=["doubled", "again"], resources=fresh.resources, instance=instance
+    ).success
+    code = dg.Definitions([prices, doubled, again], resources=fresh.resources)
+    rows = ig.trace("doubled", "product = 'lamp'", forward=True, definitions=code)
+    assert [[one.state for one in row.downstream] for row in rows] == [["published"], ["published"]]
 
 
 def test_versions_from_before_lineage_say_so(fresh: Deployment) -> None:

@@ -186,7 +186,7 @@ def test_each_method_is_followed(session: ig.Session, name: str) -> None:
         assert source_keys(result, row_id) == set(made_from)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(keys, plans)
 def test_every_row_has_a_trace_to_its_sources_or_to_a_stated_end(
     session: ig.Session, keys: list[int], steps: list[str]

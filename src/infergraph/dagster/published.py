@@ -88,7 +88,7 @@ class PublishedAssets:
     def storage(self, asset: tuple[str, ...]) -> PolarsStorage | None:
         """The storage of an asset; ``None``: another IO manager's, or no asset of this code location."""
         key = self.key(asset)
-        if key is None or not self._graph.get(key).is_materializable:
+        if key is None:
             return None
         if key not in self._storages:
             self._storages[key] = self._stack.enter_context(storage_of(self._definitions, key, self._instance))
@@ -121,10 +121,11 @@ class PublishedAssets:
         from infergraph.frame.session import project_root
 
         key = dg.AssetKey(list(asset))
-        definition = self._graph.get(key).assets_def
-        if "store" not in definition.resource_defs:
+        # An asset of another code location has no resources here but the storage: it shares this one's store.
+        own = {**(self._definitions.resources or {}), **self._graph.get(key).assets_def.resource_defs}
+        if "store" not in own:
             raise PlanError(f"{key.to_user_string()!r} needs the resource 'store'; add it to Definitions.")
-        with dg.build_resources({"store": definition.resource_defs["store"]}, instance=self._instance) as built:
+        with dg.build_resources({"store": own["store"]}, instance=self._instance) as built:
             resource: StoreResource = built.store
         if resource.url not in self._stores:
             self._stores[resource.url] = self._stack.enter_context(Store.open(resource.url, root=project_root()))

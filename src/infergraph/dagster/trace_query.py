@@ -144,7 +144,7 @@ def _location(definitions: dg.Definitions | None) -> Iterator[dg.Definitions]:
 
 def _key_of(definitions: dg.Definitions, asset: dg.AssetKey | str | Sequence[str]) -> tuple[str, ...]:
     key = dg.AssetKey.from_user_string(asset) if isinstance(asset, str) else dg.AssetKey.from_coercible(asset)
-    known = {one.to_user_string(): one for one in definitions.resolve_asset_graph().materializable_asset_keys}
+    known = {one.to_user_string(): one for one in definitions.resolve_asset_graph().get_all_asset_keys()}
     if key.to_user_string() not in known:
         raise PlanError(f"There is no asset {key.to_user_string()!r}. {did_you_mean(key.to_user_string(), known)}")
     return tuple(key.path)

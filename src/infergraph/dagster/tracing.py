@@ -69,7 +69,7 @@ class Tracer:
         if lineage is None:
             return {row_id: self._plain_with_id(place, version, row_id, values) for row_id in row_ids}
         records = RunRecords(lineage, rejects_of_version(version), self._assets.store(place.asset))
-        traces = trace_rows(records, row_ids, lambda wanted: self._sources(version, wanted))
+        traces = trace_rows(records, row_ids, lambda wanted: self._sources(version, wanted), known=values)
         return {row_id: replace(trace, asset=told, values=values.get(row_id)) for row_id, trace in traces.items()}
 
     def plain_row(self, place: Place, version: Version, position: int, values: Mapping[str, Any]) -> Trace:
@@ -170,7 +170,8 @@ class Tracer:
                 if any(one.place == place for one in read.versions):
                     yield from self._through_run(below, holder, read, place, version, rows)
         if plain:
-            yield from self._through_plain(plain, rows)
+            same = [one for one in plain if one[0].partition == place.partition]
+            yield from self._through_plain(same or plain, rows)
 
     def within(self, place: Place, version: Version, row_ids: Sequence[str]) -> dict[str, Became]:
         """What rows that a version's run read, made, dropped or rejected became in it and further down, by row id."""
@@ -191,10 +192,10 @@ class Tracer:
         self, below: Place, holder: Version, read: InputRead, place: Place, version: Version, rows: Rows
     ) -> Iterator[tuple[int, Became]]:
         ids = read.ids_of(place, rows)
-        made = self.within(below, holder, list(ids)) if ids else {}
+        made = self.within(below, holder, [row_id for row_id, _ in ids]) if ids else {}
         name = next(one.name for one in read.versions if one.place == place)
         stale = "" if name == version.name else f" (it was made from version {name} of {place}, not from this one)"
-        for row_id, position in ids.items():
+        for row_id, position in ids:
             yield position, replace(made[row_id], why=made[row_id].why + stale)
 
     def _through_plain(self, holders: Sequence[tuple[Place, Version]], rows: Rows) -> Iterator[tuple[int, Became]]:

@@ -79,23 +79,26 @@ class InputRead:
             if not left:
                 return
 
-    def ids_of(self, place: Place, rows: Mapping[int, str | None]) -> dict[str, int]:
-        """The ids under which the run knew rows of an upstream place, with their position there.
+    def ids_of(self, place: Place, rows: Mapping[int, str | None]) -> list[tuple[str, int]]:
+        """The ids under which the run knew rows of an upstream place, with their positions there.
 
         Args:
             place: The upstream asset or partition.
-            rows: Position of each row, and its own id where it has one.
+            rows: Position of each row, and its own id where it has one; frames under one another may bring an id twice.
         """
         at = next(number for number, read in enumerate(self.versions) if read.place == place)
-        own = {row_id: position for position, row_id in rows.items() if row_id is not None}
+        own: dict[str, list[int]] = {}
+        for position, row_id in rows.items():
+            if row_id is not None:
+                own.setdefault(row_id, []).append(position)
         if self.carries_ids:
-            return own
-        found: dict[str, int] = {}
+            return [(row_id, position) for row_id, positions in own.items() for position in positions]
+        found: list[tuple[str, int]] = []
         for _, batch in self._batches():
             mine = pl.col(OWN_ID).is_in(list(own)) if own else pl.col(POSITION).is_in(list(rows))
             chosen = batch.filter(mine & (pl.col(AT) == at))
             for row_id, own_id, position in chosen.select(ROW_ID, OWN_ID, POSITION).iter_rows():
-                found[row_id] = own[own_id] if own else position
+                found += [(row_id, each) for each in own.get(own_id, [position])]
         return found
 
     def _batches(self, wanted: Sequence[str] = ()) -> Iterator[tuple[tuple[str, ...], pl.DataFrame]]:
