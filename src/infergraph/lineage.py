@@ -2,14 +2,14 @@
 
 A ``Trace`` is one row of one run with the questions that were asked for it, the rows that it was made from, and the row
 of the source where it began; across assets each source row goes on with the trace of the row above it. A ``Became`` is
-the same seen forwards. Walking is in ``traces.py``; here is what comes out, as text and as plain data.
+the same seen forwards. Walking is in ``traces.py``, the text in ``lineage_text.py``; here is what comes out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal, TypeVar
 
@@ -19,9 +19,6 @@ from infergraph.records import usd
 from infergraph.store.rows import StoredAttempt
 
 State = Literal["published", "became", "dropped", "rejected", "pending", "gone", "not followed"]
-_CELL = 200
-_COLUMNS = 12
-NOT_KEPT = "(prompt not kept)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,10 +177,9 @@ class Trace:
         }
 
     def __str__(self) -> str:
-        attempts, cost = len(self.attempts), self.cost_usd
-        said = "cost not known" if cost is None else f"USD {cost:.6f}"
-        total = [f"in all {attempts:,} attempt{'' if attempts == 1 else 's'}, {said}"] if attempts else []
-        return "\n".join([*_trace_lines(self, 0, set()), *total])
+        from infergraph.lineage_text import trace_text
+
+        return trace_text(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +221,9 @@ class Became:
         }
 
     def __str__(self) -> str:
-        return "\n".join(_became_lines(self, 0, set()))
+        from infergraph.lineage_text import became_text
+
+        return became_text(self)
 
 
 T_co = TypeVar("T_co", Trace, Became, covariant=True)
@@ -302,123 +300,3 @@ def _attempt(attempt: StoredAttempt) -> dict[str, Any]:
         "output_tokens": None if response is None else response.tokens.output,
         "cost_usd": None if cost is None else float(cost),
     }
-
-
-# -- as text -------------------------------------------------------------------------------------------
-
-
-def _trace_lines(trace: Trace, depth: int, shown: set[tuple[str, str]]) -> Iterator[str]:
-    pad = "  " * depth
-    name = (trace.row_id, str(trace.asset))
-    where = "" if trace.asset is None else f"{trace.asset}: "
-    if name in shown:
-        yield f"{pad}{where}row {trace.row_id}: see above"
-        return
-    shown.add(name)
-    yield f"{pad}{where}row {trace.row_id}"
-    if trace.values is not None:
-        yield f"{pad}  {_cells(trace.values)}"
-    for step in trace.steps:
-        yield from _step_lines(step, depth + 1)
-    if trace.made_by:
-        yield f"{pad}  made by {trace.made_by} from {_rows(trace.parents_total)}:"
-        for parent in trace.parents:
-            yield from _trace_lines(parent, depth + 2, shown)
-        if trace.parents_total > len(trace.parents):
-            yield f"{pad}    and {trace.parents_total - len(trace.parents):,} more"
-    if trace.source is not None:
-        yield from _source_lines(trace.source, depth + 1, shown)
-    if trace.ended:
-        yield f"{pad}  the trace ends here: {trace.ended}"
-
-
-def _source_lines(row: SourceRow, depth: int, shown: set[tuple[str, str]]) -> Iterator[str]:
-    pad = "  " * depth
-    key = f", {_cells(row.key)}" if row.key else ""
-    yield f"{pad}from source {row.source!r}{key}"
-    if row.note:
-        yield f"{pad}  {row.note}"
-    if row.upstream is not None:
-        yield from _trace_lines(row.upstream, depth + 1, shown)
-        return
-    if row.asset is not None:
-        yield f"{pad}  {row.asset}"
-    rest = {name: value for name, value in row.values.items() if name not in row.key}
-    if rest:
-        yield f"{pad}  {_cells(rest)}"
-
-
-def _became_lines(row: Became, depth: int, shown: set[tuple[str, str]]) -> Iterator[str]:
-    pad = "  " * depth
-    name = (row.row_id, str(row.asset))
-    where = "" if row.asset is None else f"{row.asset}: "
-    made = f" (by {row.made_by})" if row.made_by else ""
-    yield f"{pad}{where}row {row.row_id}{made}: {row.why}"
-    if name in shown:
-        yield f"{pad}  see above"
-        return
-    shown.add(name)
-    if row.values is not None:
-        yield f"{pad}  {_cells(row.values)}"
-    for step in row.steps:
-        yield from _step_lines(step, depth + 1)
-    for child in row.children:
-        yield from _became_lines(child, depth + 1, shown)
-    if row.children_total > len(row.children):
-        yield f"{pad}  and {row.children_total - len(row.children):,} more"
-    for below in row.downstream:
-        yield from _became_lines(below, depth + 1, shown)
-
-
-def _step_lines(step: TraceStep, depth: int) -> Iterator[str]:
-    pad = "  " * depth
-    cost = "cost not known" if step.cost_usd is None else f"USD {step.cost_usd:.6f}"
-    via = f" ({step.via})" if step.via else ""
-    ending = "" if step.kept is None else ", kept" if step.kept else ", dropped"
-    yield f"{pad}{step.operator} [{step.model}] from {step.source}{via}, {cost}{ending}"
-    if step.rejected is not None:
-        yield f"{pad}  rejected: {step.rejected}"
-    for attempt in step.attempts:
-        yield from _attempt_lines(attempt, depth + 1)
-
-
-def _attempt_lines(attempt: StoredAttempt, depth: int) -> Iterator[str]:
-    pad = "  " * depth
-    when = datetime.fromtimestamp(attempt.started_at, UTC)
-    cost, response = usd(attempt.cost_nano_usd), attempt.response
-    tokens = "" if response is None else f", {response.tokens.input:,} tokens in, {response.tokens.output:,} out"
-    money = "cost not known" if cost is None else f"USD {cost:.6f}"
-    said = f": {attempt.message}" if attempt.message else ""
-    yield (
-        f"{pad}attempt {attempt.id} of {attempt.model} in run {attempt.run_id}, {when:%Y-%m-%d %H:%M:%S} UTC, "
-        f"{attempt.via}: {attempt.outcome}{said}, {attempt.seconds:.2f} s{tokens}, {money}"
-    )
-    if attempt.embed_text is not None:
-        yield from _text_lines("embed", attempt.embed_text, pad)
-    elif not attempt.messages:
-        yield f"{pad}  {NOT_KEPT}"
-    for message in attempt.messages:
-        yield from _text_lines(message.role, message.content, pad)
-    if response is not None:
-        yield from _text_lines("->", response.text or "a vector", pad)
-
-
-def _text_lines(heading: str, text: str, pad: str) -> Iterator[str]:
-    first, *rest = text.splitlines() or [""]
-    yield f"{pad}  {heading}{'' if heading == '->' else ':'} {first}"
-    yield from (f"{pad}    {line}" for line in rest)
-
-
-def _cells(values: Mapping[str, Any]) -> str:
-    shown = list(values.items())[:_COLUMNS]
-    more = f", and {len(values) - len(shown)} more columns" if len(values) > len(shown) else ""
-    return ", ".join(f"{name} = {_cell(value)}" for name, value in shown) + more
-
-
-def _cell(value: Any) -> str:
-    text = repr(plain(value))
-    return text if len(text) <= _CELL else f"{text[: _CELL - 1]}…"
-
-
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count:,} rows"

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 
 import infergraph as ig
 from infergraph.frame.run import run_to_folder
-from infergraph.lineage import NOT_KEPT, Trace, TraceStep, plain
+from infergraph.lineage import Trace, TraceStep, plain
+from infergraph.lineage_text import NOT_KEPT
 from infergraph.models.model import CallFailed, Request
 from infergraph.models.scripted import script
 from infergraph.store.rows import StoredAttempt

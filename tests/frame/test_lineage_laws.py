@@ -144,8 +144,8 @@ STEPS: dict[str, Step] = {
     "semantic.filter": lambda f: f.semantic.filter("{{ n }} is fine"),
 }
 NOT_STEPS = {
-    "collect", "collect_schema", "columns", "estimate", "explain", "fingerprint", "node", "prompts", "run", "schema",
-    "semantic", "session", "sink_csv", "sink_ndjson", "sink_parquet",
+    "collect", "collect_schema", "column_lineage", "columns", "estimate", "explain", "fingerprint", "node", "prompts",
+    "run", "schema", "semantic", "session", "sink_csv", "sink_ndjson", "sink_parquet",
 }  # fmt: skip
 plans = st.lists(st.sampled_from(sorted(STEPS)), min_size=1, max_size=4)
 keys = st.lists(st.integers(0, 30), min_size=1, max_size=9, unique=True)
