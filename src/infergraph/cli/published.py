@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @contextmanager
 def storage_of(project: Project, key: dg.AssetKey, instance: dg.DagsterInstance) -> Iterator[PolarsStorage | None]:
     """The storage that keeps an asset; ``None`` where another IO manager does."""
-    from infergraph.dagster.published import storage_of as found
+    from infergraph.dagster.published_assets import storage_of as found
 
     with found(project.definitions, key, instance) as storage:
         yield storage

@@ -14,7 +14,7 @@ from polars.exceptions import PolarsError
 from infergraph.dagster.layout import Place
 from infergraph.dagster.project import find_root, load_definitions
 from infergraph.dagster.publish import Version
-from infergraph.dagster.published import PublishedAssets, lineage_of, part_of, rejects_of_version
+from infergraph.dagster.published_assets import PublishedAssets, lineage_of, part_of, rejects_of_version
 from infergraph.dagster.tracing import Tracer
 from infergraph.dagster.upstream import POSITION
 from infergraph.errors import ConfigurationError, PlanError, did_you_mean

@@ -15,7 +15,7 @@ import polars as pl
 
 from infergraph.dagster.layout import Place
 from infergraph.dagster.publish import Version
-from infergraph.dagster.published import (
+from infergraph.dagster.published_assets import (
     PublishedAssets,
     lineage_of,
     part_of,

@@ -14,7 +14,7 @@ import polars as pl
 
 from infergraph.dagster.layout import Place
 from infergraph.dagster.publish import Part, Version
-from infergraph.dagster.published import PublishedAssets, part_of
+from infergraph.dagster.published_assets import PublishedAssets, part_of
 from infergraph.frame.parents import numbered_batches
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.lineage import SourceRead
