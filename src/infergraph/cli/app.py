@@ -57,6 +57,16 @@ def demo(
     _leave(lambda: work(packages=packages, model=model, yes=yes))
 
 
+@app.command(epilog="Example: infergraph init my-project")
+def init(
+    name: Annotated[str, typer.Argument(help="The folder to make; its last part is the name.", show_default=False)],
+) -> None:
+    """Make a project: the three rooms, one semantic asset with a test, all of which runs at once."""
+    from infergraph.cli.init import init as work
+
+    _leave(lambda: work(name))
+
+
 @app.command(epilog="Example: infergraph dev --port 3001")
 def dev(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the web server.")] = 3000,
