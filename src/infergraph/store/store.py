@@ -21,7 +21,6 @@ from typing import Self, get_args
 from sqlalchemy import Connection, Engine
 
 from infergraph.errors import PlanError, StoreError, StoreLost
-from infergraph.models.model import Response
 from infergraph.store import reading, recording
 from infergraph.store.connect import explained, file_of, open_coordination, open_engine, resolve, shown, writing
 from infergraph.store.coordination import Coordination
@@ -196,11 +195,6 @@ class Store:
         """Every attempt made for a row's question, in the order they were made, prompt and response included."""
         with explained(self.where), self._connect() as connection:
             return reading.attempts_of(connection, row_hash)
-
-    def response_of(self, row_hash: bytes) -> Response | None:
-        """What ended a row's question; ``None``: not asked, or nothing came back."""
-        found = self.answers([row_hash]).get(row_hash)
-        return None if found is None else found.response
 
     def learned(self, model: str, *, operator: str | None = None, asset: str | None = None) -> Learned | None:
         """What answers of a model were like so far.
