@@ -19,7 +19,10 @@ SOURCE_MORSEL_ROWS = 2048
 """Polars reads some thirty batches ahead: of rows of 1 KB these are 60 MB."""
 Batches = Iterator[pl.DataFrame]
 Read = Callable[[list[str] | None, pl.Expr | None, int | None], Batches]
-"""Reads an IO source: wanted columns (``None``: all), a row-wise predicate, most rows."""
+"""Reads an IO source: wanted columns (``None``: all), a row-wise predicate, most rows (``None``: all).
+
+Where both are given, Polars wants those of the first so many rows that pass, and not so many rows that pass.
+"""
 
 
 class Activity:
@@ -175,34 +178,32 @@ def _numbered(data: pl.LazyFrame, node: plans.Source, activity: Activity) -> pl.
         # A predicate on what names a row keeps or drops rows of one name together, so that occurrence numbers stay
         # true; one that reads more comes after the numbering.
         early = predicate is not None and roots(predicate).issubset(named_by)
+        lazy = lazy if n_rows is None else lazy.head(n_rows)
         if predicate is not None and early:
             lazy = lazy.filter(predicate)
-        lazy = lazy if n_rows is None or not (early or predicate is None) else lazy.head(n_rows)
         batches = lazy.collect_batches(chunk_size=SOURCE_MORSEL_ROWS, maintain_order=True, engine="streaming")
         numbered = (batch.with_columns(numberer.ids(batch)).select(columns) for batch in batches)
-        yield from wanted_rows(numbered, None if early else predicate, n_rows, activity)
+        yield from wanted_rows(numbered, None if early else predicate, None, activity)
 
     return io_source({**node.schema, ROW_ID: pl.String()}, read, activity, f"source {node.name}")
 
 
 def wanted_rows(batches: Batches, predicate: pl.Expr | None, n_rows: int | None, activity: Activity) -> Batches:
-    """What Polars asked an IO source for: rows that pass, at most so many, until the run is over.
+    """What Polars asked an IO source for: those of the first so many rows that pass, until the run is over.
 
     Args:
         batches: The source's rows, in order.
         predicate: A row-wise condition; ``None``: all rows pass.
-        n_rows: Most rows; ``None``: all.
+        n_rows: Most rows, whether they pass or not; ``None``: all.
         activity: Says when the run is over.
     """
     left = n_rows
     for batch in batches:
         if activity.stopped:
             return
-        result = batch if predicate is None else batch.filter(predicate)
-        if left is not None:
-            result = result.head(left)
-            left -= result.height
-        yield result
+        result = batch if left is None else batch.head(left)
+        left = None if left is None else left - result.height
+        yield result if predicate is None else result.filter(predicate)
         if left is not None and left <= 0:
             return
 

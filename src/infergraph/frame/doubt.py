@@ -191,8 +191,8 @@ class Possible:
             if self._activity.stopped:
                 return
             rows = change(frames).lazy().select(*schema)
-            rows = rows if predicate is None else rows.filter(predicate)
             rows = rows if n_rows is None else rows.head(n_rows)
+            rows = rows if predicate is None else rows.filter(predicate)
             yield rows.select(wanted or list(schema)).collect()
 
         return io_source(schema, read, self._activity, f"possible rows of {step.method}")

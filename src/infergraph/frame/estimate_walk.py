@@ -144,26 +144,25 @@ class Exact(Walk):
         n_rows: int | None,
     ) -> Batches:
         written = set(step.operator.writes)
-        early, late = split_predicate(predicate, written)
+        bounded = n_rows is not None and not step.decides
+        early, late = split_predicate(predicate, written) if bounded or n_rows is None else (None, predicate)
         carried = [name for name in columns if name not in written]
         needed = step.decides or not written.isdisjoint(columns)
-        bounded = n_rows is not None and late is None and not step.decides
         self.opened.add(id(step))
         if not bounded:
             self._unbounded.add(id(step))
         self.early.setdefault(id(step), set()).update(set() if early is None else roots(early))
         if needed:
             self.needed.add(id(step))
-        upstream = before.with_columns(content_of(step, marked=False).alias(CONTENT)) if needed else before
+        upstream = before if n_rows is None or not bounded else before.head(n_rows)
+        upstream = upstream.with_columns(content_of(step, marked=False).alias(CONTENT)) if needed else upstream
         upstream = upstream if early is None else upstream.filter(early)
         asked = [*step.operator.judges_by, CONTENT] if needed else []
         upstream = upstream.select(list(dict.fromkeys([*carried, ROW_ID, *asked])))
-        if n_rows is not None and bounded:
-            upstream = upstream.head(n_rows)
         size = MORSEL_ROWS if n_rows is None else Window(partial(self._at_once, step), n_rows).rows
         batches = upstream.collect_batches(chunk_size=size, maintain_order=True, engine="streaming")
         rows = ((self._answered(step, batch) if needed else batch).select(columns) for batch in cut(batches, size))
-        return wanted_rows(rows, late, n_rows, self.activity)
+        return wanted_rows(rows, late, None if bounded else n_rows, self.activity)
 
     def _answered(self, step: plans.OperatorStep, batch: pl.DataFrame) -> pl.DataFrame:
         rows, open_rows = self.look_up(step, batch.with_columns(pl.lit(0, pl.Int8).alias(DOUBT)), 1)
@@ -257,16 +256,17 @@ class Doubtful(Walk):
         predicate: pl.Expr | None,
         n_rows: int | None,
     ) -> Batches:
-        upstream = before.with_columns(content_of(step).alias(CONTENT))
-        early, late = split_predicate(predicate, {*step.operator.writes, DOUBT})
+        bounded = n_rows is not None and not step.decides
+        written = {*step.operator.writes, DOUBT}
+        early, late = split_predicate(predicate, written) if bounded or n_rows is None else (None, predicate)
+        upstream = before if n_rows is None or not bounded else before.head(n_rows)
+        upstream = upstream.with_columns(content_of(step).alias(CONTENT))
         upstream = upstream if early is None else upstream.filter(early)
         carried = [name for name in columns if name not in step.operator.writes]
         upstream = upstream.select(list(dict.fromkeys([*carried, *step.operator.judges_by, DOUBT, CONTENT])))
-        if n_rows is not None and late is None and not step.decides:
-            upstream = upstream.head(n_rows)
         batches = upstream.collect_batches(chunk_size=MORSEL_ROWS, maintain_order=True, engine="streaming")
         rows = (self._answered(step, batch).select(columns) for batch in cut(batches, MORSEL_ROWS))
-        return wanted_rows(rows, late, n_rows, self.activity)
+        return wanted_rows(rows, late, None if bounded else n_rows, self.activity)
 
     def _answered(self, step: plans.OperatorStep, batch: pl.DataFrame) -> pl.DataFrame:
         if id(step) in self._unread:

@@ -139,16 +139,17 @@ class Execution:
         n_rows: int | None,
     ) -> Batches:
         written = set(step.operator.writes)
-        early, late = split_predicate(predicate, written)
+        # Of a filter's rows nobody knows which are the first before they are asked.
+        bounded = n_rows is not None and not step.decides
+        early, late = split_predicate(predicate, written) if bounded or n_rows is None else (None, predicate)
         carried = [name for name in columns if name not in written]
         needed = step.decides or not written.isdisjoint(columns)
         keys = map(hidden_key, self.keys)
         judged = step.operator.judges_by
         kept = dict.fromkeys([*carried, *judged, *keys, ROW_ID, CONTENT] if needed else [*carried, ROW_ID])
         upstream = prepared if needed else before
+        upstream = upstream if n_rows is None or not bounded else upstream.head(n_rows)
         upstream = upstream.select(*kept) if early is None else upstream.filter(early).select(*kept)
-        if n_rows is not None and late is None and not step.decides:
-            upstream = upstream.head(n_rows)
         at_once = partial(self.session.engine.at_once, self._model_of(step))
         window = Window(at_once, n_rows, few=id(step) in self._few)
         source = upstream.collect_batches(chunk_size=window.rows, maintain_order=True, engine="streaming")
@@ -156,7 +157,7 @@ class Execution:
         answered = (
             self._answered(step, morsels, window, columns) if needed else (one.select(columns) for one in morsels)
         )
-        return wanted_rows(answered, late, n_rows, self.activity)
+        return wanted_rows(answered, late, None if bounded else n_rows, self.activity)
 
     def _checked(self, batches: Iterator[pl.DataFrame]) -> Batches:
         for batch in batches:
