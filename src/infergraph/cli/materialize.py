@@ -146,7 +146,7 @@ def materialize(
     instance.add_event_listener(run_id, recorder.on_event)
     begun = time.monotonic()
     try:
-        with records_explained(run_id), hangup_stops(), watch(board.progress):
+        with records_explained(run_id), hangup_stops(), watch(board.progress, board.notice):
             result = job.execute_in_process(
                 run_config=_run_config(job, op_config or {}, quiet=quiet),
                 instance=instance,

@@ -31,7 +31,7 @@ from infergraph.dagster.publish import Staged, Version, current_version, new_sta
 from infergraph.dagster.resources import shared_session
 from infergraph.dagster.signature import Signature
 from infergraph.dagster.storage import PolarsStorage
-from infergraph.dagster.watching import watcher
+from infergraph.dagster.watching import notice_watcher, watcher
 from infergraph.errors import (
     BudgetExceeded,
     ConfigurationError,
@@ -157,6 +157,7 @@ def _materialize(
         asset=asset.name,
         partition=_partition(context),
         on_progress=_progress(asset.name, context),
+        on_notice=_notice(asset.name, context),
     )
     operators = _operator_counts(run)
     data, rejects = pl.scan_parquet(run.data, glob=False), pl.scan_parquet(run.rejects, glob=False)
@@ -409,6 +410,18 @@ def _progress(asset: str, context: dg.AssetExecutionContext) -> Callable[[Progre
                 return
             said["at"] = now
         context.log.info(_line(progress))
+
+    return report
+
+
+def _notice(asset: str, context: dg.AssetExecutionContext) -> Callable[[str], None]:
+    """Put what keeps the run waiting into Dagster's log, and tell whoever watches this process."""
+    watch = notice_watcher(asset)
+
+    def report(notice: str) -> None:
+        if watch is not None:
+            watch(notice)
+        context.log.warning(notice)
 
     return report
 

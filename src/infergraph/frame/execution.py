@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 import polars as pl
 
@@ -46,6 +47,7 @@ class Execution:
         limit: Only so many rows of the leftmost source.
         model: A model's name that takes the place of every chat operator's own.
         on_progress: Called some times a second.
+        on_notice: Takes sentences for a person on why nothing comes, on the thread that calls ``pass_on_notices``.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Execution:
         limit: int | None,
         model: str | None,
         on_progress: Callable[[Progress], None] | None,
+        on_notice: Callable[[str], None],
     ) -> None:
         self.session = session
         self.node = node
@@ -74,6 +77,8 @@ class Execution:
         self._limit = limit
         self._model = model
         self._on_progress = on_progress
+        self._on_notice = on_notice
+        self._notices: SimpleQueue[str] = SimpleQueue()
         self._accounts: dict[int, Account] = {}
         self.keys = key_columns(node)
         # An operator that two branches read meets its rows twice; each is listed once.
@@ -103,6 +108,12 @@ class Execution:
         """Stop sending and let every generator end; what came back is stored."""
         self.activity.stop()
         self.cancel.cancel()
+
+    def pass_on_notices(self) -> None:
+        """Say what the engine has to say, on the thread that waits for the run."""
+        with suppress(Empty):
+            while True:
+                self._on_notice(self._notices.get_nowait())
 
     def kept(self) -> int:
         """Answers of this run that are in the store; to be asked once nothing is in flight."""
@@ -216,7 +227,7 @@ class Execution:
         def submit(asks: Sequence[Ask], ledger: Ledger) -> Future[list[Outcome]]:
             return self.session.engine.submit(
                 asks, model=tally.model, scope=scope, policy=policy, budget=self._budget, cancel=self.cancel,
-                ledger=ledger,
+                ledger=ledger, notify=self._notices.put,
             )  # fmt: skip
 
         return Asker(

@@ -224,6 +224,7 @@ def run_to_folder(
     asset: str | None = None,
     partition: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_notice: Callable[[str], None] | None = None,
 ) -> StagedRun:
     """Run a plan into ``data.parquet``, ``rejects.parquet`` and ``lineage.parquet`` of a folder.
 
@@ -235,6 +236,7 @@ def run_to_folder(
         asset: The asset that is made.
         partition: Its partition.
         on_progress: Called some times a second from the run's threads.
+        on_notice: Takes sentences for a person on why nothing comes; left out, they are warnings.
 
     Returns:
         Paths, rows, schema and usage. Pending rows do not raise: they are in the data with nulls.
@@ -251,6 +253,7 @@ def run_to_folder(
             asset=asset,
             partition=partition,
             on_progress=on_progress,
+            on_notice=on_notice,
         )
         query = execution.frame()
         _, usage = _drive(execution, lambda: query.sink_parquet(data, row_group_size=ROW_GROUP_ROWS))
@@ -297,6 +300,7 @@ def _prepare(
     asset: str | None = None,
     partition: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_notice: Callable[[str], None] | None = None,
 ) -> Execution:
     session = frame.session
     model = None if options.model is None else session.model_name(options.model)
@@ -311,6 +315,7 @@ def _prepare(
         limit=options.limit,
         model=model,
         on_progress=on_progress,
+        on_notice=on_notice or _warn_of_waiting,
     )
     for step, tally in zip(plans.operator_steps(frame.node), execution.tallies, strict=True):
         for name in (model, retry_model):
@@ -393,6 +398,14 @@ class BudgetEnded(UserWarning):
     """Rows were not asked because a budget was used up: they have nulls, and the next run asks them."""
 
 
+class NothingComes(UserWarning):
+    """A run stands still for now: a model answers nobody, or a limit is smaller than a request."""
+
+
+def _warn_of_waiting(notice: str) -> None:
+    warnings.warn(notice, NothingComes, stacklevel=2)
+
+
 def _said_of_pending(usage: Usage) -> str:
     said = f"The budget ended: {usage.pending:,} of {usage.rows:,} rows are pending and have nulls. "
     if usage.calls:
@@ -419,6 +432,7 @@ def _in_a_thread(execution: Execution, query: Callable[[], T], line: ProgressLin
     try:
         while thread.is_alive():
             thread.join(0.2)
+            execution.pass_on_notices()
     except BaseException:
         execution.stop()
         thread.join(_JOIN_S)
