@@ -111,6 +111,7 @@ def lazy_frame(
     operator: Callable[[plans.OperatorStep, pl.LazyFrame], pl.LazyFrame],
     limit: int | None = None,
     keys: Mapping[str, pl.DataType] | None = None,
+    head: Callable[[plans.Step, int | None], pl.LazyFrame | None] | None = None,
 ) -> pl.LazyFrame:
     """The plan as a Polars lazy frame.
 
@@ -121,6 +122,8 @@ def lazy_frame(
         operator: Makes an operator's lazy frame from its input's.
         limit: Read only the first so many rows of the leftmost source (of each frame of a ``concat``).
         keys: Key columns of the sources that every node carries too, hidden, as they were in the source.
+        head: Makes the lazy frame of a step in another way, given the step and its ``limit``; where it gives ``None``,
+            the step is Polars' own.
     """
     keys = keys or {}
     carried = (*hidden, *map(hidden_key, keys))
@@ -134,6 +137,8 @@ def lazy_frame(
             result = source_frame(current, hidden, activity, most, keys)
         elif isinstance(current, plans.OperatorStep):
             result = operator(current, make(current.inputs[0], most))
+        elif head is not None and (otherwise := head(current, most)) is not None:
+            result = otherwise
         else:
             every = current.method == "concat"
             inputs = [make(before, most if every or not place else None) for place, before in enumerate(current.inputs)]
@@ -198,6 +203,8 @@ def wanted_rows(batches: Batches, predicate: pl.Expr | None, n_rows: int | None,
         activity: Says when the run is over.
     """
     left = n_rows
+    if left == 0:
+        return
     for batch in batches:
         if activity.stopped:
             return

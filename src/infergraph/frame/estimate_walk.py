@@ -161,7 +161,9 @@ class Exact(Walk):
         upstream = upstream.select(list(dict.fromkeys([*carried, ROW_ID, *asked])))
         size = MORSEL_ROWS if n_rows is None else Window(partial(self._at_once, step), n_rows).rows
         batches = upstream.collect_batches(chunk_size=size, maintain_order=True, engine="streaming")
-        rows = ((self._answered(step, batch) if needed else batch).select(columns) for batch in cut(batches, size))
+        rows = (
+            (self._answered(step, batch) if needed else batch).select(columns) for batch in cut(batches, lambda: size)
+        )
         return wanted_rows(rows, late, None if bounded else n_rows, self.activity)
 
     def _answered(self, step: plans.OperatorStep, batch: pl.DataFrame) -> pl.DataFrame:
@@ -265,7 +267,7 @@ class Doubtful(Walk):
         carried = [name for name in columns if name not in step.operator.writes]
         upstream = upstream.select(list(dict.fromkeys([*carried, *step.operator.judges_by, DOUBT, CONTENT])))
         batches = upstream.collect_batches(chunk_size=MORSEL_ROWS, maintain_order=True, engine="streaming")
-        rows = (self._answered(step, batch).select(columns) for batch in cut(batches, MORSEL_ROWS))
+        rows = (self._answered(step, batch).select(columns) for batch in cut(batches, lambda: MORSEL_ROWS))
         return wanted_rows(rows, late, None if bounded else n_rows, self.activity)
 
     def _answered(self, step: plans.OperatorStep, batch: pl.DataFrame) -> pl.DataFrame:
