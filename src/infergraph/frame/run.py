@@ -28,7 +28,7 @@ from infergraph.frame.disk import disk_trouble
 from infergraph.frame.execution import Execution
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.garbage import fewer_collections
-from infergraph.frame.parts import ROW_GROUP_ROWS
+from infergraph.frame.parts import ROW_GROUP_ROWS, kept_while_read
 from infergraph.frame.progress_line import ProgressLine, progress_line
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.frame.session import Session
@@ -138,7 +138,7 @@ class SinkResult:
 
     path: Path
     rejects: pl.LazyFrame
-    """As ``RunResult.rejects``."""
+    """As ``RunResult.rejects``, in a temporary file that goes when neither this frame nor any made of it is left."""
     usage: Usage
     run_id: str
 
@@ -211,8 +211,7 @@ def sink(
             beside.replace(target)
         finally:
             beside.unlink(missing_ok=True)
-        rejects = pl.read_parquet(execution.rejects.finish())
-    return SinkResult(path=target, rejects=rejects.lazy(), usage=usage, run_id=run_id)
+        return SinkResult(path=target, rejects=kept_while_read(execution.rejects), usage=usage, run_id=run_id)
 
 
 def run_to_folder(
