@@ -119,7 +119,8 @@ def test_a_patience_that_is_none_is_refused(wrong: Any) -> None:
 
 @pytest.mark.parametrize("limit", ["tokens_per_minute", "input_tokens_per_minute"])
 def test_a_request_that_can_never_fit_is_an_error_at_once(make_world: Any, limit: str) -> None:
-    world = make_world(m=Model("scripted:m", **{limit: 500}))
+    stated: dict[str, Any] = {limit: 500}
+    world = make_world(m=Model("scripted:m", **stated))
     with (
         script("m", lambda request: "1") as asked,
         pytest.raises(
