@@ -47,11 +47,11 @@ def test_a_budget_is_not_negative() -> None:
         Budget(-1)
 
 
-def test_rows_that_were_tried_before_the_last_success_are_no_sign_of_an_outage() -> None:
+def test_requests_sent_before_the_last_success_are_no_sign_of_an_outage() -> None:
     health = Health()
     health.succeeded(now=10.0)
     for row in range(100):
-        health.failed(row, first_tried_at=5.0, now=11.0)
+        health.failed(row, started=5.0, now=11.0)
     assert not health.is_out
     assert health.down_s(now=12.0) == 1.0
 

@@ -218,6 +218,20 @@ def test_rows_wait_out_an_outage_without_using_up_their_tries(make_world: Any) -
     assert len(asked.requests) < 40 + 60  # while it is out, one request at a time finds out
 
 
+def test_rows_in_flight_when_an_outage_begins_wait_it_out_too(make_world: Any) -> None:
+    world = make_world(m=Model("scripted:m", max_concurrency=20))
+    back_at = time.monotonic() + 1.5
+
+    async def answer(request: Request) -> Any:
+        early = question(request).isdigit() and int(question(request)) < 14
+        await asyncio.sleep(0.1 if early else 0.2)
+        return "1" if early or time.monotonic() > back_at else passing()
+
+    with script("m", answer):
+        outcomes = world.run(*(str(number) for number in range(20)), max_attempts=2)
+    assert of(outcomes, "value") == [1] * 20
+
+
 def test_an_outage_that_lasts_stops_the_run(make_world: Any) -> None:
     world = make_world(m=Model("scripted:m", max_concurrency=20))
     with script("m", lambda request: "1" if question(request) == "fine" else passing("overloaded")):

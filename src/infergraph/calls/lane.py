@@ -294,8 +294,6 @@ class Lane:
             self._lengths.enter(question.asker)
         self._limits.enter(tokens_in, tokens_out)
         self._warming.sent(question, now)
-        if not question.first_tried_at:
-            question.first_tried_at = now
         flight = Flight(
             question=question,
             request=question.request,
@@ -417,7 +415,8 @@ class Lane:
         elif outcome == "fatal":
             self._stop(question, attempt, ProviderRefused(attempt.message))
         else:
-            self._health.failed(question.number, question.first_tried_at, now)
+            question.first_failed_at = question.first_failed_at or now
+            self._health.failed(question.number, flight.started, now)
             self._try_later(flight, failure, attempt, now)
 
     def _try_later(self, flight: Flight, failure: CallFailed, attempt: Attempt, now: float) -> None:
@@ -426,7 +425,7 @@ class Lane:
         stop = self._hopeless(question, failure, attempt.message, now)
         if stop is not None:
             self._stop(question, attempt, stop)
-        elif worn_out and self._health.last_success <= question.first_tried_at:
+        elif worn_out and self._health.last_success <= question.first_failed_at:
             # The last few rows of a run cannot be told from an outage by counting.
             self._health.suspect()
             self._reports.failed(question, attempt, None, lasting=False)
@@ -482,6 +481,9 @@ class Lane:
         elif (down := self._health.down_s(now)) >= (patience := self._patience(canary.question)):
             self._reports.stopped(self, self._down(down, canary.said))
         else:
+            for question in self.questions():
+                # It was no fault of theirs: some were in flight when the outage began, and failed before it was seen.
+                question.strikes, question.first_failed_at = 0, 0.0
             pause = backoff_s(self._limits.probe(), None, self._first_backoff_s)
             self._limits.pause(min(pause, max(0.01, patience - down)), now)
             self._tell_if_silent(canary.question, canary.said, now)

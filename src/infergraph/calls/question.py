@@ -84,7 +84,7 @@ class Question:
     strikes: int = 0
     throttled: int = 0
     unreachable: int = 0
-    first_tried_at: float = 0.0
+    first_failed_at: float = 0.0
     attempts: int = 0
     tokens: Tokens = field(default_factory=Tokens)
     cost: int | None = 0
