@@ -1,0 +1,432 @@
+"""What lies in a store, and how old attempts and answers leave it without anything that is still needed.
+
+An answer leaves in two steps. First it is *set aside*: no look-up finds it any more, so a run that begins now asks
+anew. Only when every run that may have found it before has ended, and what these runs published is known not to refer
+to it, it is *removed*, with its attempts; if they do refer to it, it is put back. What the removed attempts used stays
+as sums (``analytics``); usage rows stay as they are. Each step is a series of short transactions, so that others go on
+writing meanwhile, and may be stopped at any moment: the next pruning goes on there.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    LargeBinary,
+    MetaData,
+    Select,
+    Table,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
+
+from infergraph.store import analytics
+from infergraph.store.tables import answers, attempts, prefixes, removed_attempts, set_aside
+
+_ROWS_AT_ONCE = 2_000
+_HASHES_AT_ONCE = 10_000
+_HOUR_S = 3_600
+# What a row takes beside its prompt and response: the other columns, the index, the answer.
+_ROW_BYTES = 300
+
+_temporary = MetaData()
+_keep = Table("kept_hashes", _temporary, Column("hash", LargeBinary, primary_key=True), prefixes=["TEMPORARY"])
+_doomed = Table(
+    "doomed_attempts",
+    _temporary,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    prefixes=["TEMPORARY"],
+)
+# Any number that other users of the same PostgreSQL server are unlikely to lock; not those of the other modules.
+_POSTGRES_LOCK = 4_815_162_344
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What lies in a store.
+
+    Args:
+        attempts: Requests that were sent and are still here.
+        answers: Endings that look-ups find.
+        set_aside: Endings on their way out.
+        bytes_by_table: Bytes on disk by table, indexes included.
+        bytes: Bytes of the database; with SQLite the files with all they hold, room that can be used again included.
+        oldest: When the first of these attempts was sent, in seconds since 1970; ``None``: there is none.
+        newest: When the last one was.
+        groups: Attempts and bytes of prompts and responses by model and asset (``""``: none), the largest first.
+    """
+
+    attempts: int
+    answers: int
+    set_aside: int
+    bytes_by_table: dict[str, int]
+    bytes: int
+    oldest: float | None
+    newest: float | None
+    groups: list[tuple[str, str, int, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """What a pruning did, or would do.
+
+    Args:
+        cutoff: What is older (seconds since 1970) was to leave.
+        answers: Answers removed.
+        attempts: Attempts removed.
+        kept: Answers older than the cutoff that stay since something refers to them.
+        waiting: Answers that are set aside and wait until runs that may refer to them have ended.
+        payload_bytes: Bytes of the prompts and responses that were removed.
+    """
+
+    cutoff: float
+    answers: int
+    attempts: int
+    kept: int
+    waiting: int
+    payload_bytes: int
+
+
+def contents(connection: Connection) -> Contents:
+    """Count what lies in a store; reads all of it."""
+    columns = attempts.c
+    payload = func.sum(func.length(columns.prompt) + func.coalesce(func.length(columns.response), 0))
+    asset = func.coalesce(columns.asset, "")
+    grouped: Select[Any] = select(
+        columns.model, asset, func.count(), payload, func.min(columns.started_at), func.max(columns.started_at)
+    )
+    rows = connection.execute(grouped.group_by(columns.model, asset).order_by(payload.desc())).all()
+    sizes = _sizes(connection)
+    return Contents(
+        attempts=sum(int(row[2]) for row in rows),
+        answers=int(connection.scalar(select(func.count()).select_from(answers)) or 0),
+        set_aside=int(connection.scalar(select(func.count()).select_from(set_aside)) or 0),
+        bytes_by_table=sizes,
+        bytes=_total_bytes(connection),
+        oldest=min((float(row[4]) for row in rows), default=None),
+        newest=max((float(row[5]) for row in rows), default=None),
+        groups=[(row[0], row[1], int(row[2]), int(row[3])) for row in rows],
+    )
+
+
+def _sizes(connection: Connection) -> dict[str, int]:
+    if connection.dialect.name == "postgresql":
+        sql = (
+            "SELECT relname, pg_total_relation_size(relid) FROM pg_stat_user_tables WHERE schemaname = current_schema()"
+        )
+    elif _has_dbstat(connection):
+        sql = "SELECT m.tbl_name, sum(s.pgsize) FROM dbstat s JOIN sqlite_schema m ON m.name = s.name GROUP BY 1"
+    else:
+        return {}
+    found = connection.exec_driver_sql(sql)
+    return dict(sorted(((str(name), int(size)) for name, size in found), key=lambda item: -item[1]))
+
+
+def _has_dbstat(connection: Connection) -> bool:
+    # Not every build of SQLite can say what a table takes.
+    options = connection.exec_driver_sql("PRAGMA compile_options").scalars()
+    return "ENABLE_DBSTAT_VTAB" in set(options)
+
+
+def _total_bytes(connection: Connection) -> int:
+    if connection.dialect.name == "postgresql":
+        return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
+    pages, size = (connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in ("page_count", "page_size"))
+    return int(pages) * int(size)
+
+
+# -- what leaves --------------------------------------------------------------------------------------------------
+
+
+class Pruning:
+    """One pruning, on a connection of its own; a context manager.
+
+    Args:
+        engine: The store's.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __enter__(self) -> Self:
+        self._connection = self._engine.connect()
+        _temporary.create_all(self._connection)
+        self._connection.commit()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.rollback()
+        try:
+            _temporary.drop_all(self._connection)
+            self._connection.commit()
+        finally:
+            self._connection.close()
+
+    def keep(self, hashes: Iterable[bytes]) -> None:
+        """Answers to these row hashes stay, beside those that were named before."""
+        adding = _ignoring(self._connection, _keep)
+        left = iter(hashes)
+        while part := list(islice(left, _HASHES_AT_ONCE)):
+            self._connection.execute(adding, [{"hash": each} for each in part])
+            self._connection.commit()
+
+    def cutoff_for_size(self, max_bytes: int, youngest: float) -> float:
+        """How old things may be so that the database takes at most so many bytes.
+
+        Args:
+            max_bytes: Bytes on disk, 0 or more.
+            youngest: Nothing that is younger (seconds since 1970) leaves, whatever the size.
+
+        Returns:
+            Seconds since 1970, at a full hour; 0: everything may stay.
+        """
+        with self._reading() as connection:
+            there = _total_bytes(connection) - _reusable_bytes(connection)
+            payload = int(connection.scalar(select(_payload_size())) or 0)
+            if there <= max_bytes or not payload:
+                return 0.0
+            # Pages and indexes shrink with what they hold.
+            to_free = (there - max_bytes) * payload / there
+            hour = analytics.whole(connection, attempts.c.started_at, _HOUR_S).label("hour")
+            leaving = select(hour, _payload_size()).where(_not_kept(attempts.c.row_hash))
+            leaving = leaving.where(attempts.c.started_at < youngest).group_by(hour).order_by(hour)
+            cutoff = 0.0
+            for each, freed in connection.execute(leaving):
+                cutoff = min((int(each) + 1) * float(_HOUR_S), youngest)
+                to_free -= float(freed)
+                if to_free <= 0:
+                    break
+            return cutoff
+
+    def preview(self, cutoff: float) -> Pruned:
+        """What pruning would remove, without changing anything.
+
+        Args:
+            cutoff: What is older leaves; seconds since 1970.
+        """
+        staying = exists().where(answers.c.row_hash == attempts.c.row_hash, answers.c.created_at >= cutoff)
+        with self._reading() as connection:
+            gone = select(func.count(), func.coalesce(_payload_size(), 0)).where(
+                attempts.c.started_at < cutoff, _not_kept(attempts.c.row_hash), ~staying
+            )
+            count, freed = connection.execute(gone).one()
+            old = answers.c.created_at < cutoff
+            aside = _count(connection, set_aside, _not_kept(set_aside.c.row_hash))
+            return Pruned(
+                cutoff=cutoff,
+                answers=_count(connection, answers, old, _not_kept(answers.c.row_hash)) + aside,
+                attempts=int(count),
+                kept=_count(connection, answers, old, ~_not_kept(answers.c.row_hash)),
+                waiting=0,
+                payload_bytes=int(freed),
+            )
+
+    def put_aside(self, cutoff: float) -> None:
+        """Take old answers that are not to be kept out of every look-up's sight.
+
+        Args:
+            cutoff: What is older leaves; seconds since 1970.
+        """
+        condition = (answers.c.created_at < cutoff) & _not_kept(answers.c.row_hash)
+        for connection, hashes in self._batches(answers, condition):
+            _move(connection, answers, set_aside, hashes, set_aside_at=time.time())
+
+    def put_back(self) -> None:
+        """Put answers back into use that were set aside and are to be kept after all."""
+        for connection, hashes in self._batches(set_aside, ~_not_kept(set_aside.c.row_hash)):
+            _move(connection, set_aside, answers, hashes)
+
+    def remove(self, cutoff: float, *, set_aside_before: float) -> Pruned:
+        """Remove what was set aside and is not to be kept, and old attempts that led to no answer.
+
+        Args:
+            cutoff: Attempts that led to no answer leave when they are older; seconds since 1970.
+            set_aside_before: Of what was set aside at this moment or later nothing is removed: a run that may have
+                found it before goes on.
+        """
+        removed = gone = freed = 0
+        due = (set_aside.c.set_aside_at < set_aside_before) & _not_kept(set_aside.c.row_hash)
+        for connection, hashes in self._batches(set_aside, due):
+            # Whoever asked again meanwhile has another answer, and these attempts are part of its story.
+            theirs = select(attempts.c.id).where(attempts.c.row_hash.in_(hashes), ~_is_answered())
+            count, size = _remove_attempts(connection, list(connection.scalars(theirs)))
+            connection.execute(delete(set_aside).where(set_aside.c.row_hash.in_(hashes)))
+            removed, gone, freed = removed + len(hashes), gone + count, freed + size
+        for connection, ids in self._left_over(cutoff):
+            count, size = _remove_attempts(connection, ids)
+            gone, freed = gone + count, freed + size
+        self._remove_prefixes()
+        with self._reading() as connection:
+            kept = _count(connection, answers, answers.c.created_at < cutoff, ~_not_kept(answers.c.row_hash))
+            waiting = _count(connection, set_aside)
+        return Pruned(
+            cutoff=cutoff, answers=removed, attempts=gone, kept=kept, waiting=waiting, payload_bytes=freed
+        )  # fmt: skip
+
+    def _left_over(self, cutoff: float) -> Iterator[tuple[Connection, list[int]]]:
+        """Old attempts of questions without an ending: of runs that were stopped, of outages."""
+        columns = attempts.c
+        waiting = exists().where(set_aside.c.row_hash == columns.row_hash)
+        last = -1
+        while True:
+            query = select(columns.id).where(columns.id > last, columns.started_at < cutoff)
+            query = query.where(_not_kept(columns.row_hash), ~_is_answered(), ~waiting)
+            with self._turn() as connection:
+                ids = list(connection.scalars(query.order_by(columns.id).limit(_ROWS_AT_ONCE)))
+                if not ids:
+                    return
+                yield connection, ids
+                last = ids[-1]
+
+    def _remove_prefixes(self) -> None:
+        """Remove the beginnings of prompts that no attempt shares any more."""
+        used = select(attempts.c.prefix_hash).where(attempts.c.prefix_hash.is_not(None)).distinct()
+        unused = prefixes.c.hash.not_in(used)
+        with self._reading() as connection:
+            if connection.scalar(select(prefixes.c.hash).where(unused).limit(1)) is None:
+                return
+        with self._turn() as connection:
+            if connection.dialect.name == "postgresql":
+                # Whoever is about to add an attempt with a prefix that is there must not find it gone afterwards.
+                connection.exec_driver_sql("LOCK TABLE prefixes IN SHARE ROW EXCLUSIVE MODE")
+            connection.execute(delete(prefixes).where(unused))
+
+    def _batches(self, table: Table, condition: ColumnElement[bool]) -> Iterator[tuple[Connection, list[bytes]]]:
+        """Row hashes of a table in order, each part in a transaction that ends when the next one is asked for."""
+        key, last = table.c.row_hash, b""
+        while True:
+            query = select(key).where(key > last, condition).order_by(key).limit(_ROWS_AT_ONCE).with_for_update()
+            with self._turn() as connection:
+                hashes = [bytes(each) for each in connection.scalars(query)]
+                if not hashes:
+                    return
+                yield connection, hashes
+                last = hashes[-1]
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with self._connection.begin():
+            yield self._connection
+
+    @contextmanager
+    def _turn(self) -> Iterator[Connection]:
+        """A short transaction that writes; two prunings take turns."""
+        connection = self._connection.execution_options(write=True)
+        try:
+            with connection.begin():
+                if connection.dialect.name == "postgresql":
+                    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_POSTGRES_LOCK})")
+                yield connection
+        finally:
+            connection.execution_options(write=False)
+
+
+def shrink(engine: Engine) -> None:
+    """Give the room that was freed back to the disk; with PostgreSQL its own housekeeping does.
+
+    SQLite writes the database anew for that: nobody else can write meanwhile.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+    # Not through SQLAlchemy's connection, which begins a transaction: SQLite does neither inside of one.
+    with closing(engine.raw_connection()) as raw, closing(raw.cursor()) as cursor:
+        for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+            try:
+                cursor.execute(statement)
+            except sqlite3.Error as failure:
+                raise DBAPIError.instance(statement, None, failure, sqlite3.Error) from failure
+
+
+def _move(connection: Connection, source: Table, target: Table, hashes: Sequence[bytes], **more: float) -> None:
+    names = [column.name for column in target.c if column.name not in more]
+    values = [*(source.c[name] for name in names), *(literal(value) for value in more.values())]
+    chosen = source.c.row_hash.in_(hashes)
+    connection.execute(_ignoring(connection, target).from_select([*names, *more], select(*values).where(chosen)))
+    connection.execute(delete(source).where(chosen))
+
+
+def _remove_attempts(connection: Connection, ids: Sequence[int]) -> tuple[int, int]:
+    """Remove attempts, keeping what they used as sums; how many, and the bytes of their prompts and responses."""
+    if not ids:
+        return 0, 0
+    connection.execute(insert(_doomed), [{"id": each} for each in ids])
+    chosen = attempts.c.id.in_(select(_doomed.c.id))
+    size = int(connection.scalar(select(_payload_size()).where(chosen)) or 0)
+    table, adding = removed_attempts, _insert(connection, removed_attempts)
+    added, gone = table.c, adding.excluded
+    sums: dict[str, Any] = {
+        name: added[name] + gone[name]
+        for name in ("attempts", "questions", "input_tokens", "cached_input_tokens", "output_tokens", "unknown_costs")
+    }
+    cost = added.cost_nano_usd + gone.cost_nano_usd
+    sums["cost_nano_usd"] = func.coalesce(cost, added.cost_nano_usd, gone.cost_nano_usd)
+    sums["started_at"] = _smaller(added.started_at, gone.started_at)
+    sums["ended_at"] = -_smaller(-added.ended_at, -gone.ended_at)
+    rows = analytics.removal_of(connection, _doomed)
+    connection.execute(adding.on_conflict_do_update(index_elements=list(table.primary_key), set_=sums), rows)
+    connection.execute(delete(attempts).where(chosen))
+    connection.execute(delete(_doomed))
+    return len(ids), size
+
+
+def _smaller(one: ColumnElement[float], other: ColumnElement[float]) -> ColumnElement[float]:
+    # The databases have no function of one name for it.
+    return case((one < other, one), else_=other)
+
+
+def _payload_size() -> ColumnElement[int]:
+    columns = attempts.c
+    each = func.length(columns.prompt) + func.coalesce(func.length(columns.response), 0) + _ROW_BYTES
+    return func.sum(each)
+
+
+def _not_kept(row_hash: ColumnElement[bytes]) -> ColumnElement[bool]:
+    return ~exists().where(_keep.c.hash == row_hash)
+
+
+def _is_answered() -> ColumnElement[bool]:
+    return exists().where(answers.c.row_hash == attempts.c.row_hash)
+
+
+def _count(connection: Connection, table: Table, *conditions: ColumnElement[bool]) -> int:
+    return int(connection.scalar(select(func.count()).select_from(table).where(*conditions)) or 0)
+
+
+def _reusable_bytes(connection: Connection) -> int:
+    """Bytes of a SQLite file that hold nothing at the moment."""
+    if connection.dialect.name != "sqlite":
+        return 0
+    pages, size = (
+        connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in ("freelist_count", "page_size")
+    )
+    return int(pages) * int(size)
+
+
+def _insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def _ignoring(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An insert that leaves rows alone whose key is there already."""
+    return _insert(connection, table).on_conflict_do_nothing()
