@@ -1,7 +1,7 @@
-"""Sums over everything that was ever sent, group by group: the database adds up, so that memory does not grow with it.
+"""Sums over everything that was ever sent, group by group: the database adds up, so that memory stays small.
 
-Attempts that were pruned count as well, by the sums that were kept of them (``removed_attempts``); only how long each of
-them took is gone. Days are counted from 1970 in UTC. A partition or asset that an attempt does not have is ``""``.
+Attempts that were pruned count as well, by the sums that were kept of them (``removed_attempts``); only how long each
+of them took is gone. Days are counted from 1970 in UTC. A partition or asset that an attempt does not have is ``""``.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Latencies:
 
 
 def _nearest_rank(in_order: Sequence[tuple[int, int]], total: int, share: float) -> float:
-    # The smallest length that at least this share of the attempts did not exceed; in whole numbers, as 0.95 is not exact.
+    # The smallest length that at least this share of the attempts did not exceed. Whole numbers, as 0.95 is not exact.
     rank, seen = -(-total * round(share * 100) // 100), 0
     for milliseconds, count in in_order:
         seen += count

@@ -23,7 +23,7 @@ from sqlalchemy import Connection, Engine
 
 from infergraph.errors import PlanError, StoreError, StoreLost
 from infergraph.models.model import Response
-from infergraph.store import analytics, pruning, reading, recording
+from infergraph.store import analytics, contents, pruning, reading, recording
 from infergraph.store.connect import explained, file_of, open_coordination, open_engine, resolve, shown, writing
 from infergraph.store.coordination import Coordination
 from infergraph.store.rows import (
@@ -215,10 +215,15 @@ class Store:
         with explained(self.where), self._connect() as connection:
             return analytics.usage_rows(connection, span)
 
-    def contents(self) -> pruning.Contents:
+    def contents(self) -> contents.Contents:
         """What lies in the store; reads all of it."""
         with explained(self.where), self._connect() as connection:
-            return pruning.contents(connection)
+            return contents.contents(connection)
+
+    def size(self) -> int:
+        """Bytes that the database takes on the disk, the write-ahead log of a SQLite file left out."""
+        with explained(self.where), self._connect() as connection:
+            return contents.total_bytes(connection)
 
     @contextmanager
     def pruning(self) -> Iterator[pruning.Pruning]:
