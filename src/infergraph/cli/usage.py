@@ -147,7 +147,7 @@ def rendered(report: UsageReport, facts: Sequence[str]) -> RenderableType:
     columns: dict[str, screen.Justify] = {_HEADINGS.get(name, name): "left" for name in keys}
     columns |= dict.fromkeys(
         ("rows", "calls", "hits", "rejects", "tokens in", "cached", "tokens out", "cost", "saved",
-         "p50 / p95 / p99 s", "rows/s"), "right",
+         "p50 s", "p95 s", "p99 s", "rows/s"), "right",
     )  # fmt: skip
     return Group(screen.table(columns, rows), *(Text(f"- {note}", style="dim") for note in _notes(report)))
 
@@ -171,7 +171,7 @@ def _figures(row: dict[str, Any]) -> list[str]:
         figures.count(row["output_tokens"]),
         _at_least(row["cost_usd"], row["unknown_costs"]),
         _at_least(row["saved_usd"], row["unknown_savings"]),
-        "-" if lengths[0] is None else " / ".join(_seconds(length) for length in lengths),
+        *("-" if length is None else _seconds(length) for length in lengths),
         "-" if speed is None else f"{speed:,.1f}",
     ]
 

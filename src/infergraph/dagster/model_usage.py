@@ -4,8 +4,6 @@ Each materialization reads the whole store anew: it is the store that knows, and
 seconds. One row is one run, asset, partition, operator and model.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +15,7 @@ from infergraph.dagster.usage_chart import chart_markdown, chart_svg, daily_spen
 if TYPE_CHECKING:
     from infergraph.usage_report import Fact, UsageReport
 
-BY: tuple[Fact, ...] = ("run", "asset", "partition", "operator", "model")
+BY: "tuple[Fact, ...]" = ("run", "asset", "partition", "operator", "model")
 """What one row of the asset is."""
 DESCRIPTION = """What every run spent and did: one row a run, asset, partition, operator and model.
 
@@ -62,6 +60,7 @@ def model_usage_asset(
         ('model_usage', ['io_manager', 'store'])
     """
 
+    # Dagster reads the annotations below as they are, so this module has no postponed ones.
     @dg.asset(
         name=name,
         key_prefix=key_prefix,
@@ -83,7 +82,7 @@ def model_usage_asset(
     return model_usage
 
 
-def _reports(resource: Any) -> tuple[UsageReport, UsageReport]:
+def _reports(resource: Any) -> "tuple[UsageReport, UsageReport]":
     """What the store says, by everything and by day and asset."""
     from infergraph.dagster.resources import StoreResource
     from infergraph.errors import ConfigurationError
@@ -100,18 +99,19 @@ def _reports(resource: Any) -> tuple[UsageReport, UsageReport]:
         return usage_report(store, BY), usage_report(store, ["day", "asset"])
 
 
-def _metadata(by_run: UsageReport, by_day: UsageReport) -> dict[str, Any]:
+def _metadata(by_run: "UsageReport", by_day: "UsageReport") -> dict[str, Any]:
     """Totals as numbers, and the picture."""
     total = by_run.total
     counts = ("calls", "store_hits", "rejected", "input_tokens", "output_tokens", "unknown_costs", "unfinished")
-    told: dict[str, Any] = {f"infergraph/{name}": int(total[name]) for name in counts}
-    money = {f"infergraph/{name}": total[name] for name in ("cost_usd", "saved_usd")}
+    # Not under the names that a run's own figures have: nothing of this was spent by the run that adds it up.
+    told: dict[str, Any] = {f"infergraph/total_{name}": int(total[name]) for name in counts}
+    money = {f"infergraph/total_{name}": total[name] for name in ("cost_usd", "saved_usd")}
     told |= {name: float(amount) for name, amount in money.items() if amount is not None}
     told["infergraph/spending"] = dg.MetadataValue.md(spending_markdown(by_day))
     return told
 
 
-def spending_markdown(by_day: UsageReport) -> str:
+def spending_markdown(by_day: "UsageReport") -> str:
     """The chart of spending by asset and day; where nothing has a known cost, of output tokens.
 
     Args:
