@@ -41,10 +41,12 @@ def tickets() -> pl.DataFrame:
 def facts(tickets: ig.SemanticFrame) -> ig.SemanticFrame:
     return tickets.semantic.extract("body", Fact, instruction="INSTRUCTION")
 
+MODEL = ModelSettings(name="scripted:shop", price=PriceSettings(input=1, output=2))
+
 defs = dg.Definitions(
     assets=[tickets, facts],
     resources={
-        "models": ModelsResource(models={"shop": ModelSettings(name="scripted:shop", price=PriceSettings(input=1, output=2))}),
+        "models": ModelsResource(models={"shop": MODEL}),
         "store": StoreResource(),
         "io_manager": PolarsStorage(),
     },

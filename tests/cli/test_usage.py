@@ -36,10 +36,12 @@ def tickets() -> pl.DataFrame:
 def short(tickets: ig.SemanticFrame) -> ig.SemanticFrame:
     return tickets.semantic.map("Shorten {{ body }}", into="short")
 
+MODEL = ModelSettings(name="scripted:shop", price=PriceSettings(input=1000, output=2))
+
 defs = dg.Definitions(
     assets=[tickets, short, model_usage_asset(group_name="platform")],
     resources={
-        "models": ModelsResource(models={"shop": ModelSettings(name="scripted:shop", price=PriceSettings(input=1000, output=2))}),
+        "models": ModelsResource(models={"shop": MODEL}),
         "store": StoreResource(),
         "io_manager": PolarsStorage(),
     },
@@ -114,7 +116,10 @@ def test_what_runs_spent_by_asset_and_model(typed: Run) -> None:
 def test_since_until_and_asset(typed: Run) -> None:
     leave_attempts(3, 4)
     leave_attempts(30, 2)
-    count = lambda *arguments: parsed(typed("usage", "--json", *arguments))["total"]["attempts"]  # noqa: E731
+
+    def count(*arguments: str) -> int:
+        return int(parsed(typed("usage", "--json", *arguments))["total"]["attempts"])
+
     assert count() == 6
     assert count("--since", "7d") == 4
     assert count("--until", "7d") == 2

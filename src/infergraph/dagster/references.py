@@ -116,7 +116,8 @@ def _files(base: UPath) -> Iterator[str]:
         names = (str(found)[len(top) :].lstrip("/") for found in base.fs.find(base.path))
         yield from (name for name in names if not any(part.startswith(".") for part in name.split("/")))
         return
-    for folder, below, here in os.walk(local, onerror=_raise):
+    # An asset's folder may be a link to another disk.
+    for folder, below, here in os.walk(local, onerror=_raise, followlinks=True):
         # Stages and the rejects of failed runs: what is in the making is waited for, and rejects hold their prompts.
         below[:] = [name for name in below if not name.startswith(".")]
         inside = Path(folder).relative_to(local)
