@@ -68,7 +68,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "definitions.py").write_text(CODE)
     (root / "workspace.yaml").write_text("load_from:\n  - python_file: definitions.py\n")
     ran = subprocess.run(
-        infergraph("run", "tickets+", "model_usage"), cwd=root, env=environment(), capture_output=True, text=True, check=False
+        infergraph("run", "tickets+", "model_usage"),
+        cwd=root,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
     return root

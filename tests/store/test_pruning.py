@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from infergraph.store import Store
+from infergraph.models.model import Message, Request
+from infergraph.store import Attempt, Store
 from infergraph.store.analytics import Span
 from infergraph.store.pruning import Pruned
 
@@ -121,6 +122,22 @@ def figures(store: Store) -> dict[str, tuple[int, int, int | None, int, float, f
     return found
 
 
+def test_beginnings_of_prompts_go_when_nobody_shares_them_and_come_again(store: Store, make: Any) -> None:
+    def attempt(number: int, system: str, when: float) -> Attempt:
+        request = Request(messages=(Message("system", system), Message("user", "?")))
+        return make.attempt(number, started_at=when, request=request)
+
+    store.record([], [make.answer(1, created_at=OLD, attempt=attempt(1, "only in old ones", OLD))])
+    store.record([], [make.answer(2, created_at=OLD, attempt=attempt(2, "in both", OLD))])
+    store.record([], [make.answer(3, created_at=YOUNG, attempt=attempt(3, "in both", YOUNG))])
+    prune(store)
+    with store._connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM prefixes").scalar_one() == 1
+    assert store.attempts_of(make.row_hash(3))[0].messages[0].content == "in both"
+    store.record([], [make.answer(4, created_at=YOUNG, attempt=attempt(4, "only in old ones", YOUNG))])
+    assert store.attempts_of(make.row_hash(4))[0].messages[0].content == "only in old ones"
+
+
 class TestTwoSteps:
     def test_what_is_set_aside_is_not_found_and_comes_back_when_it_is_needed(
         self, store: Store, make: Any, fill: Callable[..., None]
@@ -228,8 +245,8 @@ def test_contents_count_what_is_there(store: Store, make: Any, fill: Callable[..
 
 def test_others_write_and_read_meanwhile(store_url: str, store: Store, make: Any, fill: Callable[..., None]) -> None:
     """Answers that come in while old ones leave are all there afterwards, with their prompts."""
-    fill(range(4_000), OLD)
-    stop, written, errors = threading.Event(), 0, []
+    fill(range(10_000), OLD)
+    begun, stop, written, errors = threading.Event(), threading.Event(), 0, []
 
     def write() -> None:
         nonlocal written
@@ -240,20 +257,25 @@ def test_others_write_and_read_meanwhile(store_url: str, store: Store, make: Any
                     attempt = make.attempt(number, "new", started_at=YOUNG)
                     other.record([], [make.answer(number, created_at=YOUNG, attempt=attempt)])
                     written += 1
+                    begun.set()
         except BaseException as error:
             errors.append(error)
+            begun.set()
 
     writer = threading.Thread(target=write)
     writer.start()
     try:
+        assert begun.wait(60)
+        before = written
         done = prune(store)
+        meanwhile = written - before
         prune(store)
     finally:
         stop.set()
         writer.join()
     assert errors == []
-    assert done.answers == 4_000
-    assert written > 0
+    assert done.answers == 10_000
+    assert meanwhile > 0, "a prune leaves the lock to others now and then"
     assert known(store, make, range(100_000, 100_000 + written)) == list(range(100_000, 100_000 + written))
     for number in range(100_000, 100_000 + written):
         assert store.attempts_of(make.row_hash(number))[0].messages[0].role == "system"

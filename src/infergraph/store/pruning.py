@@ -44,6 +44,7 @@ from infergraph.store.tables import answers, attempts, prefixes, removed_attempt
 
 _ROWS_AT_ONCE = 2_000
 _HASHES_AT_ONCE = 10_000
+_WORK_S, _REST_S = 0.25, 0.12
 _HOUR_S = 3_600
 # What a row takes beside its prompt and response: the other columns, the index, the answer.
 _ROW_BYTES = 300
@@ -90,6 +91,7 @@ class Pruning:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._worked_s = 0.0
 
     def __enter__(self) -> Self:
         self._connection = self._engine.connect()
@@ -212,41 +214,49 @@ class Pruning:
         """Old attempts of questions without an ending: of runs that were stopped, of outages."""
         columns = attempts.c
         waiting = exists().where(set_aside.c.row_hash == columns.row_hash)
-        last = -1
+        condition = (columns.started_at < cutoff) & _not_kept(columns.row_hash) & ~_is_answered() & ~waiting
+        return self._parts(columns.id, condition, -1)
+
+    def _batches(self, table: Table, condition: ColumnElement[bool]) -> Iterator[tuple[Connection, list[bytes]]]:
+        """Row hashes of a table, part by part."""
+        return self._parts(table.c.row_hash, condition, b"")
+
+    def _parts(self, key: Column[Any], condition: ColumnElement[bool], first: Any) -> Iterator[tuple[Connection, Any]]:
+        """Keys in order, each part in a transaction that ends when the next one is asked for.
+
+        They are looked for before the transaction and only looked at again inside of it: a search through a large table
+        would hold up everybody who writes.
+        """
+        last = first
         while True:
-            query = select(columns.id).where(columns.id > last, columns.started_at < cutoff)
-            query = query.where(_not_kept(columns.row_hash), ~_is_answered(), ~waiting)
+            query = select(key).where(key > last, condition).order_by(key).limit(_ROWS_AT_ONCE)
+            with self._reading() as connection:
+                candidates = list(connection.scalars(query))
+            if not candidates:
+                return
+            last = candidates[-1]
             with self._turn() as connection:
-                ids = list(connection.scalars(query.order_by(columns.id).limit(_ROWS_AT_ONCE)))
-                if not ids:
-                    return
-                yield connection, ids
-                last = ids[-1]
+                still = select(key).where(key.in_(candidates), condition).with_for_update()
+                found = list(connection.scalars(still))
+                if found:
+                    yield connection, found
 
     def _remove_prefixes(self) -> None:
         """Remove the beginnings of prompts that no attempt shares any more."""
-        used = select(attempts.c.prefix_hash).where(attempts.c.prefix_hash.is_not(None)).distinct()
-        unused = prefixes.c.hash.not_in(used)
+        used = select(attempts.c.prefix_hash).where(attempts.c.prefix_hash.is_not(None))
         with self._reading() as connection:
-            if connection.scalar(select(prefixes.c.hash).where(unused).limit(1)) is None:
-                return
+            newest = connection.scalar(select(func.max(attempts.c.id))) or 0
+            unused = list(connection.scalars(select(prefixes.c.hash).where(prefixes.c.hash.not_in(used.distinct()))))
+        if not unused:
+            return
         with self._turn() as connection:
             if connection.dialect.name == "postgresql":
-                # Whoever is about to add an attempt with a prefix that is there must not find it gone afterwards.
+                # Whoever is about to add an attempt with a prefix that is there must not find it gone afterwards; and
+                # ids are given before they are committed, so a smaller one may be new.
                 connection.exec_driver_sql("LOCK TABLE prefixes IN SHARE ROW EXCLUSIVE MODE")
-            connection.execute(delete(prefixes).where(unused))
-
-    def _batches(self, table: Table, condition: ColumnElement[bool]) -> Iterator[tuple[Connection, list[bytes]]]:
-        """Row hashes of a table in order, each part in a transaction that ends when the next one is asked for."""
-        key, last = table.c.row_hash, b""
-        while True:
-            query = select(key).where(key > last, condition).order_by(key).limit(_ROWS_AT_ONCE).with_for_update()
-            with self._turn() as connection:
-                hashes = [bytes(each) for each in connection.scalars(query)]
-                if not hashes:
-                    return
-                yield connection, hashes
-                last = hashes[-1]
+            else:
+                used = used.where(attempts.c.id > newest)
+            connection.execute(delete(prefixes).where(prefixes.c.hash.in_(unused), prefixes.c.hash.not_in(used)))
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -256,6 +266,11 @@ class Pruning:
     @contextmanager
     def _turn(self) -> Iterator[Connection]:
         """A short transaction that writes; two prunings take turns."""
+        if self._worked_s > _WORK_S:
+            # Whoever waits for SQLite's lock looks every 0.1 s whether it is free: without a rest it never would be.
+            time.sleep(_REST_S)
+            self._worked_s = 0.0
+        started = time.monotonic()
         connection = self._connection.execution_options(write=True)
         try:
             with connection.begin():
@@ -264,6 +279,7 @@ class Pruning:
                 yield connection
         finally:
             connection.execution_options(write=False)
+            self._worked_s += time.monotonic() - started
 
 
 def shrink(engine: Engine) -> None:
