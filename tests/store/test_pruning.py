@@ -125,7 +125,8 @@ def figures(store: Store) -> dict[str, tuple[int, int, int | None, int, float, f
 def test_beginnings_of_prompts_go_when_nobody_shares_them_and_come_again(store: Store, make: Any) -> None:
     def attempt(number: int, system: str, when: float) -> Attempt:
         request = Request(messages=(Message("system", system), Message("user", "?")))
-        return make.attempt(number, started_at=when, request=request)
+        made: Attempt = make.attempt(number, started_at=when, request=request)
+        return made
 
     store.record([], [make.answer(1, created_at=OLD, attempt=attempt(1, "only in old ones", OLD))])
     store.record([], [make.answer(2, created_at=OLD, attempt=attempt(2, "in both", OLD))])
