@@ -233,7 +233,11 @@ def test_nothing_is_removed_when_a_storage_cannot_be_read(
     code, _, err = typed("store", "prune", "--older-than", "90d", "--yes")
     assert code == 3
     assert "Nothing was removed" in err
-    assert {"storage": str(assets), "lineage": str(lineage)}.get(broken, "current.json") in err
+    named = {"storage": str(assets), "lineage": str(lineage)}.get(broken, "current.json")
+    assert named in err
+    said = typed("store", "--json")
+    assert parsed(said)["referred_answers"] is None
+    assert named in said[2]
     with Store.open("sqlite:///.infergraph/state.db", root=project) as store:
         assert store.contents().answers == 6
         assert store.contents().set_aside == 0

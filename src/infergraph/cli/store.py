@@ -18,7 +18,7 @@ from rich.text import Text
 from infergraph.cli import figures, screen
 from infergraph.cli.project import Project, open_project
 from infergraph.cli.usage import duration, opened_store
-from infergraph.errors import PlanError, RunCancelled, StoreError
+from infergraph.errors import ConfigurationError, PlanError, RunCancelled, StoreError
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -62,13 +62,17 @@ def store(*, json: bool) -> int:
     return 0
 
 
-def _referred(project: Project) -> tuple[int, list[str]]:
-    """How many answers published rows refer to, and where these rows lie."""
+def _referred(project: Project) -> tuple[int | None, list[str]]:
+    """How many answers published rows refer to (``None``: that cannot be read), and where these rows lie."""
     with project.instance() as instance:
         storages = _storages(project, instance)
         found: set[bytes] = set()
-        for hashes in _references(storages):
-            found |= hashes
+        try:
+            for hashes in _references(storages):
+                found |= hashes
+        except ConfigurationError as error:
+            screen.err().print(Text(f"Warning: {error}"), soft_wrap=True)
+            return None, []
     return len(found), [str(storage.base()) for storage, _ in storages.storages]
 
 
@@ -85,7 +89,7 @@ def _references(storages: Storages) -> Iterator[set[bytes]]:
         yield from references(storage, is_used=is_used)
 
 
-def _shown(there: Contents, where: str, named: int, storages: list[str]) -> RenderableType:
+def _shown(there: Contents, where: str, named: int | None, storages: list[str]) -> RenderableType:
     lines: list[RenderableType] = [
         Text(f"{where}: {size_text(there.bytes)}"),
         Text(
@@ -200,7 +204,7 @@ def _say(said: _Said, *, json: bool) -> None:
         whole = {
             "removed": said.removed,
             **asdict(pruned),
-            "cutoff": _iso(pruned.cutoff),
+            "cutoff": _iso(pruned.cutoff or None),
             "bytes_before": said.before,
             "bytes_after": said.after,
             "shrunk": said.shrunk,
