@@ -167,6 +167,17 @@ class TestTwoSteps:
         assert (later.answers, later.attempts, later.waiting) == (3, 3, 0)
         assert known(store, make, range(4)) == [3]
 
+    def test_a_prune_that_is_given_up_leaves_everything_as_it_was(
+        self, store: Store, make: Any, fill: Callable[..., None]
+    ) -> None:
+        fill(range(5_000), OLD)
+        with store.pruning() as pruning:
+            pruning.put_aside(CUTOFF)
+            assert known(store, make, range(5_000)) == []
+            pruning.give_up()
+        assert known(store, make, range(5_000)) == list(range(5_000))
+        assert store.contents().set_aside == 0
+
     def test_who_asked_again_meanwhile_keeps_the_new_answer_and_the_whole_story(self, store: Store, make: Any) -> None:
         store.record([], [make.answer(1, "old", created_at=OLD, attempt=make.attempt(1, "old", started_at=OLD))])
         prune(store, before=0.0)

@@ -172,8 +172,12 @@ def _prune(pruning: Pruning, storages: Storages, instance: dg.DagsterInstance, c
     pruning.put_aside(cutoff)
     # In this order: a run that ends between the two steps has published what it refers to before it is looked for.
     began = oldest_run_going_on(instance)
-    for hashes in _references(storages):
-        pruning.keep(hashes)
+    try:
+        for hashes in _references(storages):
+            pruning.keep(hashes)
+    except ConfigurationError:
+        pruning.give_up()
+        raise
     pruning.put_back()
     return pruning.remove(cutoff, set_aside_before=math.inf if began is None else began - CLOCKS_DIFFER_S)
 

@@ -34,6 +34,7 @@ from sqlalchemy import (
     insert,
     literal,
     select,
+    true,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
@@ -180,7 +181,14 @@ class Pruning:
 
     def put_back(self) -> None:
         """Put answers back into use that were set aside and are to be kept after all."""
-        for connection, hashes in self._batches(set_aside, ~_not_kept(set_aside.c.row_hash)):
+        self._put_back(~_not_kept(set_aside.c.row_hash))
+
+    def give_up(self) -> None:
+        """Put everything back that is set aside: nobody knows any more what is needed."""
+        self._put_back(true())
+
+    def _put_back(self, condition: ColumnElement[bool]) -> None:
+        for connection, hashes in self._batches(set_aside, condition):
             _move(connection, set_aside, answers, hashes)
 
     def remove(self, cutoff: float, *, set_aside_before: float) -> Pruned:
