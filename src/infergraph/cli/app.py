@@ -174,6 +174,62 @@ def lineage(
     _leave(lambda: work(column, json=json))
 
 
+@app.command(epilog="Example: infergraph usage --by asset,model --since 7d")
+def usage(
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="asset (the default), model, day, run, operator or partition; several with commas.", show_default=False
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="From so long ago (7d, 12h), or from a day on (2026-11-01, UTC).", show_default=False),
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Up to then; written as --since.", show_default=False)] = None,
+    asset: Annotated[str | None, typer.Option(help="Only this asset.", show_default=False)] = None,
+    json: Json = False,
+) -> None:
+    """Show what was spent: cost, tokens, calls, store hits, savings, rejects, latencies; killed runs included."""
+    from infergraph.cli.usage import usage as work
+
+    _leave(lambda: work(by or ["asset"], since=since, until=until, asset=asset, json=json))
+
+
+store_app = typer.Typer(invoke_without_command=True, help="Show what lies in the store; prune it.")
+app.add_typer(store_app, name="store", epilog="Example: infergraph store prune --older-than 90d --dry-run")
+
+
+@store_app.callback()
+def store(context: typer.Context, json: Json = False) -> None:
+    """Show what lies in the store: attempts, answers, size, by table, model and asset; or prune it."""
+    if context.invoked_subcommand is None:
+        from infergraph.cli.store import store as work
+
+        _leave(lambda: work(json=json))
+
+
+@store_app.command(epilog="Example: infergraph store prune --max-size 2GB --yes")
+def prune(
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Remove what is older, such as 90d.", show_default=False)
+    ] = None,
+    max_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Remove the oldest until the store takes this, such as 2GB.", show_default=False
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Remove old attempts and answers, but none that a published row refers to."""
+    from infergraph.cli.store import prune as work
+
+    _leave(lambda: work(older_than=older_than, max_size=max_size, dry_run=dry_run, yes=yes, json=json))
+
+
 @app.command(epilog="Example: infergraph models --check tiny")
 def models(
     check: Annotated[

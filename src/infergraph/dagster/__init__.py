@@ -8,6 +8,7 @@ from infergraph.dagster.config import SemanticConfig
 from infergraph.dagster.data_version import rows_digest
 from infergraph.dagster.home import ensure_dagster_home
 from infergraph.dagster.inputs import rejects_of
+from infergraph.dagster.model_usage import model_usage_asset
 from infergraph.dagster.model_versions import with_model_versions
 from infergraph.dagster.resources import ModelSettings, ModelsResource, PriceSettings, StoreResource
 from infergraph.dagster.storage import PolarsStorage
@@ -20,6 +21,7 @@ __all__ = [
     "SemanticConfig",
     "StoreResource",
     "ensure_dagster_home",
+    "model_usage_asset",
     "rejects_of",
     "rows_digest",
     "semantic_asset",

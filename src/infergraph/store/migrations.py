@@ -91,6 +91,22 @@ MIGRATIONS = (
             for table in ("attempts", "usage")
         ),
     ),
+    Migration(
+        number=4,
+        purpose="Pruning: answers that are set aside before they are removed, and what removed attempts had used.",
+        statements=(
+            """CREATE TABLE set_aside (
+                row_hash {blob} NOT NULL PRIMARY KEY, state TEXT NOT NULL, attempt_id {bigint}, reason TEXT,
+                message TEXT NOT NULL, attempts INTEGER NOT NULL, via TEXT NOT NULL, model TEXT NOT NULL,
+                cost_nano_usd {bigint}, created_at {real} NOT NULL, set_aside_at {real} NOT NULL) {clustered}""",
+            """CREATE TABLE removed_attempts (
+                day {bigint} NOT NULL, run_id TEXT NOT NULL, asset TEXT NOT NULL, "partition" TEXT NOT NULL,
+                operator TEXT NOT NULL, model TEXT NOT NULL, attempts {bigint} NOT NULL, questions {bigint} NOT NULL,
+                input_tokens {bigint} NOT NULL, cached_input_tokens {bigint} NOT NULL, output_tokens {bigint} NOT NULL,
+                cost_nano_usd {bigint}, unknown_costs {bigint} NOT NULL, started_at {real} NOT NULL,
+                ended_at {real} NOT NULL, PRIMARY KEY (day, run_id, asset, "partition", operator, model))""",
+        ),
+    ),
 )
 NEWEST = MIGRATIONS[-1].number
 

@@ -13,15 +13,16 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self, get_args
+from typing import Any, Self, get_args
 
 from sqlalchemy import Connection, Engine
 
 from infergraph.errors import PlanError, StoreError, StoreLost
-from infergraph.store import reading, recording
+from infergraph.store import analytics, contents, pruning, reading, recording
 from infergraph.store.connect import explained, file_of, open_coordination, open_engine, resolve, shown, writing
 from infergraph.store.coordination import Coordination
 from infergraph.store.rows import (
@@ -190,6 +191,65 @@ class Store:
                 raise PlanError(f"spent(by={name!r}): attempts are grouped by {', '.join(allowed)}.")
         with explained(self.where), self._connect() as connection:
             return reading.spent(connection, by, run_id, since)
+
+    def attempt_sums(self, span: analytics.Span) -> list[analytics.AttemptSum]:
+        """What was sent, added up by day, run, asset, partition, operator and model; see ``analytics``."""
+        with explained(self.where), self._connect() as connection:
+            return analytics.attempt_sums(connection, span)
+
+    def latencies(
+        self, by: Sequence[analytics.UsageBy], span: analytics.Span
+    ) -> Iterator[tuple[tuple[Any, ...], analytics.Latencies]]:
+        """How long the attempts of each group took, one group after the other; see ``analytics``."""
+        with explained(self.where), self._connect() as connection:
+            yield from analytics.latencies(connection, by, span)
+
+    def questions(self, runs: Sequence[str], span: analytics.Span) -> list[analytics.Asked]:
+        """How many rows' questions these runs asked, as far as their attempts tell."""
+        with explained(self.where), self._connect() as connection:
+            return analytics.questions(connection, runs, span)
+
+    def usage_in(self, span: analytics.Span) -> list[tuple[Any, ...]]:
+        """The usage of runs that ended, oldest first; values are those of ``analytics.USAGE_COLUMNS``."""
+        with explained(self.where), self._connect() as connection:
+            return analytics.usage_rows(connection, span)
+
+    def contents(self) -> contents.Contents:
+        """What lies in the store; reads all of it."""
+        with explained(self.where), self._connect() as connection:
+            return contents.contents(connection)
+
+    def size(self) -> int:
+        """Bytes that the database takes on the disk, the write-ahead log of a SQLite file left out."""
+        with explained(self.where), self._connect() as connection:
+            return contents.total_bytes(connection)
+
+    @contextmanager
+    def pruning(self) -> Iterator[pruning.Pruning]:
+        """Removes old answers and attempts; see ``pruning``."""
+        with explained(self.where), pruning.Pruning(self._open_engine()) as begun:
+            yield begun
+
+    def shrink(self) -> bool:
+        """Give room that was freed back to the disk, unless other processes are asking something.
+
+        Returns:
+            Whether that was done; with PostgreSQL its own housekeeping does it.
+        """
+        if self._url.get_backend_name() != "sqlite":
+            return False
+        part = self.coordination()
+        try:
+            part.beat()
+            part.claim(())
+            # Writing the file anew takes long, and others would wait for the lock in vain.
+            if not part.claim(()).alone:
+                return False
+            with explained(self.where):
+                pruning.shrink(self._open_engine())
+        finally:
+            part.leave()
+        return True
 
     def attempts_of(self, row_hash: bytes) -> list[StoredAttempt]:
         """Every attempt made for a row's question, in the order they were made, prompt and response included."""
