@@ -81,7 +81,6 @@ def evaluate(
     own: Sequence[OwnCheck],
     max_reject_rate: float | None,
     selected: Container[str],
-    published: bool,
 ) -> list[dg.AssetCheckResult]:
     """Evaluate the checks; those that ask a model last.
 
@@ -92,9 +91,8 @@ def evaluate(
         asking: For the checks that ask a model.
         own: The author's own checks.
         max_reject_rate: As for ``check_specs``.
-        selected: Names of the checks that the run is to report.
-        published: The rows are published already: only what was selected is looked at. Of rows that are not, a check
-            that was deselected is evaluated as well, since it may keep them back; but no model is asked for it.
+        selected: Names of the checks that the run is to report. Of rows that are not published yet, a check that was
+            deselected is evaluated as well, since it may keep them back; but no model is asked for it.
 
     Returns:
         One result a check that was evaluated; severity ``ERROR`` where the check blocks, else ``WARN``.
@@ -105,6 +103,7 @@ def evaluate(
         _reject_rate(asset, findings, max_reject_rate),
         _budget(asset, findings, blocking=not asking.publish_partial),
     ]
+    published = asking.published
     wanted = [check for check in own if check.name in selected or not (published or isinstance(check, Judge))]
     if not schema_check.has_columns(frame, findings):
         return [

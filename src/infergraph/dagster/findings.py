@@ -72,6 +72,7 @@ class Asking:
         partition: Its partition.
         folder: Where files may be written; whoever made it removes it.
         publish_partial: Whether rows that the budget left out are published all the same.
+        published: Whether the rows are published already.
         spent_usd: What the run has spent so far; ``None``: not known.
         on_progress: Told how far it is.
     """
@@ -82,6 +83,7 @@ class Asking:
     partition: str | None
     folder: Path
     publish_partial: bool
+    published: bool
     spent_usd: Decimal | None
     on_progress: Callable[[Progress], None] | None = None
     checks_usd: Decimal | None = Decimal(0)

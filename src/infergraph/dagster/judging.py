@@ -93,8 +93,16 @@ class Judge:
         question = frame.session.frame(rows, name=self.operator).semantic.filter(
             self._sentence(frame.schema), model=self.model, name=self.operator
         )
-        # The run's model is for its rows; the grader stays the one that was chosen to grade.
-        options = replace(asking.options, limit=None, model=None, max_cost_usd=asking.left_usd())
+        # The run's model is for its rows: the grader stays the one that was chosen to grade. So is a retry of rejects,
+        # which makes as many attempts as there are rejects; of published rows nothing else is asked.
+        options = replace(
+            asking.options,
+            limit=None,
+            model=None,
+            retry_model=None,
+            retry_rejects=asking.options.retry_rejects and asking.published,
+            max_cost_usd=asking.left_usd(),
+        )
         run = run_to_folder(
             question,
             asking.folder / self.operator.replace(":", "-"),

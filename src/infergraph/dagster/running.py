@@ -178,7 +178,7 @@ def _materialize(
         keeps_rows=keeps_rows,
     )
     asking = _asking(asset, context, options, stage / "checks", spent_usd=run.usage.cost_usd)
-    results = _results(asset, context, frame, findings, asking, published=False)
+    results = _results(asset, context, frame, findings, asking)
     selected = _selected(asset, context, results)
     if any(blocks(result) for result in results):
         # Checks that were deselected are not reported, but rows that fail them are not published either.
@@ -241,9 +241,8 @@ def _check_published(
 ) -> Iterator[dg.AssetCheckResult]:
     findings = published_findings(published_versions(context, asset.key, storage, partitioned=asset.partitioned))
     with tempfile.TemporaryDirectory(prefix="infergraph-checks-") as folder:
-        asking = _asking(asset, context, options, Path(folder), spent_usd=Decimal(0))
-        results = _results(asset, context, frame, findings, asking, published=True)
-        yield from _selected(asset, context, results)
+        asking = _asking(asset, context, options, Path(folder))
+        yield from _selected(asset, context, _results(asset, context, frame, findings, asking))
 
 
 def _asking(
@@ -252,7 +251,7 @@ def _asking(
     options: RunOptions,
     folder: Path,
     *,
-    spent_usd: Decimal | None,
+    spent_usd: Decimal | None = Decimal(0),
 ) -> Asking:
     return Asking(
         options=options,
@@ -261,6 +260,7 @@ def _asking(
         partition=_partition(context),
         folder=folder,
         publish_partial=asset.publish_partial,
+        published=not context.selected_asset_keys,
         spent_usd=spent_usd,
         on_progress=_progress(asset.name, context),
     )
@@ -272,8 +272,6 @@ def _results(
     frame: SemanticFrame,
     findings: Findings,
     asking: Asking,
-    *,
-    published: bool,
 ) -> list[dg.AssetCheckResult]:
     return evaluate(
         asset.key,
@@ -283,7 +281,6 @@ def _results(
         own=asset.checks,
         max_reject_rate=asset.max_reject_rate,
         selected={check.name for check in context.selected_asset_check_keys},
-        published=published,
     )
 
 

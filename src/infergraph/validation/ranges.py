@@ -155,7 +155,7 @@ def _fields_of(value: _Value) -> Callable[[str], Callable[[Holds], Holds]]:
 def _of_numbers(annotation: Any, arguments: tuple[Any, ...], value: _Value) -> Iterator[Range]:
     """A closed set of numbers: its column is a plain Int64."""
     if value.dtype == pl.Int64:
-        given = [one.value for one in annotation] if isinstance(annotation, type) else arguments
+        given = arguments or tuple(annotation)
         allowed = sorted({int(getattr(one, "value", one)) for one in given if one is not None})
         yield value.range(f"one of {', '.join(map(str, allowed))}", lambda number: number.is_in(allowed), late=False)
 
