@@ -49,6 +49,8 @@ class Workshop:
         """Words of notes that the grader finds bad."""
         self.unclear: set[str] = set()
         """Words of notes that the grader refuses to grade."""
+        self.locked = False
+        """The grader's key is wrong."""
         price = PriceSettings(input=1_000, output=1)
         models = {
             name: ModelSettings(name=f"scripted:{name}", price=price, max_concurrency=1)
@@ -68,6 +70,8 @@ class Workshop:
 
     def grade(self, request: Request) -> dict[str, Any]:
         content = request.messages[-1].content
+        if self.locked:
+            raise CallFailed("wrong key", outcome="fatal")
         if any(word in content for word in self.unclear):
             raise CallFailed("hard to say", outcome="permanent", reason="refused")
         return {"answer": not any(word in content for word in self.bad)}

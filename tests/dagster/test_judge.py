@@ -137,6 +137,35 @@ def test_a_grader_that_decides_nothing_does_not_pass(shop: Any) -> None:
     assert "none of 3 rows could be graded" in shop.failure(result)
 
 
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_grader_that_is_out_stops_only_what_it_blocks(shop: Any, blocking: bool) -> None:
+    shop.locked = True
+    result = shop.run(shop.tickets(), shop.notes(checks=[judged(blocking=blocking)]))
+    assert result.success is not blocking
+    if blocking:
+        assert "wrong key" in shop.failure(result)
+        assert shop.storage.version("notes") is None
+    else:
+        assert shop.told(result, "faithful")["says"].startswith("not graded: ")
+        assert shop.published().height == 3
+    shop.locked = False
+    again = shop.run(shop.tickets(), shop.notes(checks=[judged(blocking=blocking)]))
+    assert (again.success, len(shop.writer.requests)) == (True, 3)
+
+
+def test_a_retry_of_rejects_asks_them_and_no_judge_again(shop: Any) -> None:
+    shop.refuse, shop.unclear = {"chair"}, {"desk"}
+    tickets, notes = shop.tickets(), shop.notes(checks=[judged()])
+    assert shop.run(tickets, notes).success
+    shop.refuse, wrote, graded = set(), len(shop.writer.requests), len(shop.grader.requests)
+    config = {"ops": {"notes": {"config": {"retry_rejects": True, "retry_model": "writer"}}}}
+    result = shop.run(tickets, notes, run_config=config)
+    assert result.success, shop.failure(result)
+    assert len(shop.writer.requests) == wrote + 1
+    assert len(shop.grader.requests) == graded + 1, "the new row was sampled; the undecided one is not asked again"
+    assert shop.told(result, "faithful")["undecided"] == 1
+
+
 def test_rows_without_what_the_criterion_speaks_of_are_not_sampled(shop: Any) -> None:
     shop.bodies, shop.refuse = ["lamp 7", None, "desk 50", "chair 99"], {"chair"}
     told = shop.told(shop.run(shop.tickets(), shop.notes(checks=[judged()])), "faithful")

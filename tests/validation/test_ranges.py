@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import re
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import AfterValidator, BaseModel, Field, PositiveInt, StringConstraints, ValidationError, field_validator
 
+from infergraph.models.model import Response
+from infergraph.models.verdict import Accepted
+from infergraph.validation.quote import Quote
 from infergraph.validation.ranges import Range, ranges_of
 from infergraph.validation.schema import AnswerModel
 
@@ -58,10 +62,9 @@ def holding(model: type[BaseModel], row: dict[str, Any]) -> dict[str, bool | Non
 
 def plain(**values: Any) -> dict[str, Any]:
     """A valid order as a row, with some values changed behind the model's back."""
-    fields = AnswerModel.of(Order)
-    text = Order(**GOOD).model_dump_json()
-    row = dict(fields._parse(text))
-    return {**row, **values}
+    judged = AnswerModel.of(Order).judge(Response(text=Order(**GOOD).model_dump_json()))
+    assert isinstance(judged, Accepted)
+    return {**judged.value, **values}
 
 
 def test_every_bound_of_a_valid_answer_holds() -> None:
@@ -140,8 +143,12 @@ def test_what_polars_cannot_say_is_left_out() -> None:
         word: str = Field(max_length=9)
         half: float = Field(multiple_of=0.5)
         free: int | float = Field(ge=1)
+        said: Annotated[str, Quote(of="body"), Field(max_length=9)]
+        ahead: str = Field(pattern=re.compile(r"^(?!never)"))
+        either: str = Field(pattern=re.compile("^a", re.IGNORECASE))
+        plain: str = Field(pattern=re.compile("^a"))
 
-    assert [one.path for one in ranges(Odd)] == ["word", "free"]
+    assert [one.path for one in ranges(Odd)] == ["word", "free", "said", "plain"]
 
 
 class Review(BaseModel):

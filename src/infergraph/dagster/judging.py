@@ -21,9 +21,10 @@ import polars as pl
 
 from infergraph.dagster.findings import SAMPLE, Asking, Findings, check_result
 from infergraph.dagster.rejects_told import rejects_sample
-from infergraph.errors import PlanError, UnknownColumn, did_you_mean
+from infergraph.errors import PlanError, ProviderError, UnknownColumn, did_you_mean
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.models.prices import price_of
+from infergraph.models.redact import redact
 from infergraph.operators.filter import FilterOperator
 from infergraph.text.rendering import render_value_expr
 from infergraph.text.templates import compile_template
@@ -87,6 +88,19 @@ class Judge:
         self, asset: dg.AssetKey, frame: SemanticFrame, findings: Findings, asking: Asking
     ) -> dg.AssetCheckResult:
         """Have the sample graded, and say how sure the share is."""
+        try:
+            run, able = self._ask(frame, findings, asking)
+        except ProviderError as error:
+            if self.blocking:
+                raise
+            # Who only wants a warning wants the rows, also while the grader is out.
+            problem = f"not graded: {redact(str(error))}"
+            return check_result(asset, self.name, problems=[problem], blocking=False, metadata={"evaluated": 0})
+        asking.add(run.usage.cost_usd, run.usage.calls)
+        return self._result(asset, run, able, publish_partial=asking.publish_partial)
+
+    def _ask(self, frame: SemanticFrame, findings: Findings, asking: Asking) -> tuple[StagedRun, int]:
+        """The run that graded the sample, and how many rows could have been sampled."""
         from infergraph.frame.run import run_to_folder
 
         rows, able = self._sampled(frame, findings)
@@ -112,8 +126,7 @@ class Judge:
             partition=asking.partition,
             on_progress=asking.on_progress,
         )
-        asking.add(run.usage.cost_usd, run.usage.calls)
-        return self._result(asset, run, able, publish_partial=asking.publish_partial)
+        return run, able
 
     def _sampled(self, frame: SemanticFrame, findings: Findings) -> tuple[pl.DataFrame, int]:
         """The sampled rows, in an order as random as their choice, and how many rows could have been sampled."""
