@@ -45,6 +45,14 @@ def test_each_expectation_is_a_check_and_its_severity_says_whether_it_blocks(sho
     assert shop.told(result, "expect_table_row_count_to_equal")["observed_value"] == 3
 
 
+def test_a_suite_is_its_expectations(shop: Any) -> None:
+    one, other = gxe.ExpectColumnToExist(column="id"), gxe.ExpectTableRowCountToEqual(value=3)
+    suite = gx.ExpectationSuite(name="notes", expectations=[one, other])
+    wanted = ["expect_column_to_exist_id", "expect_table_row_count_to_equal"]
+    for given in (suite, [suite], [one, other]):
+        assert [spec.name for spec in shop.notes(expectations=given).check_specs][4:] == wanted
+
+
 @pytest.mark.parametrize("partition", [None, "de"])
 def test_a_critical_one_that_fails_leaves_what_was_published(shop: Any, partition: str | None) -> None:
     parts = None if partition is None else dg.StaticPartitionsDefinition(["en", "de"])

@@ -14,8 +14,10 @@ import dagster as dg
 
 from infergraph.dagster.checks import EVERY_ASSETS, check_specs
 from infergraph.dagster.code_version import CodeVersion, code_version_of
+from infergraph.dagster.conditions import Condition
 from infergraph.dagster.config import OPTION_NAMES, config_class
 from infergraph.dagster.inputs import inputs_of
+from infergraph.dagster.judging import Judge
 from infergraph.dagster.own_checks import own_checks
 from infergraph.dagster.running import SemanticAsset, run_asset
 from infergraph.dagster.signature import Signature, signature_of
@@ -41,7 +43,7 @@ def semantic_asset(
     max_cost_usd: float | None = None,
     max_reject_rate: float | None = None,
     publish_partial: bool = False,
-    checks: Sequence[Any] = (),
+    checks: Sequence[Condition | Judge] = (),
     expectations: Sequence[Any] = (),
     keep_versions: int | None = 3,
     name: str | None = None,
@@ -79,7 +81,7 @@ def semantic_asset(
     max_cost_usd: float | None = None,
     max_reject_rate: float | None = None,
     publish_partial: bool = False,
-    checks: Sequence[Any] = (),
+    checks: Sequence[Condition | Judge] = (),
     expectations: Sequence[Any] = (),
     keep_versions: int | None = 3,
     name: str | None = None,
@@ -114,8 +116,8 @@ def semantic_asset(
             ``None``: above 0.1 is a warning.
         publish_partial: Publish although rows are pending, with a warning.
         checks: Made by ``ig.check`` and ``ig.judge``: what the rows must meet before they are published.
-        expectations: Of Great Expectations, as objects or dicts: each becomes a check, which blocks where its
-            severity is ``critical``.
+        expectations: Of Great Expectations, as objects, dicts or suites: each expectation becomes a check, which
+            blocks where its severity is ``critical``.
         keep_versions: Versions kept of each partition, 1 or more; ``None``: the storage's own number.
         name: As for ``dg.asset``, like all that follow.
         key_prefix: Parts of the asset key before the name.

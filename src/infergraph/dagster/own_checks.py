@@ -25,7 +25,7 @@ def own_checks(
     Args:
         asset: The asset's name, for errors.
         checks: Made by ``ig.check`` and ``ig.judge``.
-        expectations: Objects of Great Expectations, or dicts.
+        expectations: Objects of Great Expectations, dicts, or suites of them.
         reserved: Names of the checks that every asset has.
 
     Raises:
@@ -44,7 +44,7 @@ def own_checks(
         if isinstance(given, Judge) and not given.name:
             named = replace(given, name=_free("judge", [one.name for one in made]))
         made.append(_fit(asset, named, made, reserved))
-    for given in _listed(asset, "expectations", expectations):
+    for given in _single_ones(asset, expectations):
         expectation = Expectation.of(given)
         name = name_of(expectation, [one.name for one in made])
         made.append(_fit(asset, ExpectationCheck(name=name, expectation=expectation), made, reserved))
@@ -55,6 +55,12 @@ def _listed(asset: str, argument: str, given: Any) -> list[Any]:
     if isinstance(given, (list, tuple)):
         return list(given)
     raise PlanError(f"{asset!r}: {argument}={given!r:.80}: give a list.")
+
+
+def _single_ones(asset: str, expectations: Any) -> list[Any]:
+    """Expectations one by one, also those of a suite."""
+    listed = [expectations] if hasattr(expectations, "expectations") else _listed(asset, "expectations", expectations)
+    return [one for given in listed for one in getattr(given, "expectations", [given])]
 
 
 def _fit(asset: str, check: OwnCheck, made: Sequence[OwnCheck], reserved: Sequence[str]) -> OwnCheck:
