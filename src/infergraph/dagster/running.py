@@ -156,6 +156,8 @@ def _materialize(
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     from infergraph.frame.run import run_to_folder
 
+    # Counted first: a version that is read may be gone when a long run ends.
+    rows_in, keeps_rows = rows_upstream(frame, options.limit)
     run = run_to_folder(
         frame,
         stage,
@@ -168,7 +170,6 @@ def _materialize(
     )
     operators = _operator_counts(run)
     data, rejects = pl.scan_parquet(run.data, glob=False), pl.scan_parquet(run.rejects, glob=False)
-    rows_in, keeps_rows = rows_upstream(frame, options.limit)
     findings = Findings(
         data=data,
         rejects=rejects,
