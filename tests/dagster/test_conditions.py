@@ -10,9 +10,12 @@ import dagster as dg
 import polars as pl
 import polars.selectors as cs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel, Field, field_validator
 
 import infergraph as ig
+from infergraph.dagster.findings import Asking, Findings
 from infergraph.dagster.planning import planned
 
 SHORT = ig.check("short", pl.col("summary").str.len_chars() < 14)
@@ -98,6 +101,33 @@ def test_a_condition_of_each_row_or_of_all_together(shop: Any, condition: pl.Exp
     result = shop.run(shop.tickets(), shop.notes(checks=[ig.check("holds", condition)]))
     assert shop.told(result, "holds")["passed_check"] is passes
     assert result.success is passes
+
+
+@given(
+    numbers=st.lists(st.none() | st.integers(-3, 3), max_size=30),
+    bound=st.integers(-3, 3),
+    rejected=st.sets(st.integers(0, 29)),
+)
+def test_rows_are_those_that_fail_those_unknown_and_those_that_pass(
+    numbers: list[int | None], bound: int, rejected: set[int]
+) -> None:
+    ids = [f"{place:032x}" for place in range(len(numbers))]
+    data = pl.LazyFrame({"n": numbers, "_row_id": ids}, schema={"n": pl.Int64, "_row_id": pl.String})
+    bad = [one for place, one in enumerate(ids) if place in rejected]
+    findings = Findings(data=data, rejects=pl.LazyFrame({"row_id": bad}, schema={"row_id": pl.String}), operators=[])
+    with ig.Session(models={"m": ig.Model("scripted:doc")}, store="sqlite://") as session:
+        frame = session.frame(data.drop("_row_id"), name="numbers")
+        asking = Asking(
+            options=ig.RunOptions(), run_id="r", asset="a", partition=None, folder=Path("none"), publish_partial=False,
+            published=False, spent_usd=None,
+        )  # fmt: skip
+        found = ig.check("low", pl.col("n") < bound).evaluate(dg.AssetKey("a"), frame, findings, asking)
+    told: dict[str, Any] = {name: getattr(value, "value", value) for name, value in found.metadata.items()}
+    failing = [one for one, number in zip(ids, numbers, strict=True) if number is not None and number >= bound]
+    assert (told["rows"], told["failed"], told["unknown"]) == (len(ids), len(failing), numbers.count(None))
+    assert found.passed == (not failing)
+    assert told.get("failed_rows", []) == failing[:10]
+    assert told.get("failed_rejected", 0) == len(set(failing) & set(bad))
 
 
 @pytest.mark.parametrize(
