@@ -75,6 +75,7 @@ class Asking:
         published: Whether the rows are published already.
         spent_usd: What the run has spent so far; ``None``: not known.
         on_progress: Told how far it is.
+        on_notice: Told why nothing comes.
     """
 
     options: RunOptions
@@ -86,6 +87,7 @@ class Asking:
     published: bool
     spent_usd: Decimal | None
     on_progress: Callable[[Progress], None] | None = None
+    on_notice: Callable[[str], None] | None = None
     checks_usd: Decimal | None = Decimal(0)
     """What the checks themselves spent; ``None``: not known."""
     calls: int = 0

@@ -125,6 +125,7 @@ class Judge:
             asset=asking.asset,
             partition=asking.partition,
             on_progress=asking.on_progress,
+            on_notice=asking.on_notice,
         )
         return run, able
 

@@ -264,6 +264,7 @@ def _asking(
         published=not context.selected_asset_keys,
         spent_usd=spent_usd,
         on_progress=_progress(asset.name, context),
+        on_notice=_notice(asset.name, context),
     )
 
 
