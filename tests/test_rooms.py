@@ -84,7 +84,9 @@ PUBLIC_NAMES = [
     "UnknownModel",
     "UnknownVariable",
     "Usage",
+    "check",
     "concat",
+    "judge",
     "rejects_of",
     "semantic_asset",
 ]

@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from infergraph.dagster import rejects_of, semantic_asset
+    from infergraph.dagster import check, judge, rejects_of, semantic_asset
     from infergraph.errors import (
         BudgetExceeded,
         ConfigurationError,
@@ -72,7 +72,9 @@ __all__ = [
     "UnknownModel",
     "UnknownVariable",
     "Usage",
+    "check",
     "concat",
+    "judge",
     "rejects_of",
     "semantic_asset",
 ]
@@ -106,7 +108,7 @@ _HOMES = {
     **dict.fromkeys(["Model", "Price"], "infergraph.models.model"),
     "Usage": "infergraph.records",
     "Quote": "infergraph.validation.quote",
-    **dict.fromkeys(["rejects_of", "semantic_asset"], "infergraph.dagster"),
+    **dict.fromkeys(["check", "judge", "rejects_of", "semantic_asset"], "infergraph.dagster"),
 }
 
 

@@ -123,7 +123,7 @@ def test_the_asset_page_shows_cost_rows_and_checks(url: str, tmp_path: Path) -> 
             expect(text).not_to_contain_text("Join the Dagster community")
             page.screenshot(path=tmp_path / "asset.png")
             page.goto(f"{url}/assets/ticket_facts?view=checks", wait_until="domcontentloaded")
-            for check in ("schema", "reject_rate", "budget"):
+            for check in ("schema", "row_count", "reject_rate", "budget"):
                 expect(text).to_contain_text(check, timeout=30_000)
             page.screenshot(path=tmp_path / "checks.png")
         finally:

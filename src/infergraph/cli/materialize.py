@@ -102,7 +102,7 @@ def _exit_code(asset: AssetOutcome) -> int:
     kind = getattr(errors, asset.error, None)
     if isinstance(kind, type) and issubclass(kind, errors.InfergraphError):
         return kind.exit_code
-    if any(check.name == "budget" and not check.passed for check in asset.checks):
+    if any(check.metadata.get("pending") and not check.passed for check in asset.checks):
         return errors.BudgetExceeded.exit_code
     return errors.InfergraphError.exit_code
 

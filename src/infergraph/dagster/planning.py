@@ -14,6 +14,7 @@ import dagster as dg
 import polars as pl
 
 from infergraph.dagster.asset import semantic_asset_of
+from infergraph.dagster.checks import prepare
 from infergraph.dagster.config import options_of
 from infergraph.dagster.running import SemanticAsset
 from infergraph.errors import PlanError, did_you_mean
@@ -59,7 +60,9 @@ def planned(
             others[found.signature.context] = stack.enter_context(
                 dg.build_asset_context(resources=resources, partition_key=partition, instance=instance)
             )
-        yield found.build(session, inputs, given, others), options
+        frame = found.build(session, inputs, given, others)
+        prepare(found.name, frame, found.checks, options)
+        yield frame, options
 
 
 def _find(definitions: dg.Definitions, key: dg.AssetKey) -> tuple[dg.AssetsDefinition, SemanticAsset]:
