@@ -323,6 +323,10 @@ def _spread(inputs: Mapping[str, Any]) -> dict[str, Any]:
 def _as_wanted(
     session: Session, parameter: str, value: Any, kind: str, key_columns: Mapping[str, str | list[str]]
 ) -> SemanticFrame | pl.LazyFrame | pl.DataFrame:
+    from infergraph.frame.estimate import PossibleRows
+
+    if isinstance(value, PossibleRows):
+        return value.frame(session, parameter, key_columns.get(parameter))
     lazy: pl.LazyFrame = value.lazy()
     if kind == "semantic":
         return session.frame(lazy, name=parameter, key=key_columns.get(parameter))
