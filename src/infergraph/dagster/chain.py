@@ -82,7 +82,19 @@ def total(parts: Sequence[AssetEstimate]) -> Estimate:
     """
     known = [part.estimate for part in parts if part.estimate is not None]
     operators = [operator for each in known for operator in each.operators]
-    return Estimate.of(operators, list(dict.fromkeys(text for each in known for text in each.assumptions)))
+    return Estimate.of(operators, said(parts))
+
+
+def said(parts: Sequence[AssetEstimate]) -> list[str]:
+    """What was assumed, in words; with the asset's name where there are several.
+
+    Args:
+        parts: From ``estimate_selection``.
+    """
+    known = [(part.asset, part.estimate) for part in parts if part.estimate is not None]
+    several = len(known) > 1
+    words = (f"{asset}: {text}" if several else text for asset, each in known for text in each.assumptions)
+    return list(dict.fromkeys(words))
 
 
 class _Chain:
@@ -154,7 +166,7 @@ class _Chain:
             raise NotMadeYet(
                 f"It reads {name!r}, {self._why(reading)}. To know more, make that first: infergraph run {name}"
             ) from error
-        notes.append(f"{reading.asset}: reads {name!r} as it is published now; the run makes that anew first.")
+        notes.append(f"It reads {name!r} as it is published now; the run makes that anew first.")
         return published
 
     def _foretold(self, reading: Reading) -> Any:

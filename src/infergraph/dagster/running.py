@@ -24,6 +24,7 @@ from infergraph.dagster.checks import Findings, evaluate
 from infergraph.dagster.column_metadata import asset_columns, column_metadata
 from infergraph.dagster.config import options_of, own_config
 from infergraph.dagster.data_version import rows_digest
+from infergraph.dagster.expected import estimate_metadata, keep_estimate
 from infergraph.dagster.failed import keep_failed
 from infergraph.dagster.layout import Place
 from infergraph.dagster.metadata import run_metadata, usage_metadata
@@ -149,6 +150,9 @@ def _materialize(
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     from infergraph.frame.run import run_to_folder
 
+    estimate = keep_estimate(
+        frame, options, run_id=context.run.run_id, asset=asset.name, partition=_partition(context), log=context.log
+    )
     run = run_to_folder(
         frame,
         stage,
@@ -185,6 +189,7 @@ def _materialize(
         metadata={
             **run_metadata(frame, run, partitioned=context.has_partition_key, limit=options.limit),
             **column_metadata(asset_columns(asset, context.assets_def, frame, model=options.model)),
+            **estimate_metadata(estimate),
         },
         data_version=dg.DataVersion(staged.data_version),
         check_results=selected,

@@ -8,6 +8,7 @@ rows that are read or not as it happens, before a later step has all that it wan
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from infergraph.frame.doubt_marks import FOG, MAYBE, UNKNOWN
 from infergraph.frame.estimate_look_up import CONTENT, feeds
 from infergraph.frame.estimate_rates import PASS_SHARE, Rates
 from infergraph.frame.estimate_report import Estimate, OperatorEstimate
-from infergraph.frame.estimate_walk import Doubtful, Exact, Walk, content_of
+from infergraph.frame.estimate_walk import Doubtful, Exact, TookTooLong, Walk, content_of
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.row_ids import DOUBT, ROW_ID
 from infergraph.frame.run import RunOptions
@@ -92,6 +93,7 @@ class Survey:
         self._node = frame.node
         self._steps = plans.operator_steps(frame.node)
         self._names = plans.operator_names(frame.node)
+        self._until: float | None = None
         self._rates: dict[int, Rates] = {}
         for step in self._steps:
             model = override if override is not None and step.operator.kind != "embed" else step.model
@@ -102,6 +104,14 @@ class Survey:
     def estimate(self) -> Estimate:
         """The estimate; the plan is read once or twice."""
         return self._walked(None)[0]
+
+    def estimate_within(self, seconds: float) -> Estimate | None:
+        """The estimate; ``None`` where it takes longer than so many seconds."""
+        self._until = time.monotonic() + seconds
+        try:
+            return self._walked(None)[0]
+        except TookTooLong:
+            return None
 
     def with_rows(self, path: Path) -> tuple[Estimate, PossibleRows]:
         """The estimate, and the rows that the plan may give, for a plan that reads them.
@@ -122,7 +132,7 @@ class Survey:
         exact = Exact(
             self._frame.session, self._options, self._names, self._steps, self._rates, self._retry_rates
         )
-        exact.read(exact.frame(self._node), keep)
+        exact.read(exact.frame(self._node), keep, self._until)
         walk: Walk = exact
         sources = [one for one in plans.walk(self._node) if isinstance(one, plans.Source) and one.open is not None]
         loose = exact.loose(self._node)
@@ -140,7 +150,7 @@ class Survey:
         if len(settled) == len(self._steps) and (keep is None or not walk.touched(node)):
             return exact
         walk.take_over(settled, node)
-        walk.read(walk.frame(node, (DOUBT,) if keep is None else (ROW_ID, DOUBT)), keep)
+        walk.read(walk.frame(node, (DOUBT,) if keep is None else (ROW_ID, DOUBT)), keep, self._until)
         walk.bound(node)
         return walk
 

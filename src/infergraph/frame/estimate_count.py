@@ -112,7 +112,9 @@ class Count:
         calls = self._sums["calls"]
         tokens_out = [count * self._rates.output_tokens for count in calls]
         costs = [0.0, 0.0, 0.0]
-        for what, error in (("input_cost", given), ("output_cost", answered)):
+        cached = self._rates.cache_error
+        priced = Error(min(1.0, given.low + cached.low), given.high + cached.high)
+        for what, error in (("input_cost", priced), ("output_cost", answered)):
             costs = [before + more for before, more in zip(costs, _widened(self._sums[what], error), strict=True)]
         spans: dict[str, list[Any]] = {
             **{name: [round(value) for value in self._sums[name]] for name in ("rows", "calls", "store_hits")},

@@ -49,6 +49,10 @@ _CONTENT_ASSUMED = Error(0.75, 3.0)
 _TOKENIZER_UNKNOWN = Error(0.15, 0.40)
 
 
+# Whether a prompt is still in a provider's cache depends on when it was asked last.
+_CACHE_ERROR = Error(0.1, 0.1)
+
+
 class Rates:
     """What one operator's requests take on one model.
 
@@ -146,6 +150,11 @@ class Rates:
             return Error.either_way(self._line.error(mean, rows))
         return Error() if self._exact else _TOKENIZER_UNKNOWN
 
+    @property
+    def cache_error(self) -> Error:
+        """Of the input's price, where part of it is read from the provider's prompt cache."""
+        return _CACHE_ERROR if self._cached or self._written else Error()
+
     def content_error(self, rows: float) -> Error:
         """Of the input tokens of so many rows whose content is not known yet."""
         if self._input is None:
@@ -174,6 +183,8 @@ class Rates:
             yield f"{self.name}: the price of {self.model.name} is not known, so its cost is not known."
         elif self._prefix_is_kept and not self._cached:
             yield f"{self.name}: the provider may cache the shared prompt; that discount counts once it was seen."
+        elif self._cached:
+            yield f"{self.name}: {self._cached:.0%} of past input tokens came from the provider's cache, at its price."
 
     def _said_of_input(self, error: Error) -> str:
         line = self._line

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
 from pathlib import Path
+from threading import Timer
 
 import polars as pl
 
@@ -38,6 +40,10 @@ def content_of(step: plans.OperatorStep, *, marked: bool = True) -> pl.Expr:
     return pl.when((pl.col(DOUBT) & UNKNOWN) > 0).then(content).otherwise(asked)
 
 
+class TookTooLong(Exception):
+    """A walk was given up."""
+
+
 @dataclass
 class Walk:
     """Reads a plan with the store as the only source of answers, and counts."""
@@ -64,22 +70,37 @@ class Walk:
         for step in self.steps:
             self.counts[id(step)] = Count(self.rates[id(step)], step.operator.kind)
 
-    def read(self, rows: pl.LazyFrame, keep: Path | None = None) -> None:
+    def read(self, rows: pl.LazyFrame, keep: Path | None = None, until: float | None = None) -> None:
         """Read all rows once.
 
         Args:
             rows: The walk's rows.
             keep: A Parquet file that gets them; ``None``: they are forgotten.
+            until: When to give up, on the clock ``time.monotonic``; ``None``: never.
+
+        Raises:
+            TookTooLong: It was given up.
         """
+        timer = None if until is None else Timer(max(0.0, until - time.monotonic()), self.activity.stop)
         try:
-            if keep is not None:
-                rows.sink_parquet(keep)
-                return
-            for _ in rows.collect_batches(chunk_size=MORSEL_ROWS, maintain_order=True, engine="streaming"):
-                pass
+            if timer is not None:
+                timer.daemon = True
+                timer.start()
+            self._read(rows, keep)
+            if self.activity.stopped:
+                raise TookTooLong
         finally:
+            if timer is not None:
+                timer.cancel()
             self.activity.stop()
             self.activity.join(10)
+
+    def _read(self, rows: pl.LazyFrame, keep: Path | None) -> None:
+        if keep is not None:
+            rows.sink_parquet(keep)
+            return
+        for _ in rows.collect_batches(chunk_size=MORSEL_ROWS, maintain_order=True, engine="streaming"):
+            pass
 
     def chance(self, doubt: int) -> float:
         """How likely a row with these marks comes, 0 to 1."""
