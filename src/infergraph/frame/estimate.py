@@ -60,9 +60,11 @@ class PossibleRows:
             name: The source's name.
             key: Column or columns that name a row.
         """
+        plain = self.known()
+        if plain is not None:
+            return session.frame(plain, name=name, key=key)
+        assert self.open is not None
         rows = pl.scan_parquet(self.path)
-        if self.open is None:
-            return session.frame(rows, name=name, key=key)
         made = session.frame(rows.drop(DOUBT), name=name, key=key).node
         assert isinstance(made, plans.Source)
         # What decided there is one thing here: a row comes or not.
@@ -71,7 +73,7 @@ class PossibleRows:
 
     def known(self) -> pl.LazyFrame | None:
         """The rows as a plain frame, with ``_row_id``; ``None`` where something is not known of them."""
-        return pl.scan_parquet(self.path) if self.open is None else None
+        return pl.scan_parquet(self.path).drop(DOUBT, strict=False) if self.open is None else None
 
 
 class Survey:

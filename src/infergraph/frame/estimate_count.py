@@ -83,6 +83,11 @@ class Count:
             top = most * self._dearest.get(what, 1)
             self._sums[what] = [min(value, top) for value in sums]
 
+    def lower_to(self, other: Count) -> None:
+        """Nothing is sure that another walk did not find."""
+        for what, sums in self._sums.items():
+            sums[0] = min(sums[0], other._sums[what][0])
+
     def forget_low(self) -> None:
         """Nothing is sure: a later step may stop this operator early."""
         for sums in self._sums.values():

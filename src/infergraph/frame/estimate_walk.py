@@ -288,6 +288,8 @@ class Doubtful(Walk):
                 continue
             most = self._possible.standing(step.inputs[0]).most
             self.counts[id(step)].bound(None if most is None else most * readers[id(step)])
+            # Polars may have tested a condition further up that this walk tests further down.
+            self.counts[id(step)].lower_to(self._exact.counts[id(step)])
             if id(step) in stopped or self._exact.early.get(id(step), set()) & step.inputs[0].answers:
                 self.counts[id(step)].forget_low()
 
