@@ -287,8 +287,8 @@ FIRST: dict[str, Plan] = {
     "filtered": lambda f, c: c.semantic.filter("{{ body }} is odd"),
     "filtered by an answer": lambda f, c: c.filter(pl.col("label") == "a"),
     "first rows": lambda f, c: c.semantic.filter("{{ body }} is odd").head(3),
-    "grouped": lambda f, c: (
-        c.group_by("label").agg(pl.col("id").first(), pl.col("lang", "body").last(), pl.col("tags").first())
+    "grouped": lambda f, c: c.group_by("label").agg(
+        pl.col("id").first(), pl.col("lang", "body").last(), pl.col("tags").first()
     ),
     "joined": lambda f, c: (
         c.with_columns(pl.col("label").cast(pl.String)).join(dim(c), on="label", how="left").drop("note")

@@ -21,9 +21,12 @@ from infergraph.store.store import Store
 LEAST_ROWS = 8
 """Fewer past requests say too little."""
 _LATEST = 400
-_WIDTH = 2.0
-"""Errors are stated as so many standard errors: 19 of 20 cases lie within."""
-_SLOPES = (0.2, 5.0)
+_WIDTH = 2.5
+"""Errors are stated as so many standard errors: some 19 of 20 cases lie within, as rows are rarely normal."""
+_SHARE_WIDTH = 2.0
+_SLOPES = (-1e-6, 5.0)
+_LEAST_ERROR = 0.01
+"""New rows are never quite like old ones."""
 _OTHER_OPERATORS_ERROR = 0.15
 _SPREAD_UNKNOWN = 0.5
 
@@ -51,7 +54,9 @@ class Line:
     """Our mean count of the past rows."""
     width: float
     """Sum of the squared distances of our counts from their mean."""
-    least_error: float = 0.0
+    pulls: Sequence[tuple[float, float]]
+    """Of each past row: the distance of our count from the mean, and how far the row lies off a line without it."""
+    least_error: float = _LEAST_ERROR
     """The error that is stated at least, as a share."""
 
     def at(self, count: float) -> float:
@@ -63,9 +68,10 @@ class Line:
         expected = self.at(mean)
         if expected <= 0 or rows <= 0:
             return self.least_error
-        far = (mean - self.middle) ** 2 / self.width if self.width else 0.0
-        off = _WIDTH * self.spread * math.sqrt(1 / self.rows + 1 / rows + far)
-        return max(self.least_error, off / expected)
+        # Long rows lie further off than short ones, and pull more (the estimator HC3 of the line's own error).
+        lever = (mean - self.middle) / self.width if self.width else 0.0
+        line = sum(((1 / self.rows + lever * far) * off) ** 2 for far, off in self.pulls)
+        return max(self.least_error, _WIDTH * math.sqrt(line + self.spread**2 / rows) / expected)
 
     def agrees(self) -> bool:
         """Whether the provider counts as we do, but for rounding."""
@@ -131,7 +137,7 @@ class History:
         Args:
             count: Our count of a request.
         """
-        rows, least = self.rows, 0.0
+        rows, least = self.rows, _LEAST_ERROR
         if len(rows) < LEAST_ROWS:
             rows, least = self._rows(None, None), _OTHER_OPERATORS_ERROR
         pairs = [(float(count(row.request)), float(row.tokens.input)) for row in rows]
@@ -183,7 +189,7 @@ class History:
         return PastRow(request=request, tokens=tokens, kept=kept)
 
 
-def fitted(pairs: Sequence[tuple[float, float]], least_error: float = 0.0) -> Line | None:
+def fitted(pairs: Sequence[tuple[float, float]], least_error: float = _LEAST_ERROR) -> Line | None:
     """The straight line through pairs of our count and the provider's, in tokens.
 
     Args:
@@ -196,8 +202,8 @@ def fitted(pairs: Sequence[tuple[float, float]], least_error: float = 0.0) -> Li
 
     Example:
         >>> line = fitted([(n, 1.2 * n + 7) for n in range(10, 30)])
-        >>> round(line.at(100)), round(line.error(100, 50), 6)
-        (127, 0.0)
+        >>> round(line.at(100)), line.error(100, 50)
+        (127, 0.01)
     """
     rows = len(pairs)
     if rows < LEAST_ROWS:
@@ -209,11 +215,13 @@ def fitted(pairs: Sequence[tuple[float, float]], least_error: float = 0.0) -> Li
         steep = sum((ours - middle) * (counted - theirs) for ours, counted in pairs) / width
         if _SLOPES[0] <= steep <= _SLOPES[1]:
             slope, start = steep, theirs - steep * middle
-    through_zero = start == 0.0
-    off = sum((counted - start - slope * ours) ** 2 for ours, counted in pairs)
-    spread = math.sqrt(off / (rows - (1 if through_zero else 2)))
+    off = [counted - start - slope * ours for ours, counted in pairs]
+    far = [ours - middle for ours, _ in pairs]
+    spread = math.sqrt(sum(each**2 for each in off) / (rows - 2))
+    pulls = [(x, e / max(0.1, 1 - 1 / rows - (x * x / width if width else 0))) for x, e in zip(far, off, strict=True)]
     return Line(
-        start=start, slope=slope, rows=rows, spread=spread, middle=middle, width=width, least_error=least_error
+        start=start, slope=slope, rows=rows, spread=spread, middle=middle, width=width, pulls=pulls,
+        least_error=least_error,
     )  # fmt: skip
 
 
@@ -225,9 +233,9 @@ def wilson(yes: int, rows: int) -> Share:
         >>> round(share.low, 2), share.value, round(share.high, 2)
         (0.22, 0.3, 0.4)
     """
-    share, z2 = yes / rows, _WIDTH**2
+    share, z2 = yes / rows, _SHARE_WIDTH**2
     middle = (share + z2 / (2 * rows)) / (1 + z2 / rows)
-    half = _WIDTH * math.sqrt(share * (1 - share) / rows + z2 / (4 * rows**2)) / (1 + z2 / rows)
+    half = _SHARE_WIDTH * math.sqrt(share * (1 - share) / rows + z2 / (4 * rows**2)) / (1 + z2 / rows)
     return Share(value=share, low=max(0.0, middle - half), high=min(1.0, middle + half), rows=rows)
 
 
