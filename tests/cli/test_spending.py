@@ -106,7 +106,7 @@ def typed(project: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     return type_it
 
 
-def planned(typed: Run, *arguments: str) -> tuple[int, dict[str, Any], dict[str, Any]]:
+def planned(typed: Run, *arguments: str) -> tuple[int, dict[str, Any], Any]:
     code, out, err = typed("plan", *arguments, "--json")
     assert out, err
     found = json.loads(out)
