@@ -229,6 +229,13 @@ def test_an_unknown_price_is_asked_about(typed: Run, project: Path) -> None:
     assert out == ""
 
 
+def test_what_cannot_be_known_before_the_run_is_said(typed: Run, desk: Script) -> None:
+    code, _, err = typed("run", "tickets", "kinds", "--max-cost-usd", "100")
+    assert code == 0, err
+    assert "Not estimated: kinds, before this run makes what it reads" in err
+    assert len(desk.requests) == 40
+
+
 def test_free_models_are_never_asked_about(typed: Run, desk: Script, project: Path) -> None:
     (project / "definitions.py").write_text(CODE.replace("PRICE", FREE))
     code, _, err = typed("run", "group:desk", "--ask-above", "0")

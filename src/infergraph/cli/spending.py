@@ -37,7 +37,7 @@ class Outlook:
     Args:
         most: The most that it may cost in USD, as far as it is known; an asset with a budget costs no more than that.
         unpriced: Assets that may ask a model whose price is not known.
-        unknowable: Assets whose rows are made by the run itself, and that have no budget.
+        unknowable: Assets whose input is made by the run itself, and that have no budget within the amount.
     """
 
     most: Decimal
@@ -114,10 +114,11 @@ def confirm_spending(
     err = screen.err()
     if not silent and any(part.estimate is not None for part in parts):
         err.print(f"Estimate: {in_words(total(parts))}", soft_wrap=True)
-    outlook = outlook_of(parts, free=_is_free(project, options.model))
+    outlook = outlook_of(parts, above=above, free=_is_free(project, options.model))
     if not silent and outlook.unknowable:
         names = ", ".join(outlook.unknowable)
-        err.print(f"Not in it: {names}, which cannot be estimated before this run makes what it reads.", soft_wrap=True)
+        said = f"Not estimated: {names}, before this run makes what it reads; --max-cost-usd bounds what it spends."
+        err.print(said, soft_wrap=True)
     reason = _why_to_ask(outlook, above)
     if reason is not None and not asks:
         raise PlanError(
@@ -130,18 +131,20 @@ def confirm_spending(
         raise RunCancelled("Nothing was asked and nothing was spent.")
 
 
-def outlook_of(parts: Sequence[AssetEstimate], *, free: bool) -> Outlook:
+def outlook_of(parts: Sequence[AssetEstimate], *, above: Decimal, free: bool) -> Outlook:
     """What a run of these assets may spend.
 
     Args:
         parts: Their estimates.
+        above: The amount in USD above which a run asks.
         free: Whether every model of the deployment costs nothing.
     """
     most, unpriced, unknowable = Decimal(0), [], []
     for part in parts:
         if part.estimate is None:
             # What is wrong with it in another way, the run itself will say.
-            if part.rows_missing and not free:
+            bounded = part.max_cost_usd is not None and Decimal(str(part.max_cost_usd)) <= above
+            if part.rows_missing and not free and not bounded:
                 unknowable.append(part.asset)
         elif part.estimate.cost_usd_high is not None:
             budget = part.max_cost_usd

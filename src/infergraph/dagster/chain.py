@@ -17,6 +17,7 @@ import dagster as dg
 from polars.exceptions import PolarsError
 
 from infergraph.dagster.asset import semantic_asset_of
+from infergraph.dagster.config import options_of
 from infergraph.dagster.planning import Reading, planned
 from infergraph.errors import ConfigurationError, InfergraphError, PlanError
 from infergraph.frame.estimate import Estimate, PossibleRows, Survey
@@ -127,13 +128,20 @@ class _Chain:
         try:
             made, budget = self._made(key, notes)
         except InfergraphError as error:
-            missing = isinstance(error, NotMadeYet)
-            return AssetEstimate(asset=asset, problem=str(error), exit_code=error.exit_code, rows_missing=missing)
+            return AssetEstimate(
+                asset=asset, problem=str(error), exit_code=error.exit_code, rows_missing=isinstance(error, NotMadeYet),
+                max_cost_usd=self._budget(key),
+            )  # fmt: skip
         except (PolarsError, OSError) as error:
             problem = f"{type(error).__name__}: {error}"
             return AssetEstimate(asset=asset, problem=problem, exit_code=PlanError.exit_code)
         made = replace(made, assumptions=[*made.assumptions, *notes])
         return AssetEstimate(asset=asset, estimate=made, max_cost_usd=budget)
+
+    def _budget(self, key: dg.AssetKey) -> float | None:
+        found = semantic_asset_of(self._graph.get(key).assets_def)
+        assert found is not None
+        return options_of(self._config, max_cost_usd=found.max_cost_usd).max_cost_usd
 
     def _made(self, key: dg.AssetKey, notes: list[str]) -> tuple[Estimate, float | None]:
         with planned(

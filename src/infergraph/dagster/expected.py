@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from polars.exceptions import PanicException
+
 from infergraph.errors import InfergraphError
 from infergraph.models.model import NANO
 from infergraph.store.rows import EstimateRow
@@ -48,7 +50,7 @@ def keep_estimate(
     except InfergraphError as error:
         log.debug("This run has no estimate: %s", error)
         return None
-    except Exception as error:
+    except (Exception, PanicException) as error:
         # The user's own functions see rows here whose answers are missing. What they raise at that must not stop the
         # run; what they raise at the true rows will.
         log.warning("This run has no estimate, as a step cannot do with missing answers: %r", error)

@@ -85,7 +85,7 @@ class Mean:
     value: float
     rows: int
     spread: float | None
-    """Standard deviation of a row; ``None``: only the mean is left, or too few rows to tell."""
+    """Standard deviation of a row; ``None``: only the mean is left, or the rows were asked in other words."""
 
     def error(self, rows: float) -> float:
         """How far off the sum over so many new rows may be, as a share."""
@@ -129,7 +129,9 @@ class History:
         same = [row for row in rows if row.request.prefix == self.head]
         self.same = same
         """Rows that were asked with the head of now."""
-        self.rows = same if len(same) >= LEAST_ROWS else rows
+        self.alike = len(same) >= LEAST_ROWS
+        """Whether enough rows were asked with the head of now to look at no others."""
+        self.rows = same if self.alike else rows
 
     def line(self, count: Callable[[Request], int]) -> Line | None:
         """How the provider's count follows from ours; ``None``: nothing is known.
@@ -140,16 +142,17 @@ class History:
         rows, least = self.rows, _LEAST_ERROR
         if len(rows) < LEAST_ROWS:
             rows, least = self._rows(None, None), _OTHER_OPERATORS_ERROR
-        pairs = [(float(count(row.request)), float(row.tokens.input)) for row in rows]
+        told = [row for row in rows if row.request.messages or row.request.embed_text is not None]
+        pairs = [(float(count(row.request)), float(row.tokens.input)) for row in told]
         return fitted([(ours, theirs) for ours, theirs in pairs if ours > 0 and theirs > 0], least)
 
     def output(self) -> Mean | None:
         """Output tokens of a row, all its attempts together; ``None``: too little is known."""
-        return _mean([float(row.tokens.output) for row in self.rows])
+        return self._mean([float(row.tokens.output) for row in self.rows])
 
     def input(self) -> Mean | None:
         """Input tokens of a row, for rows whose content is not known yet."""
-        return _mean([float(row.tokens.input) for row in self.rows])
+        return self._mean([float(row.tokens.input) for row in self.rows])
 
     def cached(self) -> tuple[float, float]:
         """Shares of the input tokens that were read from, and written into, the provider's prompt cache."""
@@ -164,14 +167,19 @@ class History:
         decided = [row.kept for row in self.same if row.kept is not None]
         return None if len(decided) < LEAST_ROWS else wilson(sum(decided), len(decided))
 
+    def _mean(self, values: Sequence[float]) -> Mean | None:
+        if len(values) < LEAST_ROWS:
+            return None
+        # Answers to other words may be as long, or not.
+        return Mean(value=fmean(values), rows=len(values), spread=stdev(values) if self.alike else None)
+
     def _rows(self, name: str | None, asset: str | None) -> list[PastRow]:
         attempts = self._store.past_attempts(self._model, operator=name, asset=asset, limit=_LATEST)
         by_row: dict[tuple[str, bytes], list[PastAttempt]] = {}
         for attempt in attempts:
             by_row.setdefault((attempt.run_id, attempt.row_hash), []).append(attempt)
         # Where the row's first attempt lies further back, its repairs alone would look like cheap rows.
-        whole = (tries for tries in by_row.values() if tries[0].via == "direct" and _has_prompt(tries[0]))
-        return [self._row(tries, named=name is not None) for tries in whole]
+        return [self._row(tries, named=name is not None) for tries in by_row.values() if tries[0].via == "direct"]
 
     def _row(self, tries: Sequence[PastAttempt], *, named: bool) -> PastRow:
         tokens = Tokens()
@@ -237,13 +245,3 @@ def wilson(yes: int, rows: int) -> Share:
     middle = (share + z2 / (2 * rows)) / (1 + z2 / rows)
     half = _SHARE_WIDTH * math.sqrt(share * (1 - share) / rows + z2 / (4 * rows**2)) / (1 + z2 / rows)
     return Share(value=share, low=max(0.0, middle - half), high=min(1.0, middle + half), rows=rows)
-
-
-def _mean(values: Sequence[float]) -> Mean | None:
-    if len(values) < LEAST_ROWS:
-        return None
-    return Mean(value=fmean(values), rows=len(values), spread=stdev(values))
-
-
-def _has_prompt(attempt: PastAttempt) -> bool:
-    return bool(attempt.messages) or attempt.embed_text is not None

@@ -90,6 +90,7 @@ class Rates:
         if self._output is None and learned is not None:
             self._output = Mean(value=learned.output_tokens, rows=learned.answers, spread=None)
         self.output_tokens = assumed_output(step) if self._output is None else self._output.value
+        self._alike = history.alike
         self._cached, self._written = history.cached()
         self._prefix_is_kept = cacheable_prefix_tokens(self.model, step.operator.request("x")) > 0
         self._past_input = self._input.value if self._input else 0.0
@@ -206,8 +207,8 @@ class Rates:
     def _said_of_output(self, error: Error) -> str:
         if self._output is not None:
             return (
-                f"{self.name}: output tokens are the mean of {self._output.rows} past answers "
-                f"({self.output_tokens:.0f}), {error}."
+                f"{self.name}: output tokens are the mean of {self._output.rows} past answers"
+                f"{'' if self._alike else ' to other prompts of this name'} ({self.output_tokens:.0f}), {error}."
             )
         return (
             f"{self.name}: no answers of {self.model.name} yet; assumed {self.output_tokens:.0f} output tokens an "
