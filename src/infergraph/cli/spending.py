@@ -114,7 +114,8 @@ def confirm_spending(
     err = screen.err()
     if not silent and any(part.estimate is not None for part in parts):
         err.print(f"Estimate: {in_words(total(parts))}", soft_wrap=True)
-    outlook = outlook_of(parts, above=above, free=_is_free(project, options.model))
+    free = all(_is_free(project, model) for model in {options.model, options.retry_model or options.model})
+    outlook = outlook_of(parts, above=above, free=free)
     if not silent and outlook.unknowable:
         names = ", ".join(outlook.unknowable)
         said = f"Not estimated: {names}, before this run makes what it reads; --max-cost-usd bounds what it spends."

@@ -130,10 +130,13 @@ class Survey:
         share = sum(chance * count for chance, count in maybe) / rows if rows else PASS_SHARE
         return made, PossibleRows(path=path, open=walk.open_rows(self._node, share))
 
+    def exact(self) -> Exact:
+        """The walk over the very plan of the run, with the store as the only source of answers; not read yet."""
+        session, options = self._frame.session, self._options
+        return Exact(session, options, self._names, self._steps, self._rates, self._retry_rates)
+
     def _walked(self, keep: Path | None) -> tuple[Estimate, Walk]:
-        exact = Exact(
-            self._frame.session, self._options, self._names, self._steps, self._rates, self._retry_rates
-        )
+        exact = self.exact()
         exact.read(exact.frame(self._node), keep, self._until)
         walk: Walk = exact
         sources = [one for one in plans.walk(self._node) if isinstance(one, plans.Source) and one.open is not None]
