@@ -93,6 +93,15 @@ def run(
     max_cost_usd: Annotated[
         float | None, typer.Option(min=0, help="Stop asking when an asset has cost this much.", show_default=False)
     ] = None,
+    ask_above: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="USD",
+            help="Ask before it may cost more than this; else ask_above_usd of [tool.infergraph], else 1.",
+            show_default=False,
+        ),
+    ] = None,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
@@ -101,14 +110,16 @@ def run(
     from infergraph.cli.run import run as work
 
     options = Options(limit=limit, refresh=refresh, retry_rejects=retry_rejects, model=model, max_cost_usd=max_cost_usd)
-    _leave(lambda: work(assets, partition=partition, options=options, yes=yes, json=json))
+    _leave(lambda: work(assets, partition=partition, options=options, yes=yes, json=json, ask_above_usd=ask_above))
 
 
 @app.command(epilog="Example: infergraph plan group:packages")
 def plan(
     assets: Assets, partition: Partition = None, limit: Limit = None, model: ModelName = None, json: Json = False
 ) -> None:
-    """Estimate calls, tokens, cost and time of semantic assets, without calling a model."""
+    """Estimate calls, tokens, cost and time of a selection, without calling a model.
+
+    An asset that reads another one of the selection is planned on that one's plan."""
     from infergraph.cli.plan import plan as work
     from infergraph.cli.run import Options
 

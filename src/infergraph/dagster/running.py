@@ -25,6 +25,7 @@ from infergraph.dagster.checks import blocks, evaluate, prepare
 from infergraph.dagster.column_metadata import asset_columns, column_metadata
 from infergraph.dagster.config import options_of, own_config
 from infergraph.dagster.data_version import rows_digest
+from infergraph.dagster.expected import estimate_metadata, keep_estimate
 from infergraph.dagster.failed import keep_failed
 from infergraph.dagster.findings import Asking, Findings, OwnCheck
 from infergraph.dagster.layout import Place
@@ -158,6 +159,9 @@ def _materialize(
 
     # Counted first: a version that is read may be gone when a long run ends.
     rows_in, keeps_rows = rows_upstream(frame, options.limit)
+    estimate = keep_estimate(
+        frame, options, run_id=context.run.run_id, asset=asset.name, partition=_partition(context), log=context.log
+    )
     run = run_to_folder(
         frame,
         stage,
@@ -203,6 +207,7 @@ def _materialize(
             **run_metadata(frame, run, partitioned=context.has_partition_key, limit=options.limit),
             **column_metadata(asset_columns(asset, context.assets_def, frame, model=options.model)),
             **checks_metadata(asking),
+            **estimate_metadata(estimate),
         },
         data_version=dg.DataVersion(staged.data_version),
         check_results=selected,
@@ -361,6 +366,10 @@ def _spread(inputs: Mapping[str, Any]) -> dict[str, Any]:
 def _as_wanted(
     session: Session, parameter: str, value: Any, kind: str, key_columns: Mapping[str, str | list[str]]
 ) -> SemanticFrame | pl.LazyFrame | pl.DataFrame:
+    from infergraph.frame.estimate import PossibleRows
+
+    if isinstance(value, PossibleRows):
+        return value.frame(session, parameter, key_columns.get(parameter))
     lazy: pl.LazyFrame = value.lazy()
     if kind == "semantic":
         return session.frame(lazy, name=parameter, key=key_columns.get(parameter))

@@ -13,7 +13,7 @@ from polars.io.plugins import register_io_source
 from infergraph.frame import plan as plans
 from infergraph.frame.expressions import conjuncts, roots
 from infergraph.frame.keys import hidden_key, source_keys
-from infergraph.frame.row_ids import DOUBT, ROW_ID, RowNumberer
+from infergraph.frame.row_ids import DOUBT, DOUBT_TYPE, ROW_ID, RowNumberer
 
 SOURCE_MORSEL_ROWS = 2048
 """Polars reads some thirty batches ahead: of rows of 1 KB these are 60 MB."""
@@ -160,8 +160,8 @@ def source_frame(
     data = node.data if limit is None else node.data.head(limit)
     if ROW_ID in hidden and not node.carries_ids:
         data = _numbered(data, node, activity)
-    if DOUBT in hidden:
-        data = data.with_columns(pl.lit(0, pl.Int8).alias(DOUBT))
+    if DOUBT in hidden and node.open is None:
+        data = data.with_columns(pl.lit(0, DOUBT_TYPE).alias(DOUBT))
     return data.select(*node.schema, *hidden, *source_keys(node.key, keys or {}))
 
 

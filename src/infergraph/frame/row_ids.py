@@ -20,6 +20,7 @@ from infergraph.frame.keys import joined_keys
 ROW_ID = "_row_id"
 DOUBT = "_doubt"
 """In an estimate only, the marks of ``frame/doubt.py``: what is not known of the row while answers are missing."""
+DOUBT_TYPE = pl.Int32()
 RESERVED = (ROW_ID, DOUBT, "__content")
 _DIGEST_BYTES = 16
 _LEVEL_ROWS = 2**19

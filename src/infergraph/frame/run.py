@@ -322,6 +322,8 @@ def _prepare(
                 session.check_chat(name, step.operator)
                 session.provider(name).check_configuration()
         session.provider(tally.model).check_configuration()
+        # Asked in the caller's thread, so that a warning about it names the line that runs the plan.
+        price_of(session.models[tally.model])
     return execution
 
 

@@ -22,13 +22,15 @@ from typing import Any, Self, get_args
 from sqlalchemy import Connection, Engine
 
 from infergraph.errors import PlanError, StoreError, StoreLost
-from infergraph.store import analytics, contents, pruning, reading, recording
+from infergraph.store import analytics, contents, expected, pruning, reading, recording
 from infergraph.store.connect import explained, file_of, open_coordination, open_engine, resolve, shown, writing
 from infergraph.store.coordination import Coordination
 from infergraph.store.rows import (
     Answer,
     Attempt,
+    EstimateRow,
     Learned,
+    PastAttempt,
     SpentBy,
     SpentRow,
     StoredAnswer,
@@ -160,6 +162,39 @@ class Store:
         """
         with explained(self.where), self._connect() as connection:
             return reading.usage(connection, run_id, asset, partition, limit)
+
+    def record_estimates(self, rows: Iterable[EstimateRow]) -> None:
+        """Write what a run is expected to use, before it starts; see ``estimates``."""
+        with explained(self.where), writing(self._open_engine()) as connection:
+            expected.record_estimates(connection, rows)
+
+    def estimates(
+        self, *, run_id: str | None = None, asset: str | None = None, partition: str | None = None, limit: int = 1000
+    ) -> list[EstimateRow]:
+        """What runs were expected to use, newest first; ``usage`` has what they used, under the same keys.
+
+        Args:
+            run_id: Only this run's.
+            asset: Only this asset's.
+            partition: Only this partition's.
+            limit: At most so many rows.
+        """
+        with explained(self.where), self._connect() as connection:
+            return expected.estimates_of(connection, run_id, asset, partition, limit)
+
+    def past_attempts(
+        self, model: str, *, operator: str | None = None, asset: str | None = None, limit: int = 200
+    ) -> list[PastAttempt]:
+        """The latest attempts of a model that brought a response, oldest first.
+
+        Args:
+            model: ``provider:model-id``.
+            operator: Only this operator's; ``None``: of those among the store's last 5,000 attempts.
+            asset: Only this asset's.
+            limit: At most so many.
+        """
+        with explained(self.where), self._connect() as connection:
+            return expected.past_attempts(connection, model, operator, asset, limit)
 
     def spent(
         self, by: Sequence[SpentBy] = ("run_id",), *, run_id: str | None = None, since: float | None = None

@@ -93,6 +93,33 @@ usage = Table(
     Column("started_at", Double, nullable=False),
 )
 
+estimates = Table(
+    "estimates",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("asset", Text, primary_key=True),
+    Column("partition", Text, primary_key=True),
+    Column("operator", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("rows", BigInteger, nullable=False),
+    Column("store_hits", BigInteger, nullable=False),
+    Column("calls", BigInteger, nullable=False),
+    Column("calls_low", BigInteger, nullable=False),
+    Column("calls_high", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("input_tokens_low", BigInteger, nullable=False),
+    Column("input_tokens_high", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("output_tokens_low", BigInteger, nullable=False),
+    Column("output_tokens_high", BigInteger, nullable=False),
+    Column("cost_nano_usd", BigInteger),
+    Column("cost_nano_usd_low", BigInteger),
+    Column("cost_nano_usd_high", BigInteger),
+    Column("seconds", Double, nullable=False),
+    Column("made_at", Double, nullable=False),
+)
+"""What a run was expected to do and use, keyed like ``usage``."""
+
 learned = Table(
     "learned",
     metadata,
