@@ -3,6 +3,7 @@
 import dagster as dg
 
 from assets.packages import facts, installed, report
+from assets.platform import usage
 from assets.support import facts as support_facts
 from assets.support import messages
 from assets.support import report as support_report
@@ -10,9 +11,9 @@ from infergraph.dagster import with_model_versions
 from resources import RESOURCES
 from sensors import JOBS, ON_NEW_DATA, SCHEDULES, SENSORS
 
-OWNERS = {"packages": "team:platform", "support": "team:support"}
+OWNERS = {"packages": "team:platform", "platform": "team:platform", "support": "team:support"}
 SOURCES = {"installed_packages", "support_messages", "skipped_files"}
-BY_THE_CLOCK = {"support_report"}
+BY_THE_CLOCK = {"support_report", "model_usage"}
 
 
 def policy(spec: dg.AssetSpec) -> dg.AssetSpec:
@@ -31,7 +32,7 @@ defs = dg.Definitions(
         [
             asset.map_asset_specs(policy)
             for asset in dg.load_assets_from_modules(
-                [installed, facts, report, messages, support_facts, support_report]
+                [installed, facts, report, messages, support_facts, support_report, usage]
             )
             if isinstance(asset, dg.AssetsDefinition)
         ],

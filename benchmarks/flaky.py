@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import signal
 import subprocess
@@ -144,7 +145,12 @@ def main() -> None:
         signal.sigwait({signal.SIGTERM, signal.SIGINT})
         by_row, statuses = flaky.by_row, {str(status): count for status, count in server.statuses.items()}
     most = max(by_row.values(), default=0)
-    print(json.dumps({"requests": by_row.total(), "rows": len(by_row), "most": most, "statuses": statuses}))
+    counted = {"requests": by_row.total(), "rows": len(by_row), "most": most, "statuses": statuses}
+    try:
+        print(json.dumps(counted), flush=True)
+    except BrokenPipeError:
+        # Who started us was killed and reads no more; Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -21,3 +21,15 @@ def daily_support_report(context: dg.ScheduleEvaluationContext) -> dg.RunRequest
     if not inbox_batches.get_partition_keys(dynamic_partitions_store=context.instance):
         return dg.SkipReason("No message has come in yet.")
     return dg.RunRequest(run_key=f"{context.scheduled_execution_time:%Y-%m-%d}")
+
+
+model_usage_job = dg.define_asset_job("model_usage_job", selection="model_usage", description="Add up what runs spent.")
+
+hourly_model_usage = dg.ScheduleDefinition(
+    name="hourly_model_usage",
+    job=model_usage_job,
+    cron_schedule="5 * * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="What every run spent until now, five minutes past each hour.",
+)

@@ -60,7 +60,8 @@ def test_it_holds_the_library_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     outside = [name for name in names if not name.startswith("infergraph/") and ".dist-info/" not in name]
     assert not outside
-    source = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*.py")}
+    carried = (path for kind in ("*.py", "*.template") for path in (ROOT / "src").rglob(kind))
+    source = {path.relative_to(ROOT / "src").as_posix() for path in carried}
     assert source <= set(names)
     assert not [name for name in names if name.endswith((".pyc", ".db", ".parquet"))]
 

@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from infergraph.dagster import rejects_of, semantic_asset, trace
+    from infergraph.dagster import check, judge, rejects_of, semantic_asset, trace
     from infergraph.errors import (
         BudgetExceeded,
         ConfigurationError,
@@ -74,7 +74,9 @@ __all__ = [
     "UnknownModel",
     "UnknownVariable",
     "Usage",
+    "check",
     "concat",
+    "judge",
     "rejects_of",
     "semantic_asset",
     "trace",
@@ -109,7 +111,7 @@ _HOMES = {
     **dict.fromkeys(["Model", "Price"], "infergraph.models.model"),
     "Usage": "infergraph.records",
     "Quote": "infergraph.validation.quote",
-    **dict.fromkeys(["rejects_of", "semantic_asset", "trace"], "infergraph.dagster"),
+    **dict.fromkeys(["check", "judge", "rejects_of", "semantic_asset", "trace"], "infergraph.dagster"),
 }
 
 

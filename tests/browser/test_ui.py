@@ -29,7 +29,7 @@ import dagster as dg
 import polars as pl
 from pydantic import BaseModel
 import infergraph as ig
-from infergraph.dagster import ModelSettings, ModelsResource, PolarsStorage, StoreResource
+from infergraph.dagster import ModelSettings, ModelsResource, PolarsStorage, StoreResource, model_usage_asset
 from infergraph.dagster.resources import PriceSettings
 
 class Fact(BaseModel):
@@ -47,7 +47,7 @@ def ticket_facts(tickets: ig.SemanticFrame) -> ig.SemanticFrame:
 MODEL = ModelSettings(name="scripted:any", price=PriceSettings(input=1, output=2))
 
 defs = dg.Definitions(
-    assets=[tickets, ticket_facts],
+    assets=[tickets, ticket_facts, model_usage_asset(deps=[ticket_facts])],
     resources={
         "models": ModelsResource(models={"m": MODEL}),
         "store": StoreResource(),
@@ -68,7 +68,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "definitions.py").write_text(CODE)
     (root / "workspace.yaml").write_text("load_from:\n  - python_file: definitions.py\n")
     ran = subprocess.run(
-        infergraph("run", "tickets+"), cwd=root, env=environment(), capture_output=True, text=True, check=False
+        infergraph("run", "tickets+", "model_usage"),
+        cwd=root,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
     return root
@@ -118,10 +123,47 @@ def test_the_asset_page_shows_cost_rows_and_checks(url: str, tmp_path: Path) -> 
             expect(text).not_to_contain_text("Join the Dagster community")
             page.screenshot(path=tmp_path / "asset.png")
             page.goto(f"{url}/assets/ticket_facts?view=checks", wait_until="domcontentloaded")
-            for check in ("schema", "reject_rate", "budget"):
+            for check in ("schema", "row_count", "reject_rate", "budget"):
                 expect(text).to_contain_text(check, timeout=30_000)
             page.screenshot(path=tmp_path / "checks.png")
         finally:
             browser.close()
     assert (tmp_path / "asset.png").stat().st_size > 10_000
     assert elsewhere == [], "the UI asks nobody but our own server"
+
+
+@pytest.mark.parametrize("theme", ["Light", "Dark"])
+def test_the_picture_of_spending_is_drawn_and_brings_its_own_ground(url: str, tmp_path: Path, theme: str) -> None:
+    from playwright.sync_api import expect, sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        try:
+            page = browser.new_page(viewport={"width": 1400, "height": 1100})
+            page.add_init_script(f"localStorage.setItem('dagster-theme', JSON.stringify('{theme}'))")
+            page.goto(f"{url}/assets/model_usage", wait_until="domcontentloaded")
+            entry = page.locator("tr", has_text="infergraph/spending").get_by_text("Show Markdown")
+            entry.click(timeout=60_000)
+            picture = page.get_by_alt_text("Spending by asset and day, USD")
+            expect(picture).to_be_visible(timeout=30_000)
+            width, height, ink = picture.evaluate(_DRAWN)
+            page.screenshot(path=tmp_path / f"spending-{theme}.png")
+        finally:
+            browser.close()
+    assert width >= 400
+    assert 0.3 < height / width < 0.6
+    assert ink["255,255,255"] > 0.5, "a light ground in either theme"
+    assert ink["0,114,178"] > 0.01, "and a bar on it"
+
+
+_DRAWN = """image => {
+    const canvas = document.createElement('canvas');
+    canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
+    const context = canvas.getContext('2d'); context.drawImage(image, 0, 0);
+    const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data, ink = {};
+    for (let i = 0; i < pixels.length; i += 4) {
+        const colour = [pixels[i], pixels[i + 1], pixels[i + 2]].join(',');
+        ink[colour] = (ink[colour] || 0) + 4 / pixels.length;
+    }
+    return [image.clientWidth, image.clientHeight, ink];
+}"""

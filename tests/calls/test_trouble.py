@@ -218,14 +218,26 @@ def test_rows_wait_out_an_outage_without_using_up_their_tries(make_world: Any) -
     assert len(asked.requests) < 40 + 60  # while it is out, one request at a time finds out
 
 
+def test_rows_in_flight_when_an_outage_begins_wait_it_out_too(make_world: Any) -> None:
+    world = make_world(m=Model("scripted:m", max_concurrency=20))
+    back_at = time.monotonic() + 1.5
+
+    async def answer(request: Request) -> Any:
+        early = question(request).isdigit() and int(question(request)) < 14
+        await asyncio.sleep(0.1 if early else 0.2)
+        return "1" if early or time.monotonic() > back_at else passing()
+
+    with script("m", answer):
+        outcomes = world.run(*(str(number) for number in range(20)), max_attempts=2)
+    assert of(outcomes, "value") == [1] * 20
+
+
 def test_an_outage_that_lasts_stops_the_run(make_world: Any) -> None:
     world = make_world(m=Model("scripted:m", max_concurrency=20))
     with script("m", lambda request: "1" if question(request) == "fine" else passing("overloaded")):
         world.run("fine")
-        start = time.monotonic()
         with pytest.raises(ProviderDown, match=r"'m' \(scripted:m\) has been down.*overloaded"):
-            world.run(*(str(number) for number in range(40)), max_outage_s=0.5)
-    assert time.monotonic() - start < 10
+            world.run(*(str(number) for number in range(40)), max_outage_s=0.5, timeout=60)
     assert world.run("fine")[0].source == "store"
 
 
@@ -250,11 +262,9 @@ def test_a_wrong_key_stops_at_once_and_what_came_back_is_kept(make_world: Any) -
             raise
         return "1"
 
-    start = time.monotonic()
     with script("m", answer) as asked:
         with pytest.raises(ProviderRefused) as caught:
-            world.run(*(str(number) for number in range(100)))
-        assert time.monotonic() - start < 5
+            world.run(*(str(number) for number in range(100)), timeout=50)  # the other answers take 60 seconds
         assert str(caught.value) == "401: the key *** is wrong."
         assert len(asked.requests) < 10
         assert world.run("0")[0].source == "store"
@@ -266,11 +276,11 @@ def test_a_wrong_key_stops_at_once_and_what_came_back_is_kept(make_world: Any) -
 def test_a_host_that_is_not_there_stops_within_seconds(make_world: Any) -> None:
     world = make_world(m=Model("scripted:m", max_concurrency=20))
     nobody = passing("connection refused: http://gpu-box:8000", None, unreachable=True)
-    with script("m", lambda request: nobody) as asked:
-        start = time.monotonic()
-        with pytest.raises(ProviderRefused, match=r"'m' \(scripted:m\) cannot be reached: connection refused"):
-            world.run(*(str(number) for number in range(100)))
-    assert time.monotonic() - start < 5
+    with (
+        script("m", lambda request: nobody) as asked,
+        pytest.raises(ProviderRefused, match=r"'m' \(scripted:m\) cannot be reached: connection refused"),
+    ):
+        world.run(*(str(number) for number in range(100)), timeout=60)
     assert len(asked.requests) <= 20 + 10
 
 
@@ -356,17 +366,26 @@ def test_cancelling_one_run_leaves_what_another_waits_for(world: Any) -> None:
 
 
 def test_closing_ends_everything_that_waits(world: Any) -> None:
+    hanging = threading.Event()
+    given_up: list[str] = []
+
     async def hang(request: Request) -> str:
-        await asyncio.sleep(60)
+        hanging.set()
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            given_up.append(question(request))
+            raise
         return "1"
 
     with script("m", hang):
         future = world.submit(["a"])
-        start = time.monotonic()
+        assert hanging.wait(60)
         world.engine.close()
-        assert time.monotonic() - start < 5
+        assert given_up == ["a"]
+    assert future.done()
     with pytest.raises(RunCancelled):
-        future.result(1)
+        future.result()
 
 
 # -- budgets --------------------------------------------------------------------------------------------------
@@ -471,4 +490,4 @@ def test_requests_a_minute_are_spread(make_world: Any) -> None:
     with script("m", answer):
         world.run(*(str(number) for number in range(40)))
     assert times[-1] - times[0] >= 0.9  # 20 at once, the other 20 in a second
-    assert times[-1] - times[0] < 5
+    assert times[-1] - times[0] < 20  # ten times as long as it should take

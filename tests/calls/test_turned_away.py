@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -27,32 +26,27 @@ def refused(status: int, reason: Any = "bad_request") -> CallFailed:
 
 def test_a_server_that_wants_more_patience_than_there_is_ends_the_run_at_once(make_world: Any) -> None:
     world = make_world(m=Model("scripted:m", max_concurrency=20))
-    start = time.monotonic()
     with (
         script("m", lambda request: SLOW_DOWN),
-        pytest.raises(ProviderDown, match=r"'m' \(scripted:m\) asks to wait 3600 seconds, and a run waits 3 at most"),
+        pytest.raises(ProviderDown, match=r"'m' \(scripted:m\) asks to wait 3600 seconds, and a run waits 900 at most"),
     ):
-        world.run(*(str(number) for number in range(12)), max_outage_s=3)
-    assert time.monotonic() - start < 2
+        world.run(*(str(number) for number in range(12)), timeout=60)
 
 
 def test_the_fallback_takes_over_at_once_from_a_server_that_wants_an_hour(make_world: Any) -> None:
     world = make_world(main=Model("scripted:main", fallback="spare"), spare=Model("scripted:spare"))
-    start = time.monotonic()
-    with script("main", lambda request: SLOW_DOWN), script("spare", lambda request: "2"):
-        outcomes = world.run("a", "b", model="main")
+    with script("main", lambda request: SLOW_DOWN) as main, script("spare", lambda request: "2"):
+        outcomes = world.run("a", "b", model="main", timeout=60)
     assert [outcome.via for outcome in outcomes] == ["fallback:spare"] * 2
-    assert time.monotonic() - start < 5
+    assert len(main.requests) <= 2  # not asked again while it may be waited for
 
 
 def test_another_failure_with_a_long_retry_after_is_tried_again_within_our_patience(world: Any) -> None:
     """Not a limit of ours, but an outage: somebody has to find out whether it is over."""
     down = CallFailed("down (503)", outcome="transient", status=503, retry_after_s=3600)
-    start = time.monotonic()
     with script("m", [down, "1"]):
-        (outcome,) = world.run("a", max_outage_s=0.5)
+        (outcome,) = world.run("a", max_outage_s=0.5, timeout=60)
     assert outcome.value == 1
-    assert time.monotonic() - start < 5
 
 
 # -- not allowed, not found -----------------------------------------------------------------------------------

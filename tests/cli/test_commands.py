@@ -148,7 +148,7 @@ def test_run_as_json_is_one_object_and_nothing_else(typed: Run, shop: Script) ->
     assert facts["usage"]["calls"] == 3
     assert facts["usage"]["rejected"] == 1
     assert facts["usage"]["cost_usd"] > 0
-    assert {check["name"] for check in facts["checks"]} == {"schema", "reject_rate", "budget"}
+    assert {check["name"] for check in facts["checks"]} == {"schema", "row_count", "reject_rate", "budget"}
     assert Path(facts["uri"]).exists()
 
 

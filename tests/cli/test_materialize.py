@@ -27,6 +27,9 @@ class Memory:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
+    def notice(self, asset: str, text: str) -> None:
+        self.notes.append(f"{asset}: {text}")
+
     def progress(self, asset: str, progress: "Progress") -> None:
         self.notes.append(f"{asset} {progress.operator}")
 

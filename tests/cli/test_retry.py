@@ -296,6 +296,7 @@ def test_they_are_opened_one_by_one_on_a_terminal(typed: Run, project: Path, mad
 
 @pytest.mark.timeout(120)
 def test_money_for_a_retry_is_asked_about(typed: Run, project: Path, made: Script) -> None:
+    (project / "pyproject.toml").write_text("[tool.infergraph]\nask_above_usd = 0\n")
     with _terminal(project, "retry", "facts", "--model", "smart") as terminal:
         terminal.wait_for("Go on?")
         assert "may cost up to $0.0" in terminal.said

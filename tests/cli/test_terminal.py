@@ -150,21 +150,21 @@ def terminal(folder: Path) -> Iterator[Callable[..., Terminal]]:
 
 @pytest.mark.timeout(240)
 def test_money_is_asked_about_and_free_work_is_not(terminal: Callable[..., Terminal]) -> None:
-    refused = terminal("run", "facts")
+    refused = terminal("run", "facts", "--ask-above", "0")
     refused.wait_for("Go on?")
     refused.type("n\n")
     assert refused.end() == 130
     assert "may cost up to $0.0" in refused.said
     assert "nothing was spent" in refused.said
 
-    agreed = terminal("run", "facts")
+    agreed = terminal("run", "facts", "--ask-above", "0")
     agreed.wait_for("Go on?")
     agreed.type("y\n")
     assert agreed.end() == 0
     assert "facts extract" in agreed.said
     assert "━" in agreed.said, "a bar on a terminal"
 
-    again = terminal("run", "facts")
+    again = terminal("run", "facts", "--ask-above", "0")
     assert again.end() == 0, "what is in the store costs nothing, so nothing is asked"
     assert "Go on?" not in again.said
 

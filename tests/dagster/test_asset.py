@@ -310,6 +310,7 @@ def test_a_blocking_failure_leaves_the_old_rows(
     checks = checks_of(second)
     assert {name: check.passed for name, check in checks.items()} == {
         "schema": True,
+        "row_count": True,
         "reject_rate": False,
         "budget": True,
     }
@@ -742,7 +743,7 @@ def test_checks_alone_look_at_what_is_published(
     only_checks = dg.AssetSelection.checks_for_assets(strict)
     result = job_of(resources, instance, only_checks, tickets, strict)
     found = {name: check.passed for name, check in checks_of(result).items()}
-    assert found == {"schema": True, "reject_rate": False, "budget": True}
+    assert found == {"schema": True, "row_count": True, "reject_rate": False, "budget": True}
     assert not result.get_asset_materialization_events()
     assert desk.calls == calls
     assert storage.version("facts") == before

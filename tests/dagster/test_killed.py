@@ -17,6 +17,8 @@ from infergraph.dagster import ModelSettings, ModelsResource, PolarsStorage, Sto
 from infergraph.dagster.resources import close_sessions
 from infergraph.models.model import Request
 from infergraph.models.scripted import script
+from infergraph.store import Store
+from infergraph.usage_report import usage_report
 
 ROWS = 60
 
@@ -83,6 +85,11 @@ def test_a_killed_run_leaves_the_old_rows_and_its_answers(tmp_path: Path) -> Non
     child.send_signal(signal.SIGKILL)
     child.wait()
     assert storage.version("facts") == before
+    with Store.open(f"sqlite:///{tmp_path / 'state.db'}") as store:
+        used = usage_report(store, ["run"]).frame
+    # The killed run left no usage, and what it had asked and was answered until then is in the figures all the same.
+    assert used.select("unfinished").to_series().to_list() == [1, 0]
+    assert lines(killed) - 8 <= used["attempts"][0] == used["calls"][0] <= ROWS
     assert storage.load("facts").collect()["body"].to_list() == [f"old {number}" for number in range(ROWS)]
     assert materialize(tmp_path, "new", again, 0.0).success
     # A commit starts at most 100 ms after an answer: some of the last answers may be lost, the others never.

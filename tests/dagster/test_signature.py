@@ -182,7 +182,7 @@ def test_defaults_say_what_the_asset_is() -> None:
     found = semantic_asset_of(documented)
     assert found is not None
     assert spec.code_version == asset_code(found).version
-    assert {check.name for check in documented.check_keys} == {"schema", "reject_rate", "budget"}
+    assert {check.name for check in documented.check_keys} == {"schema", "row_count", "reject_rate", "budget"}
 
 
 def test_dagsters_own_asset_key_still_works() -> None:

@@ -169,11 +169,29 @@ def test_without_room_on_disk_the_run_waits_and_does_not_fail(
     assert results[0].frame["said"].to_list() == [f"said {number}" for number in range(count)]
 
 
-def test_who_wants_few_rows_does_not_ask_far_ahead(narrow: ig.Session) -> None:
+def test_who_wants_few_rows_asks_for_them_first(narrow: ig.Session) -> None:
     slow = Slow(0)
     with script("narrow", slow):
         said = narrow.frame(rows(2_000), name="t").semantic.map("Say {{ body }}", into="said")
         few = said.filter(pl.col("said").str.len_chars() > 0).head(3)
+        thread, results = in_a_thread(few.run)
+        try:
+            assert slow.wait_for(2)
+            time.sleep(0.5)
+            assert sorted(slow.answered) == [1, 2]
+        finally:
+            slow.let_go.set()
+            thread.join()
+    assert results[0].frame["id"].to_list() == [0, 1, 2]
+    assert results[0].usage.calls == 3
+
+
+def test_who_may_want_few_rows_does_not_ask_far_ahead(narrow: ig.Session) -> None:
+    """What a function of the user's wants is not known: perhaps all rows, perhaps three."""
+    slow = Slow(0)
+    with script("narrow", slow):
+        said = narrow.frame(rows(2_000), name="t").semantic.map("Say {{ body }}", into="said")
+        few = said.map_frame(lambda lf: lf.filter(pl.col("said").str.len_chars() > 0).head(3))
         thread, results = in_a_thread(few.run)
         try:
             assert slow.wait_for(AT_ONCE)

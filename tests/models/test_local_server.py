@@ -27,7 +27,7 @@ from infergraph.models.local_process import (
     server_url,
     stop_server,
 )
-from infergraph.models.local_server import Held
+from infergraph.models.local_server import Held, work_done
 from infergraph.models.model import AnswerSchema, CallFailed, Message, Model, Request, Response
 
 MODEL = Model("local:smollm2-135m")
@@ -138,11 +138,14 @@ def test_a_server_killed_while_it_answers_is_worth_another_try(plan: ServerPlan)
     async def run() -> None:
         await provider.send(HELLO)
         asking = asyncio.create_task(provider.send(long))
-        await asyncio.sleep(0.5)
+        while not (await asyncio.to_thread(work_done, server_url(plan)))[1]:
+            await asyncio.sleep(0.01)
         os.kill(pid_of(plan), signal.SIGKILL)
         with pytest.raises(CallFailed) as failed:
             await asking
         assert failed.value.outcome == "transient"
+        # Its connections end before its lock does: until then it would be taken for alive.
+        await asyncio.to_thread(wait_until_gone, plan, seconds=60)
         assert (await provider.send(HELLO)).tokens.output > 0
         await provider.close()
 

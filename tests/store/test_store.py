@@ -25,8 +25,6 @@ def test_an_answer_comes_back_with_its_response(store: Store, make: Any) -> None
     assert (answer.state, answer.via, answer.attempts, answer.cost_nano_usd) == ("done", "repair", 3, 7)
     tokens = Tokens(input=30, cached_input=10, output=20, reasoning=5)
     assert answer.response == Response(text="the answer", tokens=tokens, model_id="x-1")
-    assert store.response_of(make.row_hash(1)) == answer.response
-    assert store.response_of(make.row_hash(2)) is None
 
 
 def test_a_rejection_is_remembered_with_reason_and_response(store: Store, make: Any) -> None:
@@ -84,7 +82,7 @@ def test_embeddings_come_back_as_vectors(store: Store, make: Any) -> None:
     request = Request(embed_text="hello")
     attempt = make.attempt(1, request=request, response=Response(embedding=(0.5, -0.25)), shared_messages=0)
     store.record([], [make.answer(1, attempt=attempt)])
-    found = store.response_of(make.row_hash(1))
+    found = store.answers([make.row_hash(1)])[make.row_hash(1)].response
     assert found is not None
     assert found.embedding == (0.5, -0.25)
     assert store.attempts_of(make.row_hash(1))[0].embed_text == "hello"

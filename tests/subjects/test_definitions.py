@@ -18,6 +18,7 @@ GRAPH = defs.resolve_asset_graph()
 SPECS = [GRAPH.get(key) for key in sorted(GRAPH.get_all_asset_keys(), key=str)]
 EXPECTED = {
     "packages": {"installed_packages", "package_facts", "package_licence", "package_report"},
+    "platform": {"model_usage"},
     "support": {
         "support_messages",
         "skipped_files",
@@ -46,7 +47,8 @@ def test_every_asset_is_described_and_owned(node: dg.AssetSpec) -> None:
 @pytest.mark.parametrize("node", SPECS, ids=lambda node: node.key.to_user_string())
 def test_only_assets_with_something_above_run_by_themselves(node: dg.AssetSpec) -> None:
     name = node.key.to_user_string()
-    by_itself = name not in {"installed_packages", "support_messages", "skipped_files", "support_report"}
+    not_by_data = {"installed_packages", "support_messages", "skipped_files", "support_report", "model_usage"}
+    by_itself = name not in not_by_data
     assert (node.automation_condition is not None) == by_itself
 
 

@@ -2,8 +2,8 @@
 
 To read it, follow a question: ``engine`` takes it from any thread, ``desk`` keeps it until its ending is stored,
 ``look_ups`` sees whether the store has it and claims it, ``lane`` sends it when ``gate`` opens (``limits``, ``tuner``,
-``warming``; money in ``budget`` and ``purse``), ``health`` and ``canary`` tell a bad row from a model that is out, and
-``coordinator`` shares all that with other processes.
+``warming``; money in ``budget`` and ``purse``), ``health`` and ``canary`` tell a bad row from a model that is out
+(``notices`` says so), and ``coordinator`` shares all that with other processes.
 """
 
 from infergraph.calls.asks import Ask, Outcome, Policy, Scope, Source, Spent

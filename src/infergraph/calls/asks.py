@@ -48,7 +48,7 @@ class Policy:
         max_attempts: How often one request is sent at most when the failure is transient, 1 or more; tries made
             while the model as a whole was out or told everybody to slow down do not count.
         max_outage_s: Seconds without any success that are waited out before ``ProviderDown``; a server that asks for a
-            longer pause ends the wait at once.
+            longer pause ends the wait at once. ``None``: the model's own.
 
     An attempt that timed out may have been charged by the provider without our learning what: the store keeps its
     cost as unknown (``NULL``), while ``Outcome.spent``, ledgers and budgets count it as 0, so that one timeout does
@@ -62,7 +62,7 @@ class Policy:
     max_age_s: float | None = None
     max_repairs: int = 2
     max_attempts: int = 6
-    max_outage_s: float = 900
+    max_outage_s: float | None = None
 
     def is_ended_by(self, known: StoredAnswer | None, verdict: Verdict | None) -> bool:
         """Whether what the store knows, judged again, is an ending: an answer, or a rejection that holds."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from infergraph.errors import RunCancelled
-
 
 class CancelToken:
     """One per run: ``cancel`` stops everything that was handed this token; it cannot be undone.
@@ -50,11 +48,6 @@ class CancelToken:
                 return lambda: self._forget(number)
         callback()
         return lambda: None
-
-    def raise_if_cancelled(self) -> None:
-        """Raise ``RunCancelled`` where ``cancel`` was called."""
-        if self._cancelled:
-            raise RunCancelled("The run was cancelled; every answer that came back is kept.")
 
     def _forget(self, number: int) -> None:
         with self._lock:

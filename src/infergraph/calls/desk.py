@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 
 from infergraph.calls.asks import Outcome, Spent
@@ -22,7 +23,7 @@ from infergraph.calls.ending import Ending, accepted_after_all
 from infergraph.calls.lane import Lane
 from infergraph.calls.look_ups import Found, LookUps, ProviderOf
 from infergraph.calls.purse import Purse
-from infergraph.calls.question import Batch, Question
+from infergraph.calls.question import Batch, Notify, Question
 from infergraph.errors import ConfigurationError, InfergraphError, InternalError, RunCancelled
 from infergraph.models.model import Model, Response, Tokens
 from infergraph.models.redact import redact_error
@@ -226,6 +227,14 @@ class Desk:
         for batch in {batch for batch, _ in question.waiters}:
             self.fail(batch, error)
 
+    def told(self, questions: Iterable[Question], message: str, already: AbstractSet[Notify]) -> set[Notify]:
+        """Say something to whoever waits for these questions and was not told; gives who was told now."""
+        batches = {batch for question in questions for batch, _ in question.waiters}
+        new = {batch.notify for batch in batches if batch.notify is not None and batch.notify not in already}
+        for notify in new:
+            notify(message)
+        return new
+
     # -- looking up -------------------------------------------------------------------------------------------
 
     def _take_in(self, batch: Batch, positions: Iterable[int]) -> None:
@@ -374,7 +383,7 @@ class Desk:
         if took_over != question.fallback:
             question.fallback = took_over
             question.strikes = question.throttled = question.unreachable = 0
-            question.first_tried_at = 0.0
+            question.first_failed_at = 0.0
         return name
 
     def _lane(self, name: str) -> Lane:

@@ -103,6 +103,7 @@ class Engine:
         budget: Budget | None = None,
         cancel: CancelToken | None = None,
         ledger: Ledger | None = None,
+        notify: Callable[[str], None] | None = None,
     ) -> Future[list[Outcome]]:
         """Have questions answered; returns at once.
 
@@ -117,6 +118,8 @@ class Engine:
             budget: Money that all asks handed this budget share; ``None``: no bound.
             cancel: Stops these asks, together with all others handed the same token.
             ledger: Counts every attempt that is sent for these asks.
+            notify: Takes sentences for a person on why nothing comes, on the engine's thread; all asks of a run hand in
+                the same one.
 
         Returns:
             A future of one outcome for each ask, in the order of the asks.
@@ -141,6 +144,7 @@ class Engine:
             budget=budget,
             cancel=cancel,
             ledger=ledger,
+            notify=notify,
             future=future,
             outcomes=[None] * len(asks),
             left=len(asks),

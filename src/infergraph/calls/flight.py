@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from infergraph.calls.budget import Budget
 from infergraph.calls.ledger import Ledger
 from infergraph.calls.lengths import Asker
-from infergraph.calls.question import Question
+from infergraph.calls.question import Notify, Question
 from infergraph.errors import InfergraphError
 from infergraph.models.model import CallFailed, Request, Response
 from infergraph.models.verdict import Rejected, Verdict
@@ -71,6 +72,10 @@ class Reports(Protocol):
 
     def broke(self, question: Question, error: BaseException) -> None:
         """Code that is not the engine's failed: a bug of a provider or a judge."""
+        ...
+
+    def told(self, questions: Iterable[Question], message: str, already: AbstractSet[Notify]) -> set[Notify]:
+        """There is something to say to whoever waits for these questions and was not told; gives who was told now."""
         ...
 
     def safely(self, step: Callable[..., None], *arguments: object) -> None:

@@ -1,9 +1,9 @@
 """Tells a row that fails from a model that is out.
 
 A row that fails while others succeed is the row's fault, and its tries are counted. When requests that were
-first sent after the last success fail as well, and several of them, it may be the model's: rows then wait
-without using up their tries, only the clock of the outage runs, and a question that nothing can be wrong with is
-asked now and then (``calls/canary.py``). Its answer is a success, and what fails after that is the rows' own.
+sent after the last success fail as well, and several of them, it may be the model's: rows then wait without
+using up their tries, only the clock of the outage runs, and a question that nothing can be wrong with is asked
+now and then (``calls/canary.py``). Its answer is a success, and what fails after that is the rows' own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Health:
     Example:
         >>> health = Health()
         >>> for row in range(8):
-        ...     health.failed(row, first_tried_at=1.0, now=2.0)
+        ...     health.failed(row, started=1.0, now=2.0)
         >>> health.is_out, health.down_s(now=12.0)
         (True, 10.0)
         >>> health.succeeded(now=13.0)
@@ -43,7 +43,7 @@ class Health:
         return self._suspected or len(self._fresh) >= FRESH_FAILURES
 
     def suspect(self) -> None:
-        """A row is worn out and nothing succeeded since it was first tried: find out whose fault it is."""
+        """A row is worn out and nothing succeeded since it first failed: find out whose fault it is."""
         self._suspected = True
 
     def down_s(self, now: float) -> float:
@@ -59,11 +59,11 @@ class Health:
         self._fresh.clear()
         self._suspected = False
 
-    def failed(self, row: int, first_tried_at: float, now: float) -> None:
-        """A request of this row failed in a way that may pass."""
+    def failed(self, row: int, started: float, now: float) -> None:
+        """A request of this row, sent at that moment, failed in a way that may pass."""
         if self._down_since is None:
             self._down_since = now
-        if first_tried_at > self.last_success and not self.is_out:
+        if started > self.last_success and not self.is_out:
             self._fresh.add(row)
 
     def turned_away(self, started: float) -> bool:

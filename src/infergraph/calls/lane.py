@@ -19,8 +19,9 @@ from infergraph.calls.flight import Flight, Reports
 from infergraph.calls.gate import Gate
 from infergraph.calls.health import Health, backoff_s
 from infergraph.calls.lengths import Lengths, length_of
+from infergraph.calls.notices import TELL_AFTER_S, TELL_EVERY_S, model_is_silent, never_fits, waits_for_minutes
 from infergraph.calls.purse import Purse
-from infergraph.calls.question import Question
+from infergraph.calls.question import Notify, Question
 from infergraph.calls.warming import Warming
 from infergraph.errors import InfergraphError, ProviderDown, ProviderRefused
 from infergraph.models.model import NANO, CallFailed, Model, Provider, Request, Tokens
@@ -89,6 +90,9 @@ class Lane:
         self._canary: tuple[Canary, asyncio.Task[None]] | None = None
         self._in_vain = 0
         """Canaries that found nobody there."""
+        self._told_of_limit: set[Notify] = set()
+        self._told_of_outage: set[Notify] = set()
+        self._tell_next = 0.0
         self._lengths = Lengths()
 
     @property
@@ -189,6 +193,8 @@ class Lane:
 
     def _next_goes(self, question: Question) -> bool:
         tokens_in, tokens_out = self._expected(question)
+        if self._limits.counts_tokens and not self._fits(question, tokens_in, tokens_out):
+            return True
         open_ended = self._is_open_ended(question)
         if (open_ended and not self._lengths.may_go(question.asker)) or not self._warming.may_go(question):
             return False
@@ -202,6 +208,20 @@ class Lane:
         if reserved is not None:
             self._send(question, tokens_in, tokens_out, reserved, open_ended)
         return True
+
+    def _fits(self, question: Question, tokens_in: int, tokens_out: int) -> bool:
+        """Whether a minute of every limit has room for a request; one that has none for its input is an error."""
+        beyond = self._limits.beyond(tokens_in, tokens_out)
+        if beyond is None:
+            return True
+        operator = question.owner.scope.operator
+        if beyond.never:
+            heapq.heappop(self._queue)
+            self._reports.broke(question, never_fits(self.name, self.model, operator, beyond))
+        elif question.owner.notify not in self._told_of_limit:
+            told = waits_for_minutes(self.name, self.model, operator, beyond)
+            self._told_of_limit |= self._reports.told([question], told, self._told_of_limit)
+        return not beyond.never
 
     def _next_sizes(self) -> list[tuple[int, int]]:
         return [self._expected(question) for question in heapq.nsmallest(_LOOK_AHEAD, self._queue)]
@@ -274,8 +294,6 @@ class Lane:
             self._lengths.enter(question.asker)
         self._limits.enter(tokens_in, tokens_out)
         self._warming.sent(question, now)
-        if not question.first_tried_at:
-            question.first_tried_at = now
         flight = Flight(
             question=question,
             request=question.request,
@@ -371,6 +389,7 @@ class Lane:
     def _came_back(self, flight: Flight, verdict: Verdict, cost: int | None, now: float) -> None:
         was_out = self._health.is_out
         self._health.succeeded(now)
+        self._told_of_outage.clear()
         self._limits.went_well(now - flight.started, now)
         if flight.response is not None:
             self._gate.learn(flight.response.headers, now)
@@ -396,7 +415,8 @@ class Lane:
         elif outcome == "fatal":
             self._stop(question, attempt, ProviderRefused(attempt.message))
         else:
-            self._health.failed(question.number, question.first_tried_at, now)
+            question.first_failed_at = question.first_failed_at or now
+            self._health.failed(question.number, flight.started, now)
             self._try_later(flight, failure, attempt, now)
 
     def _try_later(self, flight: Flight, failure: CallFailed, attempt: Attempt, now: float) -> None:
@@ -405,7 +425,7 @@ class Lane:
         stop = self._hopeless(question, failure, attempt.message, now)
         if stop is not None:
             self._stop(question, attempt, stop)
-        elif worn_out and self._health.last_success <= question.first_tried_at:
+        elif worn_out and self._health.last_success <= question.first_failed_at:
             # The last few rows of a run cannot be told from an outage by counting.
             self._health.suspect()
             self._reports.failed(question, attempt, None, lasting=False)
@@ -416,6 +436,17 @@ class Lane:
         else:
             self._reports.failed(question, attempt, None, lasting=False)
             self._sleep(question, failure, now)
+        self._tell_if_silent(question, attempt.message, now)
+
+    def _tell_if_silent(self, question: Question, said: str, now: float) -> None:
+        """Once an outage, whoever waits hears of it."""
+        down = self._health.down_s(now)
+        if down < TELL_AFTER_S or now < self._tell_next:
+            return
+        self._tell_next = now + TELL_EVERY_S
+        patience = self._patience(question)
+        told = model_is_silent(self.name, self.model, down_s=down, patience_s=patience, said=said)
+        self._told_of_outage |= self._reports.told(self.questions(), told, self._told_of_outage)
 
     def _send_canary(self, question: Question) -> None:
         """Find out whether the model is out, at the cost of whoever asks."""
@@ -444,13 +475,18 @@ class Lane:
             self._reports.stopped(self, self._not_there(canary.said))
         elif canary.found_it_well:
             self._health.succeeded(now)
+            self._told_of_outage.clear()
             self._limits.recovered()
             self._wake_all()
         elif (down := self._health.down_s(now)) >= (patience := self._patience(canary.question)):
             self._reports.stopped(self, self._down(down, canary.said))
         else:
+            for question in self.questions():
+                # It was no fault of theirs: some were in flight when the outage began, and failed before it was seen.
+                question.strikes, question.first_failed_at = 0, 0.0
             pause = backoff_s(self._limits.probe(), None, self._first_backoff_s)
             self._limits.pause(min(pause, max(0.01, patience - down)), now)
+            self._tell_if_silent(canary.question, canary.said, now)
         self._pump()
 
     def _not_there(self, message: str) -> ProviderRefused:
@@ -493,7 +529,8 @@ class Lane:
         return None
 
     def _patience(self, question: Question) -> float:
-        patience = question.owner.policy.max_outage_s
+        asked = question.owner.policy.max_outage_s
+        patience = self.model.max_outage_s if asked is None else asked
         return patience if self.model.fallback is None else min(patience, _PATIENCE_WITH_FALLBACK_S)
 
     def _sleep(self, question: Question, failure: CallFailed, now: float) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 from infergraph.calls.tuner import Tuner
@@ -25,6 +26,17 @@ _AHEAD_S, _LONGEST_S = 0.25, 1.0
 _MOMENT_S = 0.5
 _CREDIT_S = 0.1
 """So much of what is given back is kept: a server that was full when it was not used gained nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beyond:
+    """A limit of which one request takes more than a minute gives."""
+
+    kind: RateKind
+    per_minute: int
+    tokens: int
+    never: bool
+    """Its input alone is more: whatever the answer is like, it does not fit."""
 
 
 class Turns:
@@ -191,6 +203,23 @@ class Limits:
             for kind, amount in _amounts(1, tokens_in, tokens_out)
             if (turns := self._turns.get(kind)) is not None
         )
+
+    def beyond(self, tokens_in: int, tokens_out: int) -> Beyond | None:
+        """The limit of which one request of this size takes more than a minute gives; ``None``: there is none."""
+        sizes: dict[RateKind, tuple[int, int]] = {
+            "tokens": (tokens_in, tokens_out), "input_tokens": (tokens_in, 0), "output_tokens": (0, tokens_out),
+        }  # fmt: skip
+        found = None
+        for kind, (sure, likely) in sizes.items():
+            turns = self._turns.get(kind)
+            if turns is None:
+                continue
+            per_minute = round(60 * turns.per_second)
+            if sure > per_minute:
+                return Beyond(kind, per_minute, sure, never=True)
+            if found is None and sure + likely > per_minute:
+                found = Beyond(kind, per_minute, sure + likely, never=False)
+        return found
 
     def rate_wishes(self, sizes: Sequence[tuple[int, int]], queued: int, now: float) -> list[RateWish]:
         """Turns to be leased now: for whole requests, as a part of one cannot be used and grows old.

@@ -19,6 +19,10 @@ _UNKNOWN_ROOM = 1024
 _MOST_ROOM = 131_072
 
 
+Notify = Callable[[str], None]
+"""Takes a sentence for a person."""
+
+
 @dataclass(slots=True, eq=False, kw_only=True)
 class Batch:
     """What one ``submit`` handed in, filling up with outcomes."""
@@ -36,6 +40,8 @@ class Batch:
     usual_output: float | None = None
     """Mean output tokens of what earlier runs were answered, where a budget asks."""
     forget_cancel: Callable[[], None] | None = None
+    notify: Notify | None = None
+    """Takes sentences on why nothing comes."""
 
     def deliver(self, position: int, outcome: Outcome) -> bool:
         """Put one outcome in its place; says whether it was the last one."""
@@ -78,7 +84,7 @@ class Question:
     strikes: int = 0
     throttled: int = 0
     unreachable: int = 0
-    first_tried_at: float = 0.0
+    first_failed_at: float = 0.0
     attempts: int = 0
     tokens: Tokens = field(default_factory=Tokens)
     cost: int | None = 0

@@ -57,6 +57,16 @@ def demo(
     _leave(lambda: work(packages=packages, model=model, yes=yes))
 
 
+@app.command(epilog="Example: infergraph init my-project")
+def init(
+    name: Annotated[str, typer.Argument(help="The folder to make; its last part is the name.", show_default=False)],
+) -> None:
+    """Make a project: the three rooms, one semantic asset with a test, all of which runs at once."""
+    from infergraph.cli.init import init as work
+
+    _leave(lambda: work(name))
+
+
 @app.command(epilog="Example: infergraph dev --port 3001")
 def dev(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the web server.")] = 3000,
@@ -83,6 +93,15 @@ def run(
     max_cost_usd: Annotated[
         float | None, typer.Option(min=0, help="Stop asking when an asset has cost this much.", show_default=False)
     ] = None,
+    ask_above: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="USD",
+            help="Ask before it may cost more than this; else ask_above_usd of [tool.infergraph], else 1.",
+            show_default=False,
+        ),
+    ] = None,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
@@ -91,14 +110,16 @@ def run(
     from infergraph.cli.run import run as work
 
     options = Options(limit=limit, refresh=refresh, retry_rejects=retry_rejects, model=model, max_cost_usd=max_cost_usd)
-    _leave(lambda: work(assets, partition=partition, options=options, yes=yes, json=json))
+    _leave(lambda: work(assets, partition=partition, options=options, yes=yes, json=json, ask_above_usd=ask_above))
 
 
 @app.command(epilog="Example: infergraph plan group:packages")
 def plan(
     assets: Assets, partition: Partition = None, limit: Limit = None, model: ModelName = None, json: Json = False
 ) -> None:
-    """Estimate calls, tokens, cost and time of semantic assets, without calling a model."""
+    """Estimate calls, tokens, cost and time of a selection, without calling a model.
+
+    An asset that reads another one of the selection is planned on that one's plan."""
     from infergraph.cli.plan import plan as work
     from infergraph.cli.run import Options
 
@@ -185,6 +206,62 @@ def trace(
     from infergraph.cli.trace import trace as work
 
     _leave(lambda: work(asset, where=where, row=row, partition=partition, forward=forward, most=most, json=json))
+
+
+@app.command(epilog="Example: infergraph usage --by asset,model --since 7d")
+def usage(
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="asset (the default), model, day, run, operator or partition; several with commas.", show_default=False
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="From so long ago (7d, 12h), or from a day on (2026-11-01, UTC).", show_default=False),
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Up to then; written as --since.", show_default=False)] = None,
+    asset: Annotated[str | None, typer.Option(help="Only this asset.", show_default=False)] = None,
+    json: Json = False,
+) -> None:
+    """Show what was spent: cost, tokens, calls, store hits, savings, rejects, latencies; killed runs included."""
+    from infergraph.cli.usage import usage as work
+
+    _leave(lambda: work(by or ["asset"], since=since, until=until, asset=asset, json=json))
+
+
+store_app = typer.Typer(invoke_without_command=True, help="Show what lies in the store; prune it.")
+app.add_typer(store_app, name="store", epilog="Example: infergraph store prune --older-than 90d --dry-run")
+
+
+@store_app.callback()
+def store(context: typer.Context, json: Json = False) -> None:
+    """Show what lies in the store: attempts, answers, size, by table, model and asset; or prune it."""
+    if context.invoked_subcommand is None:
+        from infergraph.cli.store import store as work
+
+        _leave(lambda: work(json=json))
+
+
+@store_app.command(epilog="Example: infergraph store prune --max-size 2GB --yes")
+def prune(
+    older_than: Annotated[
+        str | None, typer.Option(metavar="AGE", help="Remove what is older, such as 90d.", show_default=False)
+    ] = None,
+    max_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Remove the oldest until the store takes this, such as 2GB.", show_default=False
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Remove old attempts and answers, but none that a published row refers to."""
+    from infergraph.cli.store import prune as work
+
+    _leave(lambda: work(older_than=older_than, max_size=max_size, dry_run=dry_run, yes=yes, json=json))
 
 
 @app.command(epilog="Example: infergraph models --check tiny")

@@ -21,7 +21,8 @@ from infergraph.cli.models import deployment, named
 from infergraph.cli.progress import board_for
 from infergraph.cli.project import Project, open_project
 from infergraph.cli.rejects import load_rejects
-from infergraph.cli.run import Options, config_for, confirm_cost, outcome_table, report_failures
+from infergraph.cli.run import Options, config_for, outcome_table, report_failures
+from infergraph.cli.spending import ask_above, confirm_spending
 from infergraph.errors import ConfigurationError, PlanError
 from infergraph.models.model import Model, Tokens
 
@@ -65,7 +66,8 @@ def demo(*, packages: str, model: str | None, yes: bool = False) -> int:
     out, err = screen.out(), screen.err()
     with project.instance() as instance:
         if not yes and sys.stdin.isatty():
-            confirm_cost(project, keys, instance, None, options)
+            above = ask_above(project.root, None)
+            confirm_spending(project, keys, instance, None, options, above=above, asks=True, silent=True)
         err.print(_opening(many, model), soft_wrap=True)
         outcome = materialize(
             project.definitions,

@@ -102,7 +102,7 @@ def _exit_code(asset: AssetOutcome) -> int:
     kind = getattr(errors, asset.error, None)
     if isinstance(kind, type) and issubclass(kind, errors.InfergraphError):
         return kind.exit_code
-    if any(check.name == "budget" and not check.passed for check in asset.checks):
+    if any(check.metadata.get("pending") and not check.passed for check in asset.checks):
         return errors.BudgetExceeded.exit_code
     return errors.InfergraphError.exit_code
 
@@ -146,7 +146,7 @@ def materialize(
     instance.add_event_listener(run_id, recorder.on_event)
     begun = time.monotonic()
     try:
-        with records_explained(run_id), hangup_stops(), watch(board.progress):
+        with records_explained(run_id), hangup_stops(), watch(board.progress, board.notice):
             result = job.execute_in_process(
                 run_config=_run_config(job, op_config or {}, quiet=quiet),
                 instance=instance,

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from polars.exceptions import PolarsError
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from infergraph.cli import figures, screen
 from infergraph.cli.materialize import check_partition
-from infergraph.cli.project import Project, open_project
+from infergraph.cli.project import open_project
 from infergraph.cli.run import Options, semantic_keys
 from infergraph.cli.selection import select_assets
-from infergraph.errors import InfergraphError, PlanError
+from infergraph.errors import PlanError
 
 if TYPE_CHECKING:
-    import dagster as dg
-
+    from infergraph.dagster.chain import AssetEstimate
     from infergraph.frame.estimate import Estimate, OperatorEstimate
-
-
-@dataclass(frozen=True, kw_only=True)
-class Planned:
-    """One asset's estimate, or why there is none."""
-
-    asset: str
-    estimate: Estimate | None
-    problem: str = ""
-    exit_code: int = 0
 
 
 def plan(assets: Sequence[str], *, partition: str | None, options: Options, json: bool) -> int:
@@ -45,6 +32,8 @@ def plan(assets: Sequence[str], *, partition: str | None, options: Options, json
     Returns:
         0, or the exit code of the first asset's problem that could not be estimated.
     """
+    from infergraph.dagster.chain import estimate_selection
+
     project = open_project()
     chosen = select_assets(project.definitions, assets)
     keys = semantic_keys(project.definitions, chosen)
@@ -53,43 +42,30 @@ def plan(assets: Sequence[str], *, partition: str | None, options: Options, json
         raise PlanError(f"No model is called by {names}: there is nothing to estimate.")
     with project.instance() as instance:
         check_partition(project.definitions, keys, partition, instance)
-        parts = [_planned(project, key, instance, partition, options) for key in keys]
+        parts = estimate_selection(
+            project.definitions, chosen, instance=instance, partition=partition, config=options.as_config()
+        )
     shown: object = screen.as_json(as_dict(parts)) if json else rendered(parts)
     screen.out().print(shown, soft_wrap=json)
     return next((part.exit_code for part in parts if part.estimate is None), 0)
 
 
-def _planned(
-    project: Project, key: dg.AssetKey, instance: dg.DagsterInstance, partition: str | None, options: Options
-) -> Planned:
-    from infergraph.dagster.planning import planned
-
-    try:
-        with planned(project.definitions, key, instance=instance, partition=partition, config=options.as_config()) as (
-            frame,
-            chosen,
-        ):
-            return Planned(asset=key.to_user_string(), estimate=frame.estimate(chosen))
-    except InfergraphError as error:
-        return Planned(asset=key.to_user_string(), estimate=None, problem=str(error), exit_code=error.exit_code)
-    except PolarsError as error:
-        problem = f"{type(error).__name__}: {error}"
-        return Planned(asset=key.to_user_string(), estimate=None, problem=problem, exit_code=PlanError.exit_code)
-
-
-def rendered(parts: Sequence[Planned]) -> RenderableType:
+def rendered(parts: Sequence[AssetEstimate]) -> RenderableType:
     """A table of operators with a total, the assumptions in words, and what could not be estimated."""
+    from infergraph.dagster.chain import said, total
+
     rows: list[list[str]] = []
     known = [(part.asset, part.estimate) for part in parts if part.estimate is not None]
     for asset, estimate in known:
         rows += [[asset, f"{each.operator} ({each.model})", *_spans(each)] for each in estimate.operators]
         if len(estimate.operators) > 1 or len(known) == 1:
             rows.append([asset, "total", *_spans(estimate)])
+    if len(known) > 1:
+        rows.append(["all", "total", *_spans(total(parts))])
     columns: dict[str, screen.Justify] = {"asset": "left", "step (model)": "left"}
     columns |= dict.fromkeys(("rows", "calls", "from store", "tokens in", "tokens out", "cost", "time"), "right")
     lines: list[RenderableType] = [screen.table(columns, rows)] if rows else []
-    assumed = dict.fromkeys(text for _, estimate in known for text in estimate.assumptions)
-    lines += [Text(f"- {text}", style="dim") for text in assumed]
+    lines += [Text(f"- {text}", style="dim") for text in said(parts)]
     lines += [Text(f"{part.asset}: cannot be estimated. {part.problem}") for part in parts if part.estimate is None]
     return Group(*lines)
 
@@ -104,9 +80,12 @@ def _spans(part: OperatorEstimate | Estimate) -> list[str]:
     return [*counts, cost, time]
 
 
-def as_dict(parts: Sequence[Planned]) -> dict[str, Any]:
-    """The estimates as plain data."""
+def as_dict(parts: Sequence[AssetEstimate]) -> dict[str, Any]:
+    """The estimates as plain data; ``total`` is the sum over the assets that could be estimated."""
+    from infergraph.dagster.chain import total
+
     return {
+        "total": total(parts).as_dict() if any(part.estimate is not None for part in parts) else None,
         "assets": [
             {
                 "asset": part.asset,
@@ -114,5 +93,5 @@ def as_dict(parts: Sequence[Planned]) -> dict[str, Any]:
                 "problem": part.problem or None,
             }
             for part in parts
-        ]
+        ],
     }

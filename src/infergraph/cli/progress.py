@@ -16,6 +16,7 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
 from infergraph.cli import figures
+from infergraph.cli.screen import err
 
 if TYPE_CHECKING:
     from infergraph.frame.run import Progress
@@ -69,6 +70,10 @@ class Board(Protocol):
         """Say one thing: an asset began, was made, or failed."""
         ...
 
+    def notice(self, asset: str, text: str) -> None:
+        """Say what keeps an asset waiting."""
+        ...
+
     def progress(self, asset: str, progress: Progress) -> None:
         """Show the new state of one semantic step."""
         ...
@@ -98,6 +103,10 @@ class LineBoard:
         with self._lock:
             self._write_latest()
             self._console.print(text, soft_wrap=True, markup=False)
+
+    def notice(self, asset: str, text: str) -> None:
+        """Write a line."""
+        self.note(f"{asset}: {text}")
 
     def progress(self, asset: str, progress: Progress) -> None:
         """Write a line, unless this step wrote one in the last ten seconds."""
@@ -147,6 +156,10 @@ class BarBoard:
         """Write a line above the bars."""
         self._bars.console.print(text, soft_wrap=True, markup=False)
 
+    def notice(self, asset: str, text: str) -> None:
+        """Write a line above the bars."""
+        self.note(f"{asset}: {text}")
+
     def progress(self, asset: str, progress: Progress) -> None:
         """Move the step's bar."""
         left = time_left(progress)
@@ -176,6 +189,10 @@ class SilentBoard:
 
     def note(self, text: str) -> None:
         """Say nothing."""
+
+    def notice(self, asset: str, text: str) -> None:
+        """Say it on stderr all the same: whoever waits for the JSON wants to know why there is none."""
+        err().print(f"{asset}: {text}", soft_wrap=True)
 
     def progress(self, asset: str, progress: Progress) -> None:
         """Show nothing."""

@@ -14,8 +14,9 @@ from infergraph.cli.materialize import RunOutcome, check_partition, materialize
 from infergraph.cli.progress import board_for
 from infergraph.cli.project import Project, open_project
 from infergraph.cli.published import storage_of
-from infergraph.cli.run import Options, as_dict, config_for, confirm_cost, report, semantic_keys
+from infergraph.cli.run import Options, as_dict, config_for, report, semantic_keys
 from infergraph.cli.selection import one_asset
+from infergraph.cli.spending import ask_above, confirm_spending
 from infergraph.errors import PlanError
 
 if TYPE_CHECKING:
@@ -54,8 +55,9 @@ def retry(asset: str, *, partition: str | None, model: str | None, yes: bool, js
             screen.err().print(f"{asset}: {asked}; looking whether anything else would change", soft_wrap=True)
         options = Options(**last.config, retry_rejects=True, retry_model=model)
         _refuse_other_changes(project, key, partition, instance, last, options)
-        if sys.stdin.isatty() and not yes and not json:
-            confirm_cost(project, [key], instance, partition, options)
+        if not yes:
+            above, asks = ask_above(project.root, None), sys.stdin.isatty() and not json
+            confirm_spending(project, [key], instance, partition, options, above=above, asks=asks, silent=json)
         outcome = materialize(
             project.definitions,
             [key],

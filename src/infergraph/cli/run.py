@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -18,7 +17,8 @@ from infergraph.cli.progress import board_for
 from infergraph.cli.project import Project, open_project
 from infergraph.cli.published import version_of
 from infergraph.cli.selection import select_assets
-from infergraph.errors import InfergraphError, PlanError, RunCancelled
+from infergraph.cli.spending import ask_above, confirm_spending
+from infergraph.errors import PlanError, RunCancelled
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -40,15 +40,24 @@ class Options:
         return {name: value for name, value in asdict(self).items() if value is not None and value is not False}
 
 
-def run(assets: Sequence[str], *, partition: str | None, options: Options, yes: bool, json: bool) -> int:
+def run(
+    assets: Sequence[str],
+    *,
+    partition: str | None,
+    options: Options,
+    yes: bool,
+    json: bool,
+    ask_above_usd: float | None = None,
+) -> int:
     """Materialise assets in one run.
 
     Args:
         assets: Selections as they were typed.
         partition: The partition's key; ``None`` for assets without partitions.
         options: For the semantic assets among them.
-        yes: Do not ask before calls that cost money.
+        yes: Make no estimate, and do not ask before calls that cost money.
         json: Write what came of it as JSON, and no progress.
+        ask_above_usd: Ask before a run that may cost more than so many USD; ``None``: the project's amount.
 
     Returns:
         0 when every asset was made, else the exit code of what went wrong.
@@ -60,8 +69,9 @@ def run(assets: Sequence[str], *, partition: str | None, options: Options, yes: 
         check_partition(project.definitions, keys, partition, instance)
         asks = sys.stdin.isatty() and not yes and not json
         _say_what_a_limit_replaces(project, keys, instance, partition, options, asks=asks, yes=yes)
-        if asks:
-            confirm_cost(project, keys, instance, partition, options)
+        if not yes:
+            above = ask_above(project.root, ask_above_usd)
+            confirm_spending(project, keys, instance, partition, options, above=above, asks=asks, silent=json)
         board = board_for(screen.err(), silent=json)
         outcome = materialize(
             project.definitions,
@@ -146,68 +156,6 @@ def _whole_versions(
         for key, version in found.items()
         if version is not None and version.facts.get("limit") is None
     }
-
-
-def confirm_cost(
-    project: Project,
-    keys: Sequence[dg.AssetKey],
-    instance: dg.DagsterInstance,
-    partition: str | None,
-    options: Options,
-) -> None:
-    """Ask before money is spent; calls that cost nothing are not asked about."""
-    import typer
-
-    expected = _expected_cost(project, keys, instance, partition, options)
-    if expected is not None and not typer.confirm(f"{expected} Go on?", err=True):
-        raise RunCancelled("Nothing was asked and nothing was spent.")
-
-
-def _expected_cost(
-    project: Project,
-    keys: Sequence[dg.AssetKey],
-    instance: dg.DagsterInstance,
-    partition: str | None,
-    options: Options,
-) -> str | None:
-    """What the run would cost, in a sentence; ``None``: nothing."""
-    from infergraph.dagster.planning import planned
-
-    semantic = semantic_keys(project.definitions, keys)
-    if not semantic:
-        return None
-    high, unknown = Decimal(0), []
-    for key in semantic:
-        try:
-            with planned(
-                project.definitions, key, instance=instance, partition=partition, config=options.as_config()
-            ) as (frame, chosen):
-                estimate = frame.estimate(chosen)
-        except InfergraphError:
-            # What it reads is made by this very run; and what is wrong with it, the run itself will say.
-            unknown.append(key.to_user_string())
-            continue
-        if estimate.cost_usd_high is None:
-            unknown.append(key.to_user_string())
-        else:
-            high += estimate.cost_usd_high
-    free = _is_free(project, options.model) and (options.retry_model is None or _is_free(project, options.retry_model))
-    if not high and (free or not unknown):
-        return None
-    left_out = f", without {', '.join(unknown)}, which cannot be estimated yet" if unknown else ""
-    return f"This may cost up to {figures.usd(high)}{left_out}."
-
-
-def _is_free(project: Project, model: str | None) -> bool:
-    """Whether every model that could be asked is known to cost nothing."""
-    from infergraph.cli.models import deployment
-    from infergraph.models.model import Model
-    from infergraph.models.prices import price_of
-
-    models = {name: entry.model for name, entry in deployment(project).entries.items()}
-    asked = [models.get(model) or Model(model)] if model else list(models.values())
-    prices = [price_of(each) for each in asked]
-    return all(price is not None and price.input == 0 and price.output == 0 for price in prices)
 
 
 def report(outcome: RunOutcome, out: Console, err: Console) -> None:

@@ -4,10 +4,13 @@ Importing this room imports Dagster, which takes a second; ``infergraph`` itself
 """
 
 from infergraph.dagster.asset import semantic_asset, semantic_asset_of
+from infergraph.dagster.conditions import check
 from infergraph.dagster.config import SemanticConfig
 from infergraph.dagster.data_version import rows_digest
 from infergraph.dagster.home import ensure_dagster_home
 from infergraph.dagster.inputs import rejects_of
+from infergraph.dagster.judging import judge
+from infergraph.dagster.model_usage import model_usage_asset
 from infergraph.dagster.model_versions import with_model_versions
 from infergraph.dagster.resources import ModelSettings, ModelsResource, PriceSettings, StoreResource
 from infergraph.dagster.storage import PolarsStorage
@@ -20,7 +23,10 @@ __all__ = [
     "PriceSettings",
     "SemanticConfig",
     "StoreResource",
+    "check",
     "ensure_dagster_home",
+    "judge",
+    "model_usage_asset",
     "rejects_of",
     "rows_digest",
     "semantic_asset",

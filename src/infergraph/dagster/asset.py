@@ -12,10 +12,13 @@ from typing import Any, overload
 
 import dagster as dg
 
-from infergraph.dagster.checks import check_specs
+from infergraph.dagster.checks import EVERY_ASSETS, check_specs
 from infergraph.dagster.code_version import CodeVersion, code_version_of
+from infergraph.dagster.conditions import Condition
 from infergraph.dagster.config import OPTION_NAMES, config_class
 from infergraph.dagster.inputs import inputs_of
+from infergraph.dagster.judging import Judge
+from infergraph.dagster.own_checks import own_checks
 from infergraph.dagster.running import SemanticAsset, run_asset
 from infergraph.dagster.signature import Signature, signature_of
 from infergraph.errors import PlanError, did_you_mean
@@ -40,6 +43,8 @@ def semantic_asset(
     max_cost_usd: float | None = None,
     max_reject_rate: float | None = None,
     publish_partial: bool = False,
+    checks: Sequence[Condition | Judge] = (),
+    expectations: Sequence[Any] = (),
     keep_versions: int | None = 3,
     name: str | None = None,
     key_prefix: str | Sequence[str] | None = None,
@@ -76,6 +81,8 @@ def semantic_asset(
     max_cost_usd: float | None = None,
     max_reject_rate: float | None = None,
     publish_partial: bool = False,
+    checks: Sequence[Condition | Judge] = (),
+    expectations: Sequence[Any] = (),
     keep_versions: int | None = 3,
     name: str | None = None,
     key_prefix: str | Sequence[str] | None = None,
@@ -108,6 +115,9 @@ def semantic_asset(
         max_reject_rate: Share of an operator's rows, 0 to 1, that may be rejected before the asset fails;
             ``None``: above 0.1 is a warning.
         publish_partial: Publish although rows are pending, with a warning.
+        checks: Made by ``ig.check`` and ``ig.judge``: what the rows must meet before they are published.
+        expectations: Of Great Expectations, as objects, dicts or suites: each expectation becomes a check, which
+            blocks where its severity is ``critical``.
         keep_versions: Versions kept of each partition, 1 or more; ``None``: the storage's own number.
         name: As for ``dg.asset``, like all that follow.
         key_prefix: Parts of the asset key before the name.
@@ -126,7 +136,8 @@ def semantic_asset(
         passed_on: Any other argument of ``dg.asset``.
 
     Returns:
-        An assets definition with one asset and the checks ``schema``, ``reject_rate`` and ``budget``.
+        An assets definition with one asset and the checks ``schema``, ``row_count``, ``reject_rate``, ``budget`` and
+        those that were given.
 
     Raises:
         PlanError: A parameter, key or option does not fit the function.
@@ -138,7 +149,7 @@ def semantic_asset(
         ...     \"\"\"What every ticket is about.\"\"\"
         ...     return tickets.semantic.classify("body", ["bug", "billing"], into="kind")
         >>> sorted(check.name for check in ticket_facts.check_keys)
-        ['budget', 'reject_rate', 'schema']
+        ['budget', 'reject_rate', 'row_count', 'schema']
     """
 
     def make(fn: Callable[..., Any]) -> dg.AssetsDefinition:
@@ -157,6 +168,8 @@ def semantic_asset(
             keep_versions=_versions(keep_versions),
             io_manager_key=manager,
             has_own_code_version=bool(code_version),
+            checks=own_checks(asset_key.to_user_string(), checks, expectations, reserved=EVERY_ASSETS),
+            partitioned=passed_on.get("partitions_def") is not None,
         )
         code = None if code_version else asset_code(asset)
         inputs, other_deps = inputs_of(asset.name, signature.frames, ins or {}, deps or ())
@@ -179,7 +192,9 @@ def semantic_asset(
             },
             ins=inputs,
             deps=other_deps,
-            check_specs=check_specs(asset_key, max_reject_rate=max_reject_rate, publish_partial=publish_partial),
+            check_specs=check_specs(
+                asset_key, max_reject_rate=max_reject_rate, publish_partial=publish_partial, own=asset.checks
+            ),
             can_subset=True,
             config_schema=_config_schema(asset, config_schema),
             required_resource_keys=needed,

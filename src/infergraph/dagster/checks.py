@@ -1,79 +1,48 @@
-"""The checks that every semantic asset carries, evaluated on staged rows before they are published.
+"""The checks of a semantic asset, evaluated on staged rows before they are published.
 
-``schema``: columns and types are those of the plan, and a field that the answer schema requires is there
-in every row that was not rejected. ``reject_rate``: how many rows could not be answered. ``budget``: no
-row was left out because the money ended. A blocking check that fails leaves what was published in place.
+Every asset has four: ``schema`` (see ``schema_check``), ``row_count`` (see there), ``reject_rate``: how many rows could
+not be answered, and ``budget``: no row was left out because the money ended. The author may add conditions, judges and
+expectations. A blocking check that fails leaves what was published in place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import polars as pl
 
-from infergraph.dagster.metadata import answer_fields
-from infergraph.dagster.rejects_told import reject_reasons, rejects_sample
-from infergraph.frame.row_ids import ROW_ID
+from infergraph.dagster import row_count, schema_check
+from infergraph.dagster.findings import Asking, Findings, OwnCheck, check_result
+from infergraph.dagster.judging import Judge
+from infergraph.dagster.rejects_told import rejects_sample
 
 if TYPE_CHECKING:
     from infergraph.frame.frame import SemanticFrame
-    from infergraph.frame.plan import Node, OperatorStep
+    from infergraph.frame.run import RunOptions
 
-SCHEMA, REJECT_RATE, BUDGET = "schema", "reject_rate", "budget"
+REJECT_RATE, BUDGET = "reject_rate", "budget"
+EVERY_ASSETS = (schema_check.SCHEMA, row_count.ROW_COUNT, REJECT_RATE, BUDGET)
 WARN_REJECT_RATE = 0.10
-# Steps after which a null in an answer's column still means what it meant in the operator's row.
-_KEEP_ANSWERS = frozenset(
-    {"filter", "select", "drop", "sort", "head", "limit", "tail", "slice", "unique", "drop_nulls"}
-)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Findings:
-    """What the checks look at.
-
-    Args:
-        data: The rows, ``_row_id`` included.
-        rejects: The rejects.
-        operators: Per operator: ``operator``, ``rows``, ``nulls``, ``pending``, ``rejected``.
-        usage: What the run asked and cost, as metadata; empty where no run made these rows just now.
-    """
-
-    data: pl.LazyFrame
-    rejects: pl.LazyFrame
-    operators: Sequence[Mapping[str, Any]]
-    usage: Mapping[str, int | float] = field(default_factory=dict)
-
-    def rejected(self) -> dict[str, int]:
-        """Rejected rows by operator."""
-        counted = self.rejects.group_by("operator").agg(pl.col("row_id").n_unique()).collect()
-        return dict(counted.iter_rows())
-
-    def reasons(self) -> dict[str, int]:
-        """Rejects by reason, the most frequent first."""
-        return reject_reasons(self.rejects)
-
-
-def check_specs(asset: dg.AssetKey, *, max_reject_rate: float | None, publish_partial: bool) -> list[dg.AssetCheckSpec]:
+def check_specs(
+    asset: dg.AssetKey, *, max_reject_rate: float | None, publish_partial: bool, own: Sequence[OwnCheck] = ()
+) -> list[dg.AssetCheckSpec]:
     """The checks' definitions.
 
     Args:
         asset: Whose checks they are.
         max_reject_rate: Share of rows, 0 to 1; ``None``: more than 0.1 is a warning.
         publish_partial: Rows left out by the budget are a warning.
+        own: The author's own checks.
     """
     limit = (
         f"at most {WARN_REJECT_RATE:.0%} (a warning)" if max_reject_rate is None else f"at most {max_reject_rate:.2%}"
     )
     return [
-        dg.AssetCheckSpec(
-            SCHEMA,
-            asset=asset,
-            blocking=True,
-            description="Columns and types are the plan's; required answers are there in rows that were not rejected.",
-        ),
+        schema_check.spec(asset),
+        row_count.spec(asset),
         dg.AssetCheckSpec(
             REJECT_RATE,
             asset=asset,
@@ -83,112 +52,83 @@ def check_specs(asset: dg.AssetKey, *, max_reject_rate: float | None, publish_pa
         dg.AssetCheckSpec(
             BUDGET, asset=asset, blocking=not publish_partial, description="The budget left no row pending."
         ),
+        *(check.spec(asset) for check in own),
     ]
+
+
+def prepare(asset: str, frame: SemanticFrame, own: Sequence[OwnCheck], options: RunOptions) -> None:
+    """See before anything is spent whether the author's checks can work on the plan's rows.
+
+    Args:
+        asset: The asset's name.
+        frame: The plan.
+        own: The author's own checks.
+        options: Of the run.
+
+    Raises:
+        PlanError: A check names what is no column or model, or is of a wrong type.
+    """
+    for check in own:
+        check.prepare(asset, frame, options)
 
 
 def evaluate(
     asset: dg.AssetKey,
     frame: SemanticFrame,
     findings: Findings,
+    asking: Asking,
     *,
+    own: Sequence[OwnCheck],
     max_reject_rate: float | None,
-    publish_partial: bool,
+    selected: Container[str],
 ) -> list[dg.AssetCheckResult]:
-    """Evaluate every check.
+    """Evaluate the checks; those that ask a model last.
 
     Args:
         asset: Whose checks they are.
         frame: The plan that made the rows.
         findings: The rows and what the run counted.
+        asking: For the checks that ask a model.
+        own: The author's own checks.
         max_reject_rate: As for ``check_specs``.
-        publish_partial: As for ``check_specs``.
+        selected: Names of the checks that the run is to report. Of rows that are not published yet, a check that was
+            deselected is evaluated as well, since it may keep them back; but no model is asked for it.
 
     Returns:
-        One result a check; severity ``ERROR`` where the check blocks, else ``WARN``.
+        One result a check that was evaluated; severity ``ERROR`` where the check blocks, else ``WARN``.
     """
-    return [
-        _schema(asset, frame, findings),
+    results = [
+        schema_check.evaluate(asset, frame, findings),
+        row_count.evaluate(asset, findings),
         _reject_rate(asset, findings, max_reject_rate),
-        _budget(asset, findings, blocking=not publish_partial),
+        _budget(asset, findings, blocking=not asking.publish_partial),
     ]
+    published = asking.published
+    wanted = [check for check in own if check.name in selected or not (published or isinstance(check, Judge))]
+    if not schema_check.has_columns(frame, findings):
+        return [
+            *results,
+            *(_not_evaluated(asset, check.name, "they do not have the plan's columns") for check in wanted),
+        ]
+    for check in sorted(wanted, key=lambda check: isinstance(check, Judge)):
+        failed = [result.check_name or "" for result in results if blocks(result)]
+        if isinstance(check, Judge) and failed and not published:
+            # Nothing is spent on rows that nobody will see.
+            results.append(_not_evaluated(asset, check.name, f"they are not published: {', '.join(failed)} failed"))
+        else:
+            results.append(check.evaluate(asset, frame, findings, asking))
+    return results
 
 
-def _result(
-    asset: dg.AssetKey, name: str, *, problems: Sequence[str], blocking: bool, metadata: Mapping[str, Any]
-) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        asset_key=asset,
-        check_name=name,
-        passed=not problems,
-        severity=dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN,
-        description="; ".join(problems) or None,
-        metadata=dict(metadata),
+def _not_evaluated(asset: dg.AssetKey, name: str, why: str) -> dg.AssetCheckResult:
+    return check_result(
+        asset, name, problems=[f"not evaluated on these rows: {why}"], blocking=False, metadata={"evaluated": 0}
     )
 
 
-def _schema(asset: dg.AssetKey, frame: SemanticFrame, findings: Findings) -> dg.AssetCheckResult:
-    found = {name: kind for name, kind in findings.data.collect_schema().items() if name != ROW_ID}
-    wanted = dict(frame.schema)
-    missing = [name for name in wanted if name not in found]
-    extra = [name for name in found if name not in wanted]
-    changed = [
-        f"{name}: {found[name]}, not {wanted[name]}" for name in wanted if found.get(name, wanted[name]) != wanted[name]
-    ]
-    empty = {} if missing or changed else _empty_answers(frame, findings)
-    problems = [f"column {name!r} is missing" for name in missing]
-    problems += [f"column {name!r} is not in the plan" for name in extra]
-    problems += [f"column {text}" for text in changed]
-    problems += [
-        f"required answer {name!r} is null in {count} rows that were not rejected" for name, count in empty.items()
-    ]
-    told = {
-        "columns": len(found),
-        "missing": len(missing),
-        "changed": len(changed),
-        "empty_answers": sum(empty.values()),
-    }
-    return _result(asset, SCHEMA, problems=problems, blocking=True, metadata=told)
-
-
-def _empty_answers(frame: SemanticFrame, findings: Findings) -> dict[str, int]:
-    """Required answers that are null though the row was asked and not rejected: column -> rows."""
-    allowed = {row["operator"]: int(row["nulls"]) + int(row["pending"]) for row in findings.operators}
-    empty = {}
-    for step in _steps_kept(frame):
-        for name in _required(step):
-            if frame.schema.get(name) != step.schema[name]:
-                continue
-            rejected = findings.rejects.filter(pl.col("operator") == step.name).select(pl.col("row_id"))
-            nulls = findings.data.filter(pl.col(name).is_null())
-            rows = nulls.join(rejected, left_on=ROW_ID, right_on="row_id", how="anti").select(pl.len()).collect().item()
-            if rows > allowed.get(step.name, 0):
-                empty[name] = rows - allowed.get(step.name, 0)
-    return empty
-
-
-def _steps_kept(frame: SemanticFrame) -> list[OperatorStep]:
-    """The operators whose answers reach the result as they were given: from the last step backwards."""
-    from infergraph.frame.plan import OperatorStep, Step
-
-    kept: list[OperatorStep] = []
-    node: Node = frame.node
-    while True:
-        if isinstance(node, OperatorStep):
-            kept.append(node)
-        elif not (isinstance(node, Step) and node.method in _KEEP_ANSWERS):
-            return kept
-        node = node.inputs[0]
-
-
-def _required(step: OperatorStep) -> list[str]:
-    return [name for name, field in answer_fields(step.operator).items() if not _may_be_null(field)]
-
-
-def _may_be_null(field: Mapping[str, Any]) -> bool:
-    kind = field.get("type")
-    if kind == "null" or (isinstance(kind, list) and "null" in kind) or None in field.get("enum", ()):
-        return True
-    return any(_may_be_null(option) for word in ("anyOf", "oneOf") for option in field.get(word, ()))
+def blocks(result: dg.AssetCheckResult) -> bool:
+    """Whether rows with this result are not published."""
+    return not result.passed and result.severity is dg.AssetCheckSeverity.ERROR
 
 
 def _reject_rate(asset: dg.AssetKey, findings: Findings, limit: float | None) -> dg.AssetCheckResult:
@@ -208,7 +148,7 @@ def _reject_rate(asset: dg.AssetKey, findings: Findings, limit: float | None) ->
         "rejects_sample": rejects_sample(findings.rejects),
         **findings.usage,
     }
-    return _result(asset, REJECT_RATE, problems=problems, blocking=limit is not None, metadata=told)
+    return check_result(asset, REJECT_RATE, problems=problems, blocking=limit is not None, metadata=told)
 
 
 def _rate(rejected: int, row: Mapping[str, Any]) -> float:
@@ -222,4 +162,4 @@ def _budget(asset: dg.AssetKey, findings: Findings, *, blocking: bool) -> dg.Ass
     pending = {row["operator"]: int(row["pending"]) for row in findings.operators if row["pending"]}
     problems = [f"{count} rows of {name!r} are pending: the budget ended first" for name, count in pending.items()]
     told = {"pending": sum(pending.values()), **findings.usage}
-    return _result(asset, BUDGET, problems=problems, blocking=blocking, metadata=told)
+    return check_result(asset, BUDGET, problems=problems, blocking=blocking, metadata=told)

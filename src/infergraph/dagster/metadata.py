@@ -16,6 +16,7 @@ from infergraph.dagster.rejects_told import reject_reasons, rejects_sample
 from infergraph.models.redact import redact
 
 if TYPE_CHECKING:
+    from infergraph.dagster.findings import Asking
     from infergraph.frame.frame import SemanticFrame
     from infergraph.frame.run import StagedRun
     from infergraph.records import Usage
@@ -120,6 +121,21 @@ def usage_metadata(usage: Usage) -> dict[str, int | float]:
         amount = getattr(usage, name)
         if amount is not None:
             told[f"infergraph/{name}"] = float(amount)
+    return told
+
+
+def checks_metadata(asking: Asking) -> dict[str, int | float]:
+    """What the checks of a run asked and cost, beside what its rows did.
+
+    Args:
+        asking: Of the run.
+
+    Returns:
+        Plain numbers under ``infergraph/checks_...``; an unknown cost is left out.
+    """
+    told: dict[str, int | float] = {"infergraph/checks_calls": asking.calls}
+    if asking.checks_usd is not None:
+        told["infergraph/checks_cost_usd"] = float(asking.checks_usd)
     return told
 
 

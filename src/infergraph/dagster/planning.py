@@ -6,19 +6,43 @@ mapping; then the asset's own function is called. No other asset's code runs, an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from infergraph.dagster.asset import semantic_asset_of
+from infergraph.dagster.checks import prepare
 from infergraph.dagster.config import options_of
 from infergraph.dagster.running import SemanticAsset
+from infergraph.dagster.signature import FrameKind
+from infergraph.dagster.storage import ALSO, PART
 from infergraph.errors import PlanError, did_you_mean
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.run import RunOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What a semantic asset reads of one upstream asset."""
+
+    asset: str
+    """The name of the asset that reads."""
+    parameter: str
+    """The first parameter that reads it."""
+    upstream: dg.AssetKey
+    partitions: Sequence[str | None]
+    """Keys of the upstream's partitions; ``None`` where it has none."""
+    parts: Mapping[str, str]
+    """For each parameter that reads it: ``data`` or ``rejects``."""
+    kinds: Mapping[str, FrameKind]
+    """For each of them, the form that it is wanted in."""
+    published: Callable[[], Any]
+    """Gives the rows that are published now; raises where there are none."""
 
 
 @contextmanager
@@ -29,6 +53,7 @@ def planned(
     instance: dg.DagsterInstance,
     partition: str | None = None,
     config: Mapping[str, Any] | None = None,
+    rows_of: Callable[[Reading], Any] | None = None,
 ) -> Iterator[tuple[SemanticFrame, RunOptions]]:
     """A semantic asset's plan over the rows that are published upstream now.
 
@@ -38,6 +63,7 @@ def planned(
         instance: Knows the dynamic partitions.
         partition: The partition's key, where the asset is partitioned.
         config: Values for the asset's op, as in run config.
+        rows_of: Gives the rows of each upstream asset; left out, those that are published.
 
     Yields:
         The plan and the options that a run with this config would get; use both inside the ``with`` block.
@@ -51,7 +77,7 @@ def planned(
     given = dict(config or {})
     with ExitStack() as stack:
         resources = _resources(definition, stack, instance)
-        inputs = _inputs(definitions, definition, found, partition, instance, stack)
+        inputs = _inputs(definitions, definition, found, partition, instance, stack, rows_of)
         options = options_of(given, max_cost_usd=found.max_cost_usd)
         session = found.session_for(resources["models"], resources["store"], options)
         others: dict[str, Any] = {name: resources[name] for name in found.signature.resources}
@@ -59,7 +85,9 @@ def planned(
             others[found.signature.context] = stack.enter_context(
                 dg.build_asset_context(resources=resources, partition_key=partition, instance=instance)
             )
-        yield found.build(session, inputs, given, others), options
+        frame = found.build(session, inputs, given, others)
+        prepare(found.name, frame, found.checks, options)
+        yield frame, options
 
 
 def _find(definitions: dg.Definitions, key: dg.AssetKey) -> tuple[dg.AssetsDefinition, SemanticAsset]:
@@ -95,6 +123,7 @@ def _inputs(
     partition: str | None,
     instance: dg.DagsterInstance,
     stack: ExitStack,
+    rows_of: Callable[[Reading], Any] | None,
 ) -> dict[str, Any]:
     loader = stack.enter_context(definitions.get_asset_value_loader(instance))
     inputs: dict[str, Any] = {}
@@ -104,14 +133,29 @@ def _inputs(
             continue  # it comes with another parameter's input
         metadata = dict(definition.op.input_def_named(parameter).metadata)
         keys = _upstream_partitions(definitions, definition.key, upstream, partition, instance)
-        frames = [
-            loader.load_asset_value(
-                upstream, python_type=pl.LazyFrame, partition_key=each, input_definition_metadata=metadata
-            )
-            for each in keys
-        ]
-        inputs[parameter] = _together(frames)
+        load = partial(
+            loader.load_asset_value, upstream, python_type=pl.LazyFrame, input_definition_metadata=metadata
+        )  # fmt: skip
+        reading = _reading(found, parameter, upstream, keys, metadata, load)
+        inputs[parameter] = reading.published() if rows_of is None else rows_of(reading)
     return inputs
+
+
+def _reading(
+    found: SemanticAsset,
+    parameter: str,
+    upstream: dg.AssetKey,
+    partitions: list[str | None],
+    metadata: Mapping[str, Any],
+    load: Callable[..., Any],
+) -> Reading:
+    parts = {parameter: metadata.get(PART, "data")}
+    parts |= {name: wish[PART] for name, wish in metadata.get(ALSO, {}).items()}
+    kinds = {name: found.signature.frames[name] for name in parts}
+    return Reading(
+        asset=found.name, parameter=parameter, upstream=upstream, partitions=partitions, parts=parts, kinds=kinds,
+        published=lambda: _together([load(partition_key=each) for each in partitions]),
+    )  # fmt: skip
 
 
 def _together(frames: list[Any]) -> Any:

@@ -67,6 +67,7 @@ class ModelSettings(dg.Config):
     max_output_tokens: int | None = Field(default=None, description="Tokens that an answer may have.")
     reasoning_effort: str | None = Field(default=None, description="Passed on to models that reason.")
     timeout_s: float = Field(default=120, description="Seconds until one request is given up.")
+    max_outage_s: float = Field(default=900, description="Seconds that a run waits while nothing is answered.")
     price: PriceSettings | None = Field(default=None, description="USD per million tokens; None: the price table.")
     fallback: str | None = Field(default=None, description="Name of the model that takes over.")
     revision: str | None = Field(default=None, description="A marker of the model's version.")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,19 +22,23 @@ import dagster as dg
 import polars as pl
 from upath import UPath
 
-from infergraph.dagster.checks import Findings, evaluate
+from infergraph.dagster.checks import blocks, evaluate, prepare
 from infergraph.dagster.column_metadata import asset_columns, column_metadata
 from infergraph.dagster.config import options_of, own_config
 from infergraph.dagster.data_version import rows_digest
+from infergraph.dagster.expected import estimate_metadata, keep_estimate
 from infergraph.dagster.failed import keep_failed
+from infergraph.dagster.findings import Asking, Findings, OwnCheck
 from infergraph.dagster.layout import Place
-from infergraph.dagster.metadata import run_metadata, usage_metadata
-from infergraph.dagster.publish import Staged, Version, current_version, new_stage, scan
+from infergraph.dagster.metadata import checks_metadata, run_metadata, usage_metadata
+from infergraph.dagster.publish import Staged, new_stage
+from infergraph.dagster.published import published_findings, published_versions
 from infergraph.dagster.readings import inputs_read
 from infergraph.dagster.resources import shared_session
+from infergraph.dagster.row_count import rows_upstream
 from infergraph.dagster.signature import Signature
 from infergraph.dagster.storage import PolarsStorage
-from infergraph.dagster.watching import watcher
+from infergraph.dagster.watching import notice_watcher, watcher
 from infergraph.errors import (
     BudgetExceeded,
     ConfigurationError,
@@ -71,6 +76,8 @@ class SemanticAsset:
     io_manager_key: str
     has_own_code_version: bool = False
     """The author gave one, which nothing replaces."""
+    checks: tuple[OwnCheck, ...] = ()
+    partitioned: bool = False
 
     @property
     def name(self) -> str:
@@ -141,8 +148,9 @@ def run_asset(
         session = asset.session_for(context.resources.models, context.resources.store, options)
         frames = asset.frames(session, inputs)
         frame = asset.called(frames, given, _others(asset.signature, context))
+        prepare(asset.name, frame, asset.checks, options)
         if not context.selected_asset_keys:
-            yield from _check_published(asset, context, frame, storage)
+            yield from _check_published(asset, context, frame, options, storage)
             return
         stage = _new_stage(storage)
         try:
@@ -164,6 +172,11 @@ def _materialize(
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     from infergraph.frame.run import run_to_folder
 
+    # Counted first: a version that is read may be gone when a long run ends.
+    rows_in, keeps_rows = rows_upstream(frame, options.limit)
+    estimate = keep_estimate(
+        frame, options, run_id=context.run.run_id, asset=asset.name, partition=_partition(context), log=context.log
+    )
     run = run_to_folder(
         frame,
         stage,
@@ -172,13 +185,22 @@ def _materialize(
         asset=asset.name,
         partition=_partition(context),
         on_progress=_progress(asset.name, context),
+        on_notice=_notice(asset.name, context),
     )
     operators = _operator_counts(run)
     data, rejects = pl.scan_parquet(run.data, glob=False), pl.scan_parquet(run.rejects, glob=False)
-    findings = Findings(data=data, rejects=rejects, operators=operators, usage=usage_metadata(run.usage))
-    results = _results(asset, frame, findings)
+    findings = Findings(
+        data=data,
+        rejects=rejects,
+        operators=operators,
+        usage=usage_metadata(run.usage),
+        rows_in=rows_in,
+        keeps_rows=keeps_rows,
+    )
+    asking = _asking(asset, context, options, stage / "checks", spent_usd=run.usage.cost_usd)
+    results = _results(asset, context, frame, findings, asking)
     selected = _selected(asset, context, results)
-    if any(_blocks(result) for result in results):
+    if any(blocks(result) for result in results):
         # Checks that were deselected are not reported, but rows that fail them are not published either.
         _keep_rejects(context, storage, asset, run, results, options)
         yield from selected
@@ -191,7 +213,13 @@ def _materialize(
         fingerprint=run.fingerprint,
         data_version=rows_digest(run.data),
         keep_versions=asset.keep_versions,
-        facts={"operators": operators, **_chosen(options), "inputs": read(run.sources)},
+        facts={
+            "operators": operators,
+            "rows_in": rows_in,
+            "keeps_rows": keeps_rows,
+            **_chosen(options),
+            "inputs": read(run.sources),
+        },
     )
     yield dg.MaterializeResult(
         asset_key=asset.key,
@@ -199,6 +227,8 @@ def _materialize(
         metadata={
             **run_metadata(frame, run, partitioned=context.has_partition_key, limit=options.limit),
             **column_metadata(asset_columns(asset, context.assets_def, frame, model=options.model)),
+            **checks_metadata(asking),
+            **estimate_metadata(estimate),
         },
         data_version=dg.DataVersion(staged.data_version),
         check_results=selected,
@@ -230,31 +260,55 @@ def _chosen(options: RunOptions) -> dict[str, Any]:
 
 
 def _check_published(
-    asset: SemanticAsset, context: dg.AssetExecutionContext, frame: SemanticFrame, storage: Any
+    asset: SemanticAsset,
+    context: dg.AssetExecutionContext,
+    frame: SemanticFrame,
+    options: RunOptions,
+    storage: Any,
 ) -> Iterator[dg.AssetCheckResult]:
-    if not isinstance(storage, PolarsStorage):
-        raise ConfigurationError(
-            f"{asset.name!r}: checks alone can look only at rows that PolarsStorage keeps; its IO manager is "
-            f"{type(storage).__name__}. Materialize the asset, which checks it too."
-        )
-    place = Place(asset=tuple(asset.key.path), partition=_partition(context))
-    version = current_version(storage.base(), place)
-    if version is None:
-        raise ConfigurationError(f"Nothing is published of {place}: materialize it first.")
-    yield from _selected(asset, context, _results(asset, frame, _published(version)))
+    findings = published_findings(published_versions(context, asset.key, storage, partitioned=asset.partitioned))
+    with tempfile.TemporaryDirectory(prefix="infergraph-checks-") as folder:
+        asking = _asking(asset, context, options, Path(folder))
+        yield from _selected(asset, context, _results(asset, context, frame, findings, asking))
 
 
-def _published(version: Version) -> Findings:
-    return Findings(
-        data=scan(version.path("data")),
-        rejects=scan(version.path("rejects")),
-        operators=version.facts.get("operators", []),
+def _asking(
+    asset: SemanticAsset,
+    context: dg.AssetExecutionContext,
+    options: RunOptions,
+    folder: Path,
+    *,
+    spent_usd: Decimal | None = Decimal(0),
+) -> Asking:
+    return Asking(
+        options=options,
+        run_id=context.run.run_id,
+        asset=asset.name,
+        partition=_partition(context),
+        folder=folder,
+        publish_partial=asset.publish_partial,
+        published=not context.selected_asset_keys,
+        spent_usd=spent_usd,
+        on_progress=_progress(asset.name, context),
+        on_notice=_notice(asset.name, context),
     )
 
 
-def _results(asset: SemanticAsset, frame: SemanticFrame, findings: Findings) -> list[dg.AssetCheckResult]:
+def _results(
+    asset: SemanticAsset,
+    context: dg.AssetExecutionContext,
+    frame: SemanticFrame,
+    findings: Findings,
+    asking: Asking,
+) -> list[dg.AssetCheckResult]:
     return evaluate(
-        asset.key, frame, findings, max_reject_rate=asset.max_reject_rate, publish_partial=asset.publish_partial
+        asset.key,
+        frame,
+        findings,
+        asking,
+        own=asset.checks,
+        max_reject_rate=asset.max_reject_rate,
+        selected={check.name for check in context.selected_asset_check_keys},
     )
 
 
@@ -268,10 +322,6 @@ def _selected(
         # Dagster only warns of a blocking check without a result, and would go on.
         raise InternalError(f"{asset.name!r}: no result for the checks {sorted(unknown)}. Please report this.")
     return [result for result in results if result.check_name in wanted]
-
-
-def _blocks(result: dg.AssetCheckResult) -> bool:
-    return not result.passed and result.severity is dg.AssetCheckSeverity.ERROR
 
 
 def _why(
@@ -289,7 +339,7 @@ def _why(
 
 def _said(results: list[dg.AssetCheckResult]) -> str:
     """What the blocking checks say."""
-    return "; ".join(f"{result.check_name}: {result.description}" for result in results if _blocks(result))
+    return "; ".join(f"{result.check_name}: {result.description}" for result in results if blocks(result))
 
 
 def _what_finishing_costs(asset: SemanticAsset, frame: SemanticFrame, run: StagedRun, options: RunOptions) -> str:
@@ -337,6 +387,10 @@ def _spread(inputs: Mapping[str, Any]) -> dict[str, Any]:
 def _as_wanted(
     session: Session, parameter: str, value: Any, kind: str, key_columns: Mapping[str, str | list[str]]
 ) -> SemanticFrame | pl.LazyFrame | pl.DataFrame:
+    from infergraph.frame.estimate import PossibleRows
+
+    if isinstance(value, PossibleRows):
+        return value.frame(session, parameter, key_columns.get(parameter))
     lazy: pl.LazyFrame = value.lazy()
     if kind == "semantic":
         return session.frame(lazy, name=parameter, key=key_columns.get(parameter))
@@ -424,6 +478,18 @@ def _progress(asset: str, context: dg.AssetExecutionContext) -> Callable[[Progre
                 return
             said["at"] = now
         context.log.info(_line(progress))
+
+    return report
+
+
+def _notice(asset: str, context: dg.AssetExecutionContext) -> Callable[[str], None]:
+    """Put what keeps the run waiting into Dagster's log, and tell whoever watches this process."""
+    watch = notice_watcher(asset)
+
+    def report(notice: str) -> None:
+        if watch is not None:
+            watch(notice)
+        context.log.warning(notice)
 
     return report
 

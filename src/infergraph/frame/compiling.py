@@ -15,13 +15,16 @@ from polars.io.plugins import register_io_source
 from infergraph.frame import plan as plans
 from infergraph.frame.expressions import conjuncts, roots
 from infergraph.frame.keys import hidden_key, source_keys
-from infergraph.frame.row_ids import DOUBT, ROW_ID, RowNumberer
+from infergraph.frame.row_ids import DOUBT, DOUBT_TYPE, ROW_ID, RowNumberer
 
 SOURCE_MORSEL_ROWS = 2048
 """Polars reads some thirty batches ahead: of rows of 1 KB these are 60 MB."""
 Batches = Iterator[pl.DataFrame]
 Read = Callable[[list[str] | None, pl.Expr | None, int | None], Batches]
-"""Reads an IO source: wanted columns (``None``: all), a row-wise predicate, most rows."""
+"""Reads an IO source: wanted columns (``None``: all), a row-wise predicate, most rows (``None``: all).
+
+Where both are given, Polars wants those of the first so many rows that pass, and not so many rows that pass.
+"""
 
 
 class Recorder(Protocol):
@@ -120,6 +123,7 @@ def lazy_frame(
     operator: Callable[[plans.OperatorStep, pl.LazyFrame], pl.LazyFrame],
     limit: int | None = None,
     keys: Mapping[str, pl.DataType] | None = None,
+    head: Callable[[plans.Step, int | None], pl.LazyFrame | None] | None = None,
     recorder: Recorder | None = None,
 ) -> pl.LazyFrame:
     """The plan as a Polars lazy frame.
@@ -131,6 +135,8 @@ def lazy_frame(
         operator: Makes an operator's lazy frame from its input's.
         limit: Read only the first so many rows of the leftmost source (of each frame of a ``concat``).
         keys: Key columns of the sources that every node carries too, hidden, as they were in the source.
+        head: Makes the lazy frame of a step in another way, given the step and its ``limit``; where it gives ``None``,
+            the step is Polars' own.
         recorder: Told where rows come from, where it is a run that makes them.
     """
     keys = keys or {}
@@ -145,6 +151,8 @@ def lazy_frame(
             result = source_frame(current, hidden, activity, most, keys, recorder)
         elif isinstance(current, plans.OperatorStep):
             result = operator(current, make(current.inputs[0], most))
+        elif head is not None and (otherwise := head(current, most)) is not None:
+            result = otherwise
         else:
             every = current.method == "concat"
             inputs = [make(before, most if every or not place else None) for place, before in enumerate(current.inputs)]
@@ -168,8 +176,8 @@ def source_frame(
     data = node.data if limit is None else node.data.head(limit)
     if ROW_ID in hidden and not node.carries_ids:
         data = _numbered(data, node, activity, recorder)
-    if DOUBT in hidden:
-        data = data.with_columns(pl.lit(0, pl.Int8).alias(DOUBT))
+    if DOUBT in hidden and node.open is None:
+        data = data.with_columns(pl.lit(0, DOUBT_TYPE).alias(DOUBT))
     return data.select(*node.schema, *hidden, *source_keys(node.key, keys or {}))
 
 
@@ -195,34 +203,34 @@ def _numbered(
         # A predicate on what names a row keeps or drops rows of one name together, so that occurrence numbers stay
         # true; one that reads more comes after the numbering.
         early = predicate is not None and roots(predicate).issubset(named_by)
+        lazy = lazy if n_rows is None else lazy.head(n_rows)
         if predicate is not None and early:
             lazy = lazy.filter(predicate)
-        lazy = lazy if n_rows is None or not (early or predicate is None) else lazy.head(n_rows)
         batches = lazy.collect_batches(chunk_size=SOURCE_MORSEL_ROWS, maintain_order=True, engine="streaming")
         numbered = (batch.with_columns(numberer.ids(batch)).select(columns) for batch in batches)
-        yield from wanted_rows(numbered, None if early else predicate, n_rows, activity)
+        yield from wanted_rows(numbered, None if early else predicate, None, activity)
 
     return io_source({**node.schema, ROW_ID: pl.String()}, read, activity, f"source {node.name}")
 
 
 def wanted_rows(batches: Batches, predicate: pl.Expr | None, n_rows: int | None, activity: Activity) -> Batches:
-    """What Polars asked an IO source for: rows that pass, at most so many, until the run is over.
+    """What Polars asked an IO source for: those of the first so many rows that pass, until the run is over.
 
     Args:
         batches: The source's rows, in order.
         predicate: A row-wise condition; ``None``: all rows pass.
-        n_rows: Most rows; ``None``: all.
+        n_rows: Most rows, whether they pass or not; ``None``: all.
         activity: Says when the run is over.
     """
     left = n_rows
+    if left == 0:
+        return
     for batch in batches:
         if activity.stopped:
             return
-        result = batch if predicate is None else batch.filter(predicate)
-        if left is not None:
-            result = result.head(left)
-            left -= result.height
-        yield result
+        result = batch if left is None else batch.head(left)
+        left = None if left is None else left - result.height
+        yield result if predicate is None else result.filter(predicate)
         if left is not None and left <= 0:
             return
 

@@ -8,16 +8,20 @@ rows that are read or not as it happens, before a later step has all that it wan
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from infergraph.frame import plan as plans
-from infergraph.frame.doubt import FOG, UNKNOWN
-from infergraph.frame.estimate_count import assumed_output
+from infergraph.frame.doubt_marks import FOG, MAYBE, UNKNOWN
+from infergraph.frame.estimate_look_up import CONTENT, feeds
+from infergraph.frame.estimate_rates import PASS_SHARE, Rates
 from infergraph.frame.estimate_report import Estimate, OperatorEstimate
-from infergraph.frame.estimate_walk import CONTENT, PASS_SHARE, Doubtful, Exact, Walk, content_of, feeds
+from infergraph.frame.estimate_walk import Doubtful, Exact, TookTooLong, Walk, content_of
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.row_ids import DOUBT, ROW_ID
 from infergraph.frame.run import RunOptions
@@ -25,32 +29,163 @@ from infergraph.frame.session import Session
 from infergraph.models.model import Request
 from infergraph.store.hashes import RequestHasher, hash_text
 
-__all__ = ["Estimate", "OperatorEstimate", "estimate", "prompts"]
+__all__ = ["Estimate", "OperatorEstimate", "PossibleRows", "Survey", "estimate", "prompts"]
 
 
-def estimate(frame: SemanticFrame, options: RunOptions | None = None) -> Estimate:
-    """What a run of this plan would call, cost and take; see ``SemanticFrame.estimate``."""
-    options = options or RunOptions()
-    for name in (options.model, options.retry_model):
-        if name is not None:
-            frame.session.model_name(name)
-    steps = plans.operator_steps(frame.node)
-    names = plans.operator_names(frame.node)
-    exact = Exact(frame.session, options, names, steps)
-    exact.read(exact.frame(frame.node))
-    walk: Walk = exact
-    open_steps = {id(step) for step in steps if id(step) in exact.missing or id(step) not in exact.needed}
-    loose = exact.loose(frame.node)
-    if exact.missing or loose:
-        doubtful = Doubtful(frame.session, options, names, steps, open_steps, exact, loose)
-        settled = doubtful.settled(frame.node)
-        if len(settled) < len(steps):
-            doubtful.take_over(settled, frame.node)
-            doubtful.read(doubtful.frame(frame.node))
-            doubtful.bound(frame.node)
-            walk = doubtful
-    parts = [walk.counts[id(step)].finish() for step in steps]
-    return Estimate.of(parts, list(dict.fromkeys([*_assumptions(walk, steps, names), *walk.said])))
+def estimate(frame: SemanticFrame, options: RunOptions | None = None, *, asset: str | None = None) -> Estimate:
+    """What a run of this plan would call, cost and take; see ``SemanticFrame.estimate``.
+
+    Args:
+        frame: The plan.
+        options: As the run would get them.
+        asset: The asset that the run makes, whose own history counts first.
+    """
+    return Survey(frame, options, asset=asset).estimate()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PossibleRows:
+    """The rows that a plan may give, as far as they are known, in a file."""
+
+    path: Path
+    """Parquet with the plan's columns, ``_row_id`` and, where something is open, ``_doubt``."""
+    open: plans.OpenRows | None
+    """What is not known of them; ``None``: they are the rows that a run gives."""
+
+    def frame(self, session: Session, name: str, key: str | Sequence[str] | None) -> SemanticFrame:
+        """A frame over them, for estimates only: what is not known stays so.
+
+        Args:
+            session: As for ``Session.frame``, like the others.
+            name: The source's name.
+            key: Column or columns that name a row.
+        """
+        plain = self.known()
+        if plain is not None:
+            return session.frame(plain, name=name, key=key)
+        assert self.open is not None
+        rows = pl.scan_parquet(self.path)
+        made = session.frame(rows.drop(DOUBT), name=name, key=key).node
+        assert isinstance(made, plans.Source)
+        # What decided there is one thing here: a row comes or not.
+        marked = rows.with_columns((pl.col(DOUBT) & (UNKNOWN | MAYBE | FOG)).alias(DOUBT))
+        return SemanticFrame(session, replace(made, data=marked, open=self.open))
+
+    def known(self) -> pl.LazyFrame | None:
+        """The rows as a plain frame, with ``_row_id``; ``None`` where something is not known of them."""
+        return pl.scan_parquet(self.path).drop(DOUBT, strict=False) if self.open is None else None
+
+
+class Survey:
+    """One estimate of one plan.
+
+    Args:
+        frame: The plan.
+        options: As the run would get them; left out, the defaults.
+        asset: The asset that the run makes, whose own history counts first.
+    """
+
+    def __init__(self, frame: SemanticFrame, options: RunOptions | None = None, *, asset: str | None = None) -> None:
+        self._frame = frame
+        self._options = options or RunOptions()
+        override = None if self._options.model is None else frame.session.model_name(self._options.model)
+        again = self._options.retry_model
+        retried_by = None if again is None else frame.session.model_name(again)
+        self._retry_rates: dict[int, Rates] = {}
+        self._node = frame.node
+        self._steps = plans.operator_steps(frame.node)
+        self._names = plans.operator_names(frame.node)
+        self._until: float | None = None
+        self._rates: dict[int, Rates] = {}
+        for step in self._steps:
+            model = override if override is not None and step.operator.kind != "embed" else step.model
+            self._rates[id(step)] = Rates(frame.session, step, self._names[id(step)], model, asset)
+            if retried_by is not None and step.operator.kind != "embed":
+                self._retry_rates[id(step)] = Rates(frame.session, step, self._names[id(step)], retried_by, asset)
+
+    def estimate(self) -> Estimate:
+        """The estimate; the plan is read once or twice."""
+        return self._walked(None)[0]
+
+    def estimate_within(self, seconds: float) -> Estimate | None:
+        """The estimate; ``None`` where it takes longer than so many seconds."""
+        self._until = time.monotonic() + seconds
+        try:
+            return self._walked(None)[0]
+        except TookTooLong:
+            return None
+
+    def with_rows(self, path: Path) -> tuple[Estimate, PossibleRows]:
+        """The estimate, and the rows that the plan may give, for a plan that reads them.
+
+        Args:
+            path: The Parquet file that gets the rows.
+        """
+        made, walk = self._walked(path)
+        if not isinstance(walk, Doubtful) or not walk.touched(self._node):
+            return made, PossibleRows(path=path, open=None)
+        marks = pl.scan_parquet(path).group_by(DOUBT).len().collect()
+        maybe = [(walk.chance(doubt), count) for doubt, count in marks.iter_rows() if doubt & MAYBE]
+        rows = sum(count for _, count in maybe)
+        share = sum(chance * count for chance, count in maybe) / rows if rows else PASS_SHARE
+        return made, PossibleRows(path=path, open=walk.open_rows(self._node, share))
+
+    def exact(self) -> Exact:
+        """The walk over the very plan of the run, with the store as the only source of answers; not read yet."""
+        session, options = self._frame.session, self._options
+        return Exact(session, options, self._names, self._steps, self._rates, self._retry_rates)
+
+    def _walked(self, keep: Path | None) -> tuple[Estimate, Walk]:
+        exact = self.exact()
+        exact.read(exact.frame(self._node), keep, self._until)
+        walk: Walk = exact
+        sources = [one for one in plans.walk(self._node) if isinstance(one, plans.Source) and one.open is not None]
+        loose = exact.loose(self._node)
+        if exact.missing or loose or sources:
+            walk = self._doubtful(exact, loose, keep)
+        parts = [walk.counts[id(step)].finish() for step in self._steps]
+        return Estimate.of(parts, list(dict.fromkeys([*self._assumptions(walk), *walk.said]))), walk
+
+    def _doubtful(self, exact: Exact, loose: frozenset[int], keep: Path | None) -> Walk:
+        open_steps = {id(step) for step in self._steps if id(step) in exact.missing or id(step) not in exact.needed}
+        session, node = self._frame.session, self._node
+        walk = Doubtful(session, self._options, self._names, self._steps, self._rates, open_steps, exact, loose)
+        walk.retry_rates = self._retry_rates
+        settled = walk.settled(node)
+        if len(settled) == len(self._steps) and (keep is None or not walk.touched(node)):
+            return exact
+        walk.take_over(settled, node)
+        walk.read(walk.frame(node, (DOUBT,) if keep is None else (ROW_ID, DOUBT)), keep, self._until)
+        walk.bound(node)
+        return walk
+
+    def _assumptions(self, walk: Walk) -> Iterator[str]:
+        if self._options.retry_model is not None:
+            yield f"Rejected rows are asked of {self._options.retry_model!r}, and cost what it costs."
+        for step in self._steps:
+            rates, count = self._rates[id(step)], walk.counts[id(step)]
+            if not count.may_ask:
+                continue
+            given, answered = count.errors()
+            yield from rates.said(given=given, answered=answered)
+            for before in [*plans.operator_steps(step.inputs[0]), step]:
+                if before.decides:
+                    yield self._said_of_filter(before)
+            fed = feeds(step)
+            if fed.reads:
+                yield f"{rates.name}: reads answers that may not be there yet; their length is assumed."
+            if fed.where:
+                yield f"{rates.name}: its where= reads answers that may not be there yet."
+
+    def _said_of_filter(self, step: plans.OperatorStep) -> str:
+        rates = self._rates[id(step)]
+        if rates.kept is None:
+            return f"Where a filter has not decided yet, {PASS_SHARE:.0%} of the rows are assumed to pass."
+        kept = rates.kept
+        return (
+            f"{rates.name}: kept {kept.value:.0%} of {kept.rows} past rows ({kept.low:.0%} to {kept.high:.0%}); so "
+            "many of those that it has not decided are expected to pass."
+        )
 
 
 def prompts(frame: SemanticFrame, n: int) -> list[dict[str, Any]]:
@@ -77,7 +212,8 @@ def prompts(frame: SemanticFrame, n: int) -> list[dict[str, Any]]:
 def _first_contents(session: Session, step: plans.OperatorStep, names: dict[int, str], n: int) -> list[tuple[str, str]]:
     """Row id and content of the first rows that are asked for sure or perhaps, where the content is known."""
     before = plans.operator_steps(step.inputs[0])
-    walk = Doubtful(session, RunOptions(), names, before, {id(one) for one in before}, None)
+    rates = {id(one): Rates(session, one, names[id(one)], one.model, None) for one in before}
+    walk = Doubtful(session, RunOptions(), names, before, rates, {id(one) for one in before}, None)
     rows = walk.frame(step.inputs[0], (ROW_ID, DOUBT)).with_columns(content_of(step).alias(CONTENT))
     unknown = FOG | UNKNOWN if feeds(step).reads else FOG
     wanted = rows.filter(pl.col(CONTENT).is_not_null() & ((pl.col(DOUBT) & unknown) == 0))
@@ -85,27 +221,6 @@ def _first_contents(session: Session, step: plans.OperatorStep, names: dict[int,
         return list(wanted.select(ROW_ID, CONTENT).head(n).collect(engine="streaming").iter_rows())
     finally:
         walk.activity.stop()
-
-
-def _assumptions(walk: Walk, steps: list[plans.OperatorStep], names: dict[int, str]) -> Iterator[str]:
-    if walk.options.retry_model is not None:
-        yield f"Rejected rows are asked of {walk.options.retry_model!r}, and cost what it costs."
-    for step in steps:
-        name, model, count = names[id(step)], walk.model(step), walk.counts[id(step)]
-        if step.operator.kind != "embed" and not count.learned:
-            yield (
-                f"{name}: no answers of {walk.session.models[model].name} yet; assumed "
-                f"{assumed_output(step):.0f} output tokens an answer."
-            )
-        if not walk.session.provider(model).count_tokens("text")[1]:
-            yield f"{name}: the tokenizer of {model!r} is not public; its tokens are estimated."
-        if step.decides or any(before.decides for before in plans.operator_steps(step.inputs[0])):
-            yield f"Where a filter has not decided yet, {PASS_SHARE:.0%} of the rows are assumed to pass."
-        fed = feeds(step)
-        if fed.reads:
-            yield f"{name}: reads answers that may not be there yet; their length is assumed."
-        if fed.where:
-            yield f"{name}: its where= reads answers that may not be there yet."
 
 
 def _messages(request: Request) -> list[dict[str, str]]:

@@ -4,92 +4,75 @@ from __future__ import annotations
 
 from typing import Any
 
-from infergraph.frame import plan as plans
+from infergraph.frame.estimate_rates import Error, Rates
 from infergraph.frame.estimate_report import OperatorEstimate
-from infergraph.frame.session import Session
-from infergraph.models.model import Model, Request, Tokens
-from infergraph.models.prices import cost_nano_usd
+from infergraph.models.model import Request
 from infergraph.records import usd
 
-_TOKENS_A_MESSAGE = 4
-_ASSUMED_TEXT_TOKENS = 120
-_ASSUMED_FIELD_TOKENS = 12
-_ASSUMED_SECONDS = 1.0
+_NAMES = ("rows", "calls", "store_hits", "input_tokens", "typical_tokens", "input_cost", "output_cost")
 
 
 class Count:
-    """Adds up one operator's rows: ``low`` for sure, ``expected``, ``high`` at most."""
+    """Adds up one operator's rows: ``low`` for sure, ``expected``, ``high`` at most.
 
-    def __init__(self, session: Session, step: plans.OperatorStep, name: str, model: str) -> None:
-        self._step = step
-        self._name = name
-        self._model = session.models[model]
-        self._model_name = model
-        self._provider = session.provider(model)
-        _, self._facts = session.facts(model)
-        self._learned = session.store.learned(self._model.name, operator=name)
-        self._fixed_tokens: dict[int, int] = {}
-        self._output_tokens = assumed_output(step) if self._learned is None else self._learned.output_tokens
-        self._costs: dict[tuple[int, str], int | None] = {}
-        self._price_known = True
-        self._dearest = {"input_tokens": 0, "cost_nano_usd": 0}
-        names = ("rows", "calls", "store_hits", "input_tokens", "cost_nano_usd")
-        self._sums = {name: [0.0, 0.0, 0.0] for name in names}
+    Args:
+        rates: What one of its requests takes.
+        kind: The operator's kind.
+    """
 
-    @property
-    def learned(self) -> bool:
-        """Whether the store knows how long this operator's answers are."""
-        return self._learned is not None
+    def __init__(self, rates: Rates, kind: str) -> None:
+        self._rates = rates
+        self._kind = kind
+        self._costs: dict[tuple[int, str], tuple[int, int] | None] = {}
+        self._price_known = rates.price_known
+        self._own = [0.0, 0.0]
+        """Our count of the requests whose content is known, and how many they are."""
+        self._dearest: dict[str, float] = {}
+        self._sums = {name: [0.0, 0.0, 0.0] for name in _NAMES}
 
     def add(self, what: str, low: float, expected: float, high: float) -> None:
         """Add to one of the sums."""
         for place, value in enumerate((low, expected, high)):
             self._sums[what][place] += value
 
-    def ask(self, tokens: int, low: float, expected: float, high: float = 1, *, model: Model | None = None) -> None:
-        """Add a request of so many input tokens, made at least, probably and at most so many times.
+    def ask(
+        self, request: Request, low: float, expected: float, high: float = 1, *, rates: Rates | None = None
+    ) -> None:
+        """Add a request, made at least, probably and at most so many times.
 
         Args:
-            tokens: Input tokens.
+            request: The request.
             low: Times that it is made for sure.
             expected: Times that it is probably made.
             high: Times that it is made at most.
-            model: Who is paid; left out, the operator's model.
+            rates: Of the model that is paid; left out, the operator's own.
         """
-        paid = model or self._model
-        cost = self._costs.get((tokens, paid.name))
-        if cost is None and (tokens, paid.name) not in self._costs:
-            output = round(self._output_tokens)
-            cost = self._costs[tokens, paid.name] = cost_nano_usd(paid, Tokens(input=tokens, output=output))
-        self._price_known = self._price_known and cost is not None
-        for what, amount in (("input_tokens", tokens), ("cost_nano_usd", cost or 0)):
-            self._dearest[what] = max(self._dearest[what], amount)
-        for what, amount in (("calls", 1), ("input_tokens", tokens), ("cost_nano_usd", cost or 0)):
-            self.add(what, low * amount, expected * amount, high * amount)
+        paid = rates or self._rates
+        self._price_known = self._price_known and paid.price_known
+        own = paid.own_count(request)
+        self._own[0] += own * high
+        self._own[1] += high
+        self._ask(paid, paid.input_tokens(own), low, expected, high)
 
-    def request_tokens(self, request: Request) -> int:
-        """Input tokens of one request; what all rows share is counted once."""
-        if request.embed_text is not None:
-            return self._provider.count_tokens(request.embed_text)[0]
-        *shared, last = request.messages
-        tokens = self._provider.count_tokens(last.content)[0] + _TOKENS_A_MESSAGE
-        for message in shared:
-            # Operators reuse the same message object for every row.
-            if id(message) not in self._fixed_tokens:
-                self._fixed_tokens[id(message)] = self._provider.count_tokens(message.content)[0] + _TOKENS_A_MESSAGE
-            tokens += self._fixed_tokens[id(message)]
-        if request.schema is not None and not self._facts.scores_choices:
-            key = id(request.schema)
-            if key not in self._fixed_tokens:
-                self._fixed_tokens[key] = self._provider.count_tokens(request.schema.text)[0]
-            tokens += self._fixed_tokens[key]
-        return tokens
+    def ask_typical(self, content: str | None, expected: float, high: float) -> None:
+        """Add a request whose content is not known: it may not be made at all."""
+        tokens, _ = self._rates.typical_tokens(content)
+        self._ask(self._rates, tokens, 0, expected, high)
+        self._add_times("typical_tokens", tokens, 0, expected, high)
 
-    def typical_tokens(self, content: str | None) -> int:
-        """Input tokens of a request whose content is not known yet."""
-        if self._learned is not None:
-            return round(self._learned.input_tokens)
-        return self.request_tokens(self._step.operator.request(content or "x" * 400))
+    def _ask(self, rates: Rates, tokens: float, low: float, expected: float, high: float) -> None:
+        whole = round(tokens)
+        key = (whole, rates.model_name)
+        if key not in self._costs:
+            self._costs[key] = rates.cost(whole)
+        given, answered = self._costs[key] or (0, 0)
+        amounts = {"calls": 1, "input_tokens": tokens, "input_cost": given, "output_cost": answered}
+        for what, amount in amounts.items():
+            self._add_times(what, amount, low, expected, high)
+
+    def _add_times(self, what: str, amount: float, low: float, expected: float, high: float) -> None:
+        self._dearest[what] = max(self._dearest.get(what, 0), amount)
+        self.add(what, low * amount, expected * amount, high * amount)
 
     def bound(self, most: int | None) -> None:
         """Take down what is more than so many rows can need; at no rows no number changes."""
@@ -100,37 +83,72 @@ class Count:
             top = most * self._dearest.get(what, 1)
             self._sums[what] = [min(value, top) for value in sums]
 
+    def lower_to(self, other: Count) -> None:
+        """Nothing is sure that another walk did not find."""
+        for what, sums in self._sums.items():
+            sums[0] = min(sums[0], other._sums[what][0])
+
     def forget_low(self) -> None:
         """Nothing is sure: a later step may stop this operator early."""
         for sums in self._sums.values():
             sums[0] = 0.0
 
+    @property
+    def may_ask(self) -> bool:
+        """Whether a request may be made."""
+        return self._sums["calls"][2] > 0
+
+    def errors(self) -> tuple[Error, Error]:
+        """How far off the input tokens and the output tokens may be, beyond how many requests there are."""
+        calls = self._sums["calls"][2]
+        own, known = self._own
+        given = self._rates.input_error(own / known if known else 0.0, known)
+        if self._sums["typical_tokens"][2] and self._sums["input_tokens"][2]:
+            part = min(1.0, self._sums["typical_tokens"][2] / self._sums["input_tokens"][2])
+            other = self._rates.content_error(calls)
+            given = Error(
+                (1 - part) * given.low + part * other.low, (1 - part) * given.high + part * other.high
+            )  # fmt: skip
+        return given, self._rates.output_error(calls)
+
     def finish(self) -> OperatorEstimate:
         """The operator's estimate."""
-        spans: dict[str, list[Any]] = {name: [round(value) for value in sums] for name, sums in self._sums.items()}
-        spans["output_tokens"] = [round(calls * self._output_tokens) for calls in self._sums["calls"]]
-        spans["cost_usd"] = [usd(nano) if self._price_known else None for nano in spans.pop("cost_nano_usd")]
-        spans["seconds"] = [self._seconds(calls) for calls in self._sums["calls"]]
+        given, answered = self.errors()
+        calls = self._sums["calls"]
+        tokens_out = [count * self._rates.output_tokens for count in calls]
+        costs = [0.0, 0.0, 0.0]
+        cached = self._rates.cache_error
+        priced = Error(min(1.0, given.low + cached.low), given.high + cached.high)
+        for what, error in (("input_cost", priced), ("output_cost", answered)):
+            costs = [before + more for before, more in zip(costs, _widened(self._sums[what], error), strict=True)]
+        spans: dict[str, list[Any]] = {
+            **{name: [round(value) for value in self._sums[name]] for name in ("rows", "calls", "store_hits")},
+            "input_tokens": [round(value) for value in _widened(self._sums["input_tokens"], given)],
+            "output_tokens": [round(value) for value in _widened(tokens_out, answered)],
+            "cost_usd": [usd(round(nano)) if self._price_known else None for nano in costs],
+            "seconds": [self._seconds(calls[place], place) for place in range(3)],
+        }
         named = {
             name + suffix: values[place]
             for name, values in spans.items()
             for place, suffix in enumerate(("_low", "", "_high"))
         }
-        return OperatorEstimate(operator=self._name, kind=self._step.operator.kind, model=self._model_name, **named)
+        return OperatorEstimate(operator=self._rates.name, kind=self._kind, model=self._rates.model_name, **named)
 
-    def _seconds(self, calls: float) -> float:
-        per_call = self._learned.seconds if self._learned is not None else _ASSUMED_SECONDS
-        at_once = self._model.max_concurrency or self._facts.usual_concurrency
-        by_latency = calls * per_call / at_once
-        by_limit = 60 * calls / self._model.requests_per_minute if self._model.requests_per_minute else 0.0
-        return round(max(by_latency, by_limit), 3)
+    def _seconds(self, calls: float, place: int) -> float:
+        model = self._rates.model
+        at_once = model.max_concurrency or self._rates.facts.usual_concurrency
+        given, answered = self._sums["input_tokens"][place], calls * self._rates.output_tokens
+        limits = (
+            (calls, model.requests_per_minute),
+            (given + answered, model.tokens_per_minute),
+            (given, model.input_tokens_per_minute),
+            (answered, model.output_tokens_per_minute),
+        )
+        by_limits = [60 * amount / limit for amount, limit in limits if limit]
+        return round(max([calls * self._rates.seconds / at_once, *by_limits]), 3)
 
 
-def assumed_output(step: plans.OperatorStep) -> float:
-    """Output tokens of an answer, where the store knows none yet."""
-    if step.operator.kind == "embed":
-        return 0.0
-    schema = step.operator.answer_schema
-    if schema is None:
-        return float(_ASSUMED_TEXT_TOKENS)
-    return float(_ASSUMED_FIELD_TOKENS * max(1, schema.text.count('"type"') - 1))
+def _widened(sums: list[float], error: Error) -> list[float]:
+    low, expected, high = sums
+    return [low * (1 - error.low), expected, high * (1 + error.high)]

@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from math import prod
+from pathlib import Path
+from threading import Timer
 
 import polars as pl
 
 from infergraph.frame import plan as plans
 from infergraph.frame.compiling import Activity, Batches, io_source, lazy_frame, split_predicate, wanted_rows
-from infergraph.frame.doubt import FOG, HEADS, MAYBE, UNKNOWN, Possible
+from infergraph.frame.doubt import HEADS, Possible
+from infergraph.frame.doubt_marks import FIRST_DECIDER, MAYBE, OPEN, UNKNOWN
 from infergraph.frame.estimate_count import Count
+from infergraph.frame.estimate_look_up import CONTENT, LookUp, feeds
+from infergraph.frame.estimate_rates import PASS_SHARE, Rates
 from infergraph.frame.execution import cut
 from infergraph.frame.expressions import roots
-from infergraph.frame.judging import judges
-from infergraph.frame.row_ids import DOUBT, ROW_ID
+from infergraph.frame.row_ids import DOUBT, DOUBT_TYPE, ROW_ID
 from infergraph.frame.run import RunOptions
 from infergraph.frame.session import Session
 from infergraph.frame.window import MORSEL_ROWS, Window, asked_for_few
-from infergraph.models.model import Model, Request
-from infergraph.models.verdict import Accepted
-from infergraph.store.hashes import RequestHasher
 
-CONTENT = "__content"
-PASS_SHARE = 0.5
-
-
-@dataclass(frozen=True)
-class Feeds:
-    """Whether an operator's request, and its ``where``, depend on answers of other operators."""
-
-    reads: bool
-    where: bool
-
-
-def feeds(step: plans.OperatorStep) -> Feeds:
-    """What of an operator depends on answers."""
-    answers = step.inputs[0].answers
-    where = set() if step.where is None else roots(step.where)
-    return Feeds(bool(answers.intersection(step.operator.reads)), bool(answers & where))
+_LAST_DECIDER = 2**30
 
 
 def content_of(step: plans.OperatorStep, *, marked: bool = True) -> pl.Expr:
@@ -54,6 +40,10 @@ def content_of(step: plans.OperatorStep, *, marked: bool = True) -> pl.Expr:
     return pl.when((pl.col(DOUBT) & UNKNOWN) > 0).then(content).otherwise(asked)
 
 
+class TookTooLong(Exception):
+    """A walk was given up."""
+
+
 @dataclass
 class Walk:
     """Reads a plan with the store as the only source of answers, and counts."""
@@ -62,11 +52,15 @@ class Walk:
     options: RunOptions
     names: dict[int, str]
     steps: list[plans.OperatorStep]
+    rates: dict[int, Rates]
+    """What is known of each operator's requests, by ``id(step)``."""
+    retry_rates: dict[int, Rates] = field(default_factory=dict)
+    """The same of the model that is asked for rejected rows again, where another one is."""
     activity: Activity = field(default_factory=Activity)
     counts: dict[int, Count] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
-    asked: dict[bytes, tuple[int, float]] = field(default_factory=dict)
-    """Request hash to the operator that asks it and how sure that is."""
+    asked: dict[bytes, tuple[int, float, float]] = field(default_factory=dict)
+    """Request hash to the operator that asks it, how sure that is, and how likely."""
     instead: dict[int, set[bytes]] = field(default_factory=dict)
     """By operator, what it asks where an earlier one with the same question does not."""
     unsure: set[int] = field(default_factory=set)
@@ -74,25 +68,51 @@ class Walk:
 
     def __post_init__(self) -> None:
         for step in self.steps:
-            self.counts[id(step)] = Count(self.session, step, self.names[id(step)], self.model(step))
+            self.counts[id(step)] = Count(self.rates[id(step)], step.operator.kind)
 
-    def read(self, rows: pl.LazyFrame) -> None:
-        """Read all rows once."""
+    def read(self, rows: pl.LazyFrame, keep: Path | None = None, until: float | None = None) -> None:
+        """Read all rows once.
+
+        Args:
+            rows: The walk's rows.
+            keep: A Parquet file that gets them; ``None``: they are forgotten.
+            until: When to give up, on the clock ``time.monotonic``; ``None``: never.
+
+        Raises:
+            TookTooLong: It was given up.
+        """
+        timer = None if until is None else Timer(max(0.0, until - time.monotonic()), self.activity.stop)
         try:
-            for _ in rows.collect_batches(chunk_size=MORSEL_ROWS, maintain_order=True, engine="streaming"):
-                pass
+            if timer is not None:
+                timer.daemon = True
+                timer.start()
+            self._read(rows, keep)
+            if self.activity.stopped:
+                raise TookTooLong
         finally:
+            if timer is not None:
+                timer.cancel()
             self.activity.stop()
             self.activity.join(10)
 
-    def model(self, step: plans.OperatorStep) -> str:
-        """The name of the model that the operator would use."""
-        override = self.options.model
-        return override if override is not None and step.operator.kind != "embed" else step.model
+    def _read(self, rows: pl.LazyFrame, keep: Path | None) -> None:
+        if keep is not None:
+            rows.sink_parquet(keep)
+            return
+        for _ in rows.collect_batches(chunk_size=MORSEL_ROWS, maintain_order=True, engine="streaming"):
+            pass
+
+    def chance(self, doubt: int) -> float:
+        """How likely a row with these marks comes, 0 to 1."""
+        return 1.0 if not doubt & MAYBE else PASS_SHARE
+
+    def counting(self, step: plans.OperatorStep) -> bool:
+        """Whether the step's rows are to be counted in this walk."""
+        return True
 
     def look_up(self, step: plans.OperatorStep, batch: pl.DataFrame, times: int) -> tuple[pl.DataFrame, pl.Series]:
         """The rows with the operator's answers as far as they are stored, and which rows have none yet."""
-        lookup = _LookUp(self, step, times)
+        lookup = LookUp(self, step, times)
         values, missing = lookup.rows(batch)
         open_rows = pl.Series(missing, dtype=pl.Boolean)
         if not step.decides:
@@ -117,9 +137,27 @@ class Exact(Walk):
         self._unbounded: set[int] = set()
 
     def loose(self, node: plans.Node) -> frozenset[int]:
-        """Operators that a later ``head`` stops once it has its rows, wherever they happen to be by then."""
-        heads = [one for one in plans.walk(node) if isinstance(one, plans.Step) and one.method in HEADS]
-        return frozenset(key for head in heads for key in asked_for_few(head) & self._unbounded)
+        """Operators that a later step may stop, wherever they happen to be by then: it needs no more of their rows."""
+        steps = [one for one in plans.walk(node) if isinstance(one, plans.Step)]
+        heads = [key for step in steps if step.method in HEADS for key in asked_for_few(step) & self._unbounded]
+        return frozenset([*heads, *(key for step in steps if step.how == "semi" for key in self._left_unread(step))])
+
+    def _left_unread(self, join: plans.Step) -> set[int]:
+        """Operators on a side of a join that Polars may or may not read, as the other side is empty."""
+        sides = [{id(step) for step in plans.operator_steps(side)} for side in join.inputs]
+        if not any(sides):
+            return set()
+        empty = [self._is_empty(side) for side in join.inputs]
+        return set().union(*(sides[1 - place] for place in (0, 1) if empty[place]))
+
+    def _is_empty(self, node: plans.Node) -> bool:
+        """Whether no row comes, as far as that is known; read apart, so that nothing is counted."""
+        apart = Exact(self.session, self.options, self.names, self.steps, self.rates)
+        try:
+            return not apart.frame(node).head(1).collect(engine="streaming").height
+        finally:
+            apart.activity.stop()
+            apart.activity.join(10)
 
     def frame(self, node: plans.Node) -> pl.LazyFrame:
         """The plan as a lazy frame."""
@@ -144,36 +182,37 @@ class Exact(Walk):
         n_rows: int | None,
     ) -> Batches:
         written = set(step.operator.writes)
-        early, late = split_predicate(predicate, written)
+        bounded = n_rows is not None and not step.decides
+        early, late = split_predicate(predicate, written) if bounded or n_rows is None else (None, predicate)
         carried = [name for name in columns if name not in written]
         needed = step.decides or not written.isdisjoint(columns)
-        bounded = n_rows is not None and late is None and not step.decides
         self.opened.add(id(step))
         if not bounded:
             self._unbounded.add(id(step))
         self.early.setdefault(id(step), set()).update(set() if early is None else roots(early))
         if needed:
             self.needed.add(id(step))
-        upstream = before.with_columns(content_of(step, marked=False).alias(CONTENT)) if needed else before
+        upstream = before if n_rows is None or not bounded else before.head(n_rows)
+        upstream = upstream.with_columns(content_of(step, marked=False).alias(CONTENT)) if needed else upstream
         upstream = upstream if early is None else upstream.filter(early)
         asked = [*step.operator.judges_by, CONTENT] if needed else []
         upstream = upstream.select(list(dict.fromkeys([*carried, ROW_ID, *asked])))
-        if n_rows is not None and bounded:
-            upstream = upstream.head(n_rows)
         size = MORSEL_ROWS if n_rows is None else Window(partial(self._at_once, step), n_rows).rows
         batches = upstream.collect_batches(chunk_size=size, maintain_order=True, engine="streaming")
-        rows = ((self._answered(step, batch) if needed else batch).select(columns) for batch in cut(batches, size))
-        return wanted_rows(rows, late, n_rows, self.activity)
+        rows = (
+            (self._answered(step, batch) if needed else batch).select(columns) for batch in cut(batches, lambda: size)
+        )
+        return wanted_rows(rows, late, None if bounded else n_rows, self.activity)
 
     def _answered(self, step: plans.OperatorStep, batch: pl.DataFrame) -> pl.DataFrame:
-        rows, open_rows = self.look_up(step, batch.with_columns(pl.lit(0, pl.Int8).alias(DOUBT)), 1)
+        rows, open_rows = self.look_up(step, batch.with_columns(pl.lit(0, DOUBT_TYPE).alias(DOUBT)), 1)
         if open_rows.any():
             self.missing.add(id(step))
         return rows.filter(pl.col(CONTENT)) if step.decides else rows
 
     def _at_once(self, step: plans.OperatorStep) -> int:
-        model, known = self.session.facts(self.model(step))
-        return model.max_concurrency or known.usual_concurrency
+        rates = self.rates[id(step)]
+        return rates.model.max_concurrency or rates.facts.usual_concurrency
 
 
 class Doubtful(Walk):
@@ -185,22 +224,25 @@ class Doubtful(Walk):
         options: RunOptions,
         names: dict[int, str],
         steps: list[plans.OperatorStep],
+        rates: dict[int, Rates],
         missing: set[int],
         exact: Exact | None,
         loose: frozenset[int] = frozenset(),
     ) -> None:
-        super().__init__(session, options, names, steps)
+        super().__init__(session, options, names, steps, rates)
         self._exact = exact
         self._missing = missing
         self._loose = loose
         self._settled: set[int] = set()
         self._unread: set[int] = set()
         """Operators whose columns nobody reads."""
+        self._marks: dict[int, int] = {}
+        self._shares: dict[int, float] = {}
         self._possible = self._new_possible((DOUBT,))
 
     def _new_possible(self, hidden: tuple[str, ...]) -> Possible:
         def operator(step: plans.OperatorStep, before: pl.LazyFrame) -> pl.LazyFrame:
-            schema = {**step.schema, **{name: pl.Int8() if name == DOUBT else pl.String() for name in hidden}}
+            schema = {**step.schema, **{name: DOUBT_TYPE if name == DOUBT else pl.String() for name in hidden}}
 
             def read(wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None) -> Batches:
                 return self._batches(step, before, wanted or list(schema), predicate, n_rows)
@@ -209,7 +251,7 @@ class Doubtful(Walk):
 
         return Possible(
             self._missing, hidden=hidden, activity=self.activity, operator=operator, say=self.said.append,
-            limit=self.options.limit, loose=self._loose,
+            limit=self.options.limit, loose=self._loose, decider=self._decider,
         )  # fmt: skip
 
     def frame(self, node: plans.Node, hidden: tuple[str, ...] = (DOUBT,)) -> pl.LazyFrame:
@@ -246,6 +288,8 @@ class Doubtful(Walk):
                 continue
             most = self._possible.standing(step.inputs[0]).most
             self.counts[id(step)].bound(None if most is None else most * readers[id(step)])
+            # Polars may have tested a condition further up that this walk tests further down.
+            self.counts[id(step)].lower_to(self._exact.counts[id(step)])
             if id(step) in stopped or self._exact.early.get(id(step), set()) & step.inputs[0].answers:
                 self.counts[id(step)].forget_low()
 
@@ -257,29 +301,64 @@ class Doubtful(Walk):
         predicate: pl.Expr | None,
         n_rows: int | None,
     ) -> Batches:
-        upstream = before.with_columns(content_of(step).alias(CONTENT))
-        early, late = split_predicate(predicate, {*step.operator.writes, DOUBT})
+        bounded = n_rows is not None and not step.decides
+        written = {*step.operator.writes, DOUBT}
+        early, late = split_predicate(predicate, written) if bounded or n_rows is None else (None, predicate)
+        upstream = before if n_rows is None or not bounded else before.head(n_rows)
+        upstream = upstream.with_columns(content_of(step).alias(CONTENT))
         upstream = upstream if early is None else upstream.filter(early)
         carried = [name for name in columns if name not in step.operator.writes]
         upstream = upstream.select(list(dict.fromkeys([*carried, *step.operator.judges_by, DOUBT, CONTENT])))
-        if n_rows is not None and late is None and not step.decides:
-            upstream = upstream.head(n_rows)
         batches = upstream.collect_batches(chunk_size=MORSEL_ROWS, maintain_order=True, engine="streaming")
-        rows = (self._answered(step, batch).select(columns) for batch in cut(batches, MORSEL_ROWS))
-        return wanted_rows(rows, late, n_rows, self.activity)
+        rows = (self._answered(step, batch).select(columns) for batch in cut(batches, lambda: MORSEL_ROWS))
+        return wanted_rows(rows, late, None if bounded else n_rows, self.activity)
 
     def _answered(self, step: plans.OperatorStep, batch: pl.DataFrame) -> pl.DataFrame:
         if id(step) in self._unread:
             return batch.with_columns(step.operator.columns([None] * batch.height))
         rows, open_rows = self.look_up(step, batch, self._possible.times(step.inputs[0]))
-        mark = MAYBE if step.decides else UNKNOWN
-        doubt = pl.when(open_rows).then(pl.col(DOUBT) | mark).otherwise(pl.col(DOUBT)).cast(pl.Int8).alias(DOUBT)
+        mark = MAYBE | self._decider(step) if step.decides else UNKNOWN
+        doubt = pl.when(open_rows).then(pl.col(DOUBT) | mark).otherwise(pl.col(DOUBT)).cast(DOUBT_TYPE).alias(DOUBT)
         rows = rows.with_columns(doubt)
         return rows.filter(open_rows | pl.col(CONTENT)) if step.decides else rows
 
     def counting(self, step: plans.OperatorStep) -> bool:
         """Whether the step's rows are to be counted in this walk."""
         return id(step) not in self._settled
+
+    def chance(self, doubt: int) -> float:
+        """How likely a row with these marks comes, by what the filters before it kept in the past."""
+        if not doubt & MAYBE:
+            return 1.0
+        shares = [share for mark, share in self._shares.items() if doubt & mark]
+        return prod(shares) if shares and not doubt & OPEN else PASS_SHARE * prod(shares)
+
+    def open_rows(self, node: plans.Node, share: float) -> plans.OpenRows:
+        """What is not known of the plan's rows, for a plan that reads them."""
+        standing = self._possible.standing(node)
+        return plans.OpenRows(
+            answers=node.answers, rows=standing.rows, order=standing.order, fog=standing.fog, most=standing.most,
+            times=self._possible.times(node), share=share,
+        )  # fmt: skip
+
+    def touched(self, node: plans.Node) -> bool:
+        """Whether an answer behind the node's rows is missing."""
+        return self._possible.standing(node).touched
+
+    def _decider(self, node: plans.Node) -> int:
+        """The mark of a filter, or of a source whose rows may not come; the last ones share ``OPEN``."""
+        known = self._marks.get(id(node))
+        if known is not None:
+            return known
+        mark = FIRST_DECIDER << len(self._shares)
+        if mark > _LAST_DECIDER:
+            return OPEN
+        if isinstance(node, plans.Source):
+            self._shares[mark] = PASS_SHARE if node.open is None else node.open.share
+        else:
+            self._shares[mark] = self.rates[id(node)].pass_share
+        self._marks[id(node)] = mark
+        return mark
 
 
 def _readers(node: plans.Node) -> Counter[int]:
@@ -289,96 +368,3 @@ def _readers(node: plans.Node) -> Counter[int]:
         for before in current.inputs:
             counted[id(before)] += counted[id(current)]
     return counted
-
-
-class _LookUp:
-    """One operator's look into the store for one batch."""
-
-    def __init__(self, walk: Walk, step: plans.OperatorStep, times: int) -> None:
-        self._walk = walk
-        self._step = step
-        self._times = times
-        self._feeds = feeds(step)
-        self._hasher = RequestHasher(walk.session.models[walk.model(step)])
-        counting = not isinstance(walk, Doubtful) or walk.counting(step)
-        self._count = walk.counts.get(id(step)) if counting else None
-        retried_by = walk.options.retry_model if step.operator.kind != "embed" else None
-        self._retried_by = None if retried_by is None else walk.session.models[retried_by]
-        self._instead: set[bytes] = walk.instead.setdefault(id(step), set())
-        self.rejected: list[bool] = []
-        """Rows whose rejection is remembered."""
-
-    def rows(self, batch: pl.DataFrame) -> tuple[list[Any], list[bool]]:
-        """Each row's answer, ``None`` without one, and whether it is still to come."""
-        contents, doubts = batch[CONTENT].to_list(), batch[DOUBT].to_list()
-        known = dict.fromkeys(
-            content for content, doubt in zip(contents, doubts, strict=True)
-            if content is not None and not self._unknown(doubt)
-        )  # fmt: skip
-        requests = {content: self._step.operator.request(content) for content in known}
-        hashes = {content: self._hasher.hash(request) for content, request in requests.items()}
-        options = self._walk.options
-        stored = {} if options.refresh else self._walk.session.store.answers(
-            list(hashes.values()), max_age_s=options.max_age_s
-        )  # fmt: skip
-        values: list[Any] = []
-        missing: list[bool] = []
-        for content, doubt, judge in zip(contents, doubts, judges(self._step.operator, batch), strict=True):
-            low, expected = self._chance(doubt)
-            self._add("rows", low, expected)
-            value, unanswered, rejected = None, False, False
-            if self._unknown(doubt):
-                unanswered = True
-                self._ask_unknown(content, expected)
-            elif content is not None:
-                answer = stored.get(hashes[content])
-                verdict = None
-                if answer is not None and answer.state == "done" and answer.response is not None:
-                    verdict = judge(answer.response)
-                # Whether a row with an unknown ``where`` is asked at all is open, also where the answer is there.
-                unanswered = self._feeds.where and bool(doubt & UNKNOWN)
-                if isinstance(verdict, Accepted):
-                    value = verdict.value
-                    self._add("store_hits", low, expected)
-                elif answer is None or answer.state == "done" or options.retry_rejects:
-                    unanswered = True
-                    again = answer is not None and answer.state == "rejected"
-                    paid = self._retried_by if again else None
-                    self._ask(hashes[content], requests[content], low, expected, paid)
-                else:
-                    rejected = True
-            values.append(value)
-            missing.append(unanswered)
-            self.rejected.append(rejected)
-        return values, missing
-
-    def _unknown(self, doubt: int) -> bool:
-        return bool(doubt & FOG) or (self._feeds.reads and bool(doubt & UNKNOWN))
-
-    def _chance(self, doubt: int) -> tuple[float, float]:
-        open_where = self._feeds.where and doubt & UNKNOWN
-        return (0.0, PASS_SHARE) if doubt & MAYBE or open_where else (1.0, 1.0)
-
-    def _add(self, what: str, low: float, expected: float) -> None:
-        if self._count is not None:
-            self._count.add(what, low, expected, self._times)
-
-    def _ask_unknown(self, content: str | None, expected: float) -> None:
-        if self._count is not None:
-            self._count.ask(self._count.typical_tokens(content), 0, expected, self._times)
-            self._count.add("store_hits", 0, 0, self._times)
-
-    def _ask(self, key: bytes, request: Request, low: float, expected: float, paid: Model | None) -> None:
-        if self._count is None:
-            return
-        known = self._walk.asked.get(key)
-        if known is None:
-            self._walk.asked[key] = (id(self._step), low)
-            self._count.ask(self._count.request_tokens(request), low, expected, model=paid)
-        elif low > known[1] and known[0] == id(self._step):
-            # It was only possible before; now a row needs it for sure.
-            self._walk.asked[key] = (id(self._step), low)
-            self._count.ask(self._count.request_tokens(request), low, low - PASS_SHARE, 0, model=paid)
-        elif known[0] != id(self._step) and known[0] in self._walk.unsure and key not in self._instead:
-            self._instead.add(key)
-            self._count.ask(self._count.request_tokens(request), 0, 0, model=paid)

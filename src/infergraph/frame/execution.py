@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 import polars as pl
 
@@ -27,6 +28,7 @@ from infergraph.frame.compiling import Activity, Batches, io_source, lazy_frame,
 from infergraph.frame.keys import hidden_key
 from infergraph.frame.parents import ParentRecorder, derives_twice
 from infergraph.frame.parts import PartsFile
+from infergraph.frame.pulling import Growing, Passes, in_windows, pulled_heads
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.frame.session import Session
 from infergraph.frame.spill import Spill
@@ -47,6 +49,7 @@ class Execution:
         limit: Only so many rows of the leftmost source.
         model: A model's name that takes the place of every chat operator's own.
         on_progress: Called some times a second.
+        on_notice: Takes sentences for a person on why nothing comes, on the thread that calls ``pass_on_notices``.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Execution:
         limit: int | None,
         model: str | None,
         on_progress: Callable[[Progress], None] | None,
+        on_notice: Callable[[str], None],
     ) -> None:
         self.session = session
         self.node = node
@@ -75,6 +79,8 @@ class Execution:
         self._limit = limit
         self._model = model
         self._on_progress = on_progress
+        self._on_notice = on_notice
+        self._notices: SimpleQueue[str] = SimpleQueue()
         self._accounts: dict[int, Account] = {}
         self.keys = key_columns(node)
         # An operator that two branches read meets its rows twice; each is listed once.
@@ -85,6 +91,7 @@ class Execution:
         self.parents = ParentRecorder(self.lineage)
         self._spill = Spill(folder / "spill")
         self._few = asked_for_few(node)
+        self._pulled = pulled_heads(node)
         names = plans.operator_names(node)
         for step in plans.operator_steps(node):
             self._accounts[id(step)] = Account(Tally(operator=names[id(step)], model=self._model_of(step)))
@@ -96,16 +103,18 @@ class Execution:
 
     def frame(self) -> pl.LazyFrame:
         """The plan as a lazy frame with ``_row_id`` last; collecting it makes the calls."""
-        made = lazy_frame(
-            self.node, hidden=(ROW_ID,), activity=self.activity, operator=self._operator_frame, limit=self._limit,
-            keys=self.keys, recorder=self.parents,
-        )  # fmt: skip
-        return made.select(*self.node.schema, ROW_ID)
+        return self._lazy(self.node, self._operator_frame, self._limit).select(*self.node.schema, ROW_ID)
 
     def stop(self) -> None:
         """Stop sending and let every generator end; what came back is stored."""
         self.activity.stop()
         self.cancel.cancel()
+
+    def pass_on_notices(self) -> None:
+        """Say what the engine has to say, on the thread that waits for the run."""
+        with suppress(Empty):
+            while True:
+                self._on_notice(self._notices.get_nowait())
 
     def kept(self) -> int:
         """Answers of this run that are in the store; to be asked once nothing is in flight."""
@@ -117,49 +126,108 @@ class Execution:
     def _model_of(self, step: plans.OperatorStep) -> str:
         return self._model if self._model is not None and step.operator.kind != "embed" else step.model
 
-    def _operator_frame(self, step: plans.OperatorStep, before: pl.LazyFrame) -> pl.LazyFrame:
-        content = step.operator.content
-        if step.where is not None:
-            content = pl.when(step.where).then(content)
-        prepared = before.with_columns(content.alias(CONTENT))
+    def _lazy(
+        self, node: plans.Node, operator: Callable[[plans.OperatorStep, pl.LazyFrame], pl.LazyFrame], limit: int | None
+    ) -> pl.LazyFrame:
+        return lazy_frame(
+            node, hidden=(ROW_ID,), activity=self.activity, operator=operator, limit=limit, keys=self.keys,
+            head=self._head_frame, recorder=self.parents,
+        )  # fmt: skip
 
-        carried = {hidden_key(name): dtype for name, dtype in self.keys.items()}
-        schema = {**step.schema, ROW_ID: pl.String(), **carried}
+    def _operator_frame(self, step: plans.OperatorStep, before: pl.LazyFrame) -> pl.LazyFrame:
+        """An operator that Polars reads as it likes."""
 
         def read(wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None) -> Batches:
-            columns = wanted if wanted is not None else list(schema)
-            return self._batches(step, before, prepared, columns, predicate, n_rows)
+            window = Window(self._at_once(step), n_rows, few=id(step) in self._few)
+            return self._batches(step, before, wanted, predicate, n_rows, window)
 
-        return io_source(schema, read, self.activity, f"semantic.{step.operator.kind}")
+        return io_source(self._schema(step), read, self.activity, f"semantic.{step.operator.kind}")
+
+    def _head_frame(self, step: plans.Step, limit: int | None) -> pl.LazyFrame | None:
+        """A ``head`` that reads the operators below it window by window; ``None``: Polars does it."""
+        operators = self._pulled.get(id(step))
+        if operators is None:
+            return None
+
+        def read(wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None) -> Batches:
+            frame, passes = self._pulled_frame(step, operators, limit)
+            frame = frame.select(wanted or list(self._schema(step)))
+            rows = in_windows(frame, passes, lambda: self.activity.stopped)
+            first = wanted_rows(rows, None, step.most_rows, self.activity)
+            return wanted_rows(first, predicate, n_rows, self.activity)
+
+        return io_source(self._schema(step), read, self.activity, step.describe())
+
+    def _pulled_frame(
+        self, head: plans.Step, operators: frozenset[int], limit: int | None
+    ) -> tuple[pl.LazyFrame, Passes]:
+        """What a head reads, made anew for one reading of it, and its last operator."""
+        chain: list[Passes] = []
+
+        def operator(step: plans.OperatorStep, before: pl.LazyFrame) -> pl.LazyFrame:
+            if id(step) not in operators:
+                return self._operator_frame(step, before)
+            below = chain[-1] if chain else None
+
+            def read(wanted: list[str] | None, predicate: pl.Expr | None) -> Batches:
+                window = Growing(self._at_once(step), head.most_rows or 1)
+                return self._batches(step, before, wanted, predicate, None, window, below)
+
+            chain.append(Passes(read))
+            return io_source(self._schema(step), chain[-1].next_window, self.activity, step.operator.kind)
+
+        return self._lazy(head.inputs[0], operator, limit), chain[-1]
+
+    def _at_once(self, step: plans.OperatorStep) -> Callable[[], int]:
+        return partial(self.session.engine.at_once, self._model_of(step))
+
+    def _schema(self, node: plans.Node) -> dict[str, pl.DataType]:
+        """A node's columns, the hidden ones among them."""
+        return {**node.schema, ROW_ID: pl.String(), **{hidden_key(name): dtype for name, dtype in self.keys.items()}}
 
     def _batches(
         self,
         step: plans.OperatorStep,
         before: pl.LazyFrame,
-        prepared: pl.LazyFrame,
-        columns: list[str],
+        wanted: list[str] | None,
         predicate: pl.Expr | None,
         n_rows: int | None,
+        window: Window,
+        below: Passes | None = None,
     ) -> Batches:
+        """An operator's rows.
+
+        Args:
+            step: The operator.
+            before: What it reads.
+            wanted: Columns; ``None``: all.
+            predicate: A row-wise condition.
+            n_rows: Most rows; ``None``: all.
+            window: How many may be asked ahead.
+            below: The operator below, where ``before`` is read in passes over it.
+        """
+        columns = wanted if wanted is not None else list(self._schema(step))
         written = set(step.operator.writes)
-        early, late = split_predicate(predicate, written)
+        # Of a filter's rows nobody knows which are the first before they are asked.
+        bounded = n_rows is not None and not step.decides
+        early, late = split_predicate(predicate, written) if bounded or n_rows is None else (None, predicate)
         carried = [name for name in columns if name not in written]
         needed = step.decides or not written.isdisjoint(columns)
         keys = map(hidden_key, self.keys)
         judged = step.operator.judges_by
         kept = dict.fromkeys([*carried, *judged, *keys, ROW_ID, CONTENT] if needed else [*carried, ROW_ID])
-        upstream = prepared if needed else before
+        upstream = before if n_rows is None or not bounded else before.head(n_rows)
+        upstream = upstream.with_columns(_content(step).alias(CONTENT)) if needed else upstream
         upstream = upstream.select(*kept) if early is None else upstream.filter(early).select(*kept)
-        if n_rows is not None and late is None and not step.decides:
-            upstream = upstream.head(n_rows)
-        at_once = partial(self.session.engine.at_once, self._model_of(step))
-        window = Window(at_once, n_rows, few=id(step) in self._few)
-        source = upstream.collect_batches(chunk_size=window.rows, maintain_order=True, engine="streaming")
-        morsels = self._checked(cut(source, window.rows))
+        if below is not None:
+            source = in_windows(upstream, below, lambda: self.activity.stopped)
+        else:
+            source = upstream.collect_batches(chunk_size=window.usual, maintain_order=True, engine="streaming")
+        morsels = self._checked(cut(source, lambda: window.rows))
         answered = (
             self._answered(step, morsels, window, columns) if needed else (one.select(columns) for one in morsels)
         )
-        return wanted_rows(answered, late, n_rows, self.activity)
+        return wanted_rows(answered, late, None if bounded else n_rows, self.activity)
 
     def _checked(self, batches: Iterator[pl.DataFrame]) -> Batches:
         for batch in batches:
@@ -218,7 +286,7 @@ class Execution:
         def submit(asks: Sequence[Ask], ledger: Ledger) -> Future[list[Outcome]]:
             return self.session.engine.submit(
                 asks, model=tally.model, scope=scope, policy=policy, budget=self._budget, cancel=self.cancel,
-                ledger=ledger,
+                ledger=ledger, notify=self._notices.put,
             )  # fmt: skip
 
         return Asker(
@@ -261,8 +329,17 @@ def key_columns(node: plans.Node) -> dict[str, pl.DataType]:
     return keys
 
 
-def cut(batches: Iterator[pl.DataFrame], rows: int) -> Batches:
-    """The batches in pieces of at most ``rows`` rows."""
+def cut(batches: Iterator[pl.DataFrame], rows: Callable[[], int]) -> Batches:
+    """The batches in pieces of at most so many rows, asked before each piece."""
     for batch in batches:
-        for start in range(0, batch.height, rows):
-            yield batch.slice(start, rows)
+        start = 0
+        while start < batch.height:
+            piece = batch.slice(start, rows())
+            start += piece.height
+            yield piece
+
+
+def _content(step: plans.OperatorStep) -> pl.Expr:
+    """What an operator reads of a row, rendered; null where nothing is to be asked."""
+    content = step.operator.content
+    return content if step.where is None else pl.when(step.where).then(content)

@@ -28,7 +28,7 @@ from infergraph.frame.expressions import (
     text_of,
 )
 from infergraph.frame.keys import renumbered_keys
-from infergraph.frame.row_ids import DOUBT, ROW_ID, derived_id, join_hidden
+from infergraph.frame.row_ids import DOUBT, DOUBT_TYPE, ROW_ID, derived_id, join_hidden
 from infergraph.frame.true_types import Apply
 from infergraph.operators.subject import is_row_wise
 
@@ -243,7 +243,7 @@ class SemanticFrame:
                 return inputs[0].filter(*conditions)
             # In an estimate a missing answer is null: such a row may stay or go.
             missing = (pl.col(DOUBT) & 1) > 0
-            doubt = pl.when(missing).then(pl.col(DOUBT) | 2).otherwise(pl.col(DOUBT))
+            doubt = pl.when(missing).then(pl.col(DOUBT) | 2 | 8).otherwise(pl.col(DOUBT))
             return inputs[0].filter(missing | pl.all_horizontal(*conditions)).with_columns(doubt.alias(DOUBT))
 
         return self._step(
@@ -673,7 +673,7 @@ class SemanticFrame:
                     renumbered_keys(hidden, inputs[0].collect_schema(), changed.collect_schema())
                 )
             # What the step makes of missing answers cannot be known: each row may differ or go.
-            return changed.with_columns(pl.lit(doubt, pl.Int8).alias(DOUBT)) if DOUBT in hidden else changed
+            return changed.with_columns(pl.lit(doubt, DOUBT_TYPE).alias(DOUBT)) if DOUBT in hidden else changed
 
         return self._step(
             method, text, apply, identity=identity, row_ids="new", replaces_columns=True, blocks=True, **facts

@@ -1,13 +1,16 @@
-"""A Parquet file that grows while a run goes on: parts first, one file at the end."""
+"""A Parquet file that grows while a run goes on: parts first, one file at the end, which may outlive the run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
 _PART_ROWS = 50_000
 # Polars holds a row group in memory until it is whole, then as columns and packed: of documents of some kilobytes its
@@ -31,7 +34,8 @@ class PartsFile:
         self._once_by = list(once_by)
         self._folder = folder
         self._name = name
-        self._schema = schema
+        self.schema = schema
+        """The file's columns."""
         self._lock = Lock()
         self._waiting: list[pl.DataFrame] = []
         self._columns: dict[str, list[Any]] = {}
@@ -76,17 +80,17 @@ class PartsFile:
                 for part in self._parts:
                     part.unlink()
             else:
-                pl.DataFrame(schema=self._schema).write_parquet(path)
+                pl.DataFrame(schema=self.schema).write_parquet(path)
             self._parts.clear()
             return path
 
     def _fit(self, rows: pl.DataFrame) -> pl.DataFrame:
-        missing = [pl.lit(None, dtype).alias(name) for name, dtype in self._schema.items() if name not in rows.columns]
-        return rows.with_columns(missing).select(self._schema.names())
+        missing = [pl.lit(None, dtype).alias(name) for name, dtype in self.schema.items() if name not in rows.columns]
+        return rows.with_columns(missing).select(self.schema.names())
 
     def _flush(self) -> None:
         if self._columns:
-            schema = pl.Schema({name: self._schema[name] for name in self._columns})
+            schema = pl.Schema({name: self.schema[name] for name in self._columns})
             self._waiting.append(pl.DataFrame(self._columns, schema=schema))
             self._columns = {}
         if not self._waiting:
@@ -97,3 +101,38 @@ class PartsFile:
         self._parts.append(part)
         self._waiting.clear()
         self._waiting_rows = 0
+
+
+def kept_while_read(file: PartsFile) -> pl.LazyFrame:
+    """The finished file as a lazy frame that owns it.
+
+    The file lies in a temporary folder that is removed when neither the frame nor any frame made of it is left, or
+    when the process ends.
+
+    Args:
+        file: All its rows are in.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = PartsFile(Path(folder), "rejects", pl.Schema({"row_id": pl.String()}))
+        ...     file.add(pl.DataFrame({"row_id": ["a", "b"]}))
+        ...     rejects = kept_while_read(file)
+        >>> rejects.filter(pl.col("row_id") == "b").collect().height
+        1
+    """
+    written = file.finish()
+    folder = tempfile.TemporaryDirectory(prefix="infergraph-rejects-", ignore_cleanup_errors=True)
+    shutil.move(written, folder.name)
+
+    def read(
+        wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        # The lazy frame holds this function, and with it the folder.
+        rows = pl.scan_parquet(Path(folder.name) / written.name, glob=False)
+        rows = rows if n_rows is None else rows.head(n_rows)
+        rows = rows if predicate is None else rows.filter(predicate)
+        rows = rows if wanted is None else rows.select(wanted)
+        yield from rows.collect_batches(chunk_size=batch_size, maintain_order=True, engine="streaming")
+
+    return register_io_source(read, schema=file.schema, explain_name=f"{written.stem} of a run")

@@ -29,6 +29,29 @@ from infergraph.records import REJECT_COLUMNS
 RowIds = Literal["kept", "derived", "new"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class OpenRows:
+    """In an estimate only: what is not known of a source's rows, since another plan's answers are missing.
+
+    The source's data then has the column ``_doubt`` (see ``frame/doubt.py``).
+    """
+
+    answers: frozenset[str]
+    """Columns that follow from those answers."""
+    rows: bool
+    """Those answers say which rows there are."""
+    order: bool
+    """Those answers say in which order the rows come."""
+    fog: bool
+    """There may be rows of which nothing is known."""
+    most: int | None
+    """At most so many rows come, where that is known."""
+    times: int
+    """How many rows each row may stand for."""
+    share: float
+    """Share, 0 to 1, of the rows that may not come that is expected to come."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Source:
     """Rows that come from outside: where every trace ends."""
@@ -40,6 +63,8 @@ class Source:
     """Visible columns."""
     carries_ids: bool
     """The data has a ``_row_id`` column of an earlier run, which is used as it is."""
+    open: OpenRows | None = field(default=None, repr=False)
+    """What is not known of its rows; ``None``: they are there."""
 
     @property
     def inputs(self) -> tuple[Node, ...]:
@@ -48,8 +73,8 @@ class Source:
 
     @property
     def answers(self) -> frozenset[str]:
-        """Columns that follow from a model's answer in this plan: none."""
-        return frozenset()
+        """Columns that follow from a model's answer: none, where the rows are there."""
+        return frozenset() if self.open is None else self.open.answers
 
     def describe(self) -> str:
         """One line for ``explain``."""

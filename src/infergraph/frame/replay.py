@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from infergraph.frame import plan as plans
-from infergraph.frame.estimate_walk import Exact
+from infergraph.frame.estimate import Survey
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.parts import ROW_GROUP_ROWS
 from infergraph.frame.run import RunOptions
@@ -29,8 +28,7 @@ def replay(frame: SemanticFrame, path: Path, options: RunOptions) -> int:
         How many different requests a run with these options would make for these rows; those that follow from an answer
         that is missing are not known and not counted.
     """
-    steps = plans.operator_steps(frame.node)
-    walk = Exact(frame.session, options, plans.operator_names(frame.node), steps)
+    walk = Survey(frame, options).exact()
     try:
         walk.frame(frame.node).sink_parquet(path, row_group_size=ROW_GROUP_ROWS)
     finally:

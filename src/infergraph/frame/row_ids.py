@@ -20,6 +20,7 @@ from infergraph.frame.keys import joined_keys
 ROW_ID = "_row_id"
 DOUBT = "_doubt"
 """In an estimate only, the marks of ``frame/doubt.py``: what is not known of the row while answers are missing."""
+DOUBT_TYPE = pl.Int32()
 PARENT = "__parent"
 """In a run only, beside a step that makes new rows: the ids of the rows that it reads (see ``frame/parents.py``)."""
 OTHER_PARENT = f"{PARENT}__other"

@@ -29,7 +29,7 @@ from infergraph.frame.execution import Execution
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.garbage import fewer_collections
 from infergraph.frame.parents import SourceFinder
-from infergraph.frame.parts import ROW_GROUP_ROWS
+from infergraph.frame.parts import ROW_GROUP_ROWS, kept_while_read
 from infergraph.frame.progress_line import ProgressLine, progress_line
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.frame.session import Session
@@ -146,7 +146,7 @@ class SinkResult:
 
     path: Path
     rejects: pl.LazyFrame
-    """As ``RunResult.rejects``."""
+    """As ``RunResult.rejects``, in a temporary file that goes when neither this frame nor any made of it is left."""
     usage: Usage
     run_id: str
 
@@ -222,8 +222,7 @@ def sink(
             beside.replace(target)
         finally:
             beside.unlink(missing_ok=True)
-        rejects = pl.read_parquet(execution.rejects.finish())
-    return SinkResult(path=target, rejects=rejects.lazy(), usage=usage, run_id=run_id)
+        return SinkResult(path=target, rejects=kept_while_read(execution.rejects), usage=usage, run_id=run_id)
 
 
 def run_to_folder(
@@ -235,6 +234,7 @@ def run_to_folder(
     asset: str | None = None,
     partition: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_notice: Callable[[str], None] | None = None,
 ) -> StagedRun:
     """Run a plan into ``data.parquet``, ``rejects.parquet`` and ``lineage.parquet`` of a folder.
 
@@ -246,6 +246,7 @@ def run_to_folder(
         asset: The asset that is made.
         partition: Its partition.
         on_progress: Called some times a second from the run's threads.
+        on_notice: Takes sentences for a person on why nothing comes; left out, they are warnings.
 
     Returns:
         Paths, rows, schema and usage. Pending rows do not raise: they are in the data with nulls.
@@ -262,6 +263,7 @@ def run_to_folder(
             asset=asset,
             partition=partition,
             on_progress=on_progress,
+            on_notice=on_notice,
         )
         query = execution.frame()
         _, usage = _drive(execution, lambda: query.sink_parquet(data, row_group_size=ROW_GROUP_ROWS))
@@ -309,6 +311,7 @@ def _prepare(
     asset: str | None = None,
     partition: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_notice: Callable[[str], None] | None = None,
 ) -> Execution:
     session = frame.session
     model = None if options.model is None else session.model_name(options.model)
@@ -323,6 +326,7 @@ def _prepare(
         limit=options.limit,
         model=model,
         on_progress=on_progress,
+        on_notice=on_notice or _warn_of_waiting,
     )
     for step, tally in zip(plans.operator_steps(frame.node), execution.tallies, strict=True):
         for name in (model, retry_model):
@@ -330,6 +334,8 @@ def _prepare(
                 session.check_chat(name, step.operator)
                 session.provider(name).check_configuration()
         session.provider(tally.model).check_configuration()
+        # Asked in the caller's thread, so that a warning about it names the line that runs the plan.
+        price_of(session.models[tally.model])
     return execution
 
 
@@ -405,6 +411,14 @@ class BudgetEnded(UserWarning):
     """Rows were not asked because a budget was used up: they have nulls, and the next run asks them."""
 
 
+class NothingComes(UserWarning):
+    """A run stands still for now: a model answers nobody, or a limit is smaller than a request."""
+
+
+def _warn_of_waiting(notice: str) -> None:
+    warnings.warn(notice, NothingComes, stacklevel=2)
+
+
 def _said_of_pending(usage: Usage) -> str:
     said = f"The budget ended: {usage.pending:,} of {usage.rows:,} rows are pending and have nulls. "
     if usage.calls:
@@ -431,6 +445,7 @@ def _in_a_thread(execution: Execution, query: Callable[[], T], line: ProgressLin
     try:
         while thread.is_alive():
             thread.join(0.2)
+            execution.pass_on_notices()
     except BaseException:
         execution.stop()
         thread.join(_JOIN_S)

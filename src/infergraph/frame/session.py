@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
@@ -23,6 +24,7 @@ from infergraph.models.prices import price_of
 from infergraph.models.registry import provider_for
 from infergraph.operators.operator import RowOperator
 from infergraph.store.store import Store
+from infergraph.usage_report import Fact, usage_report
 
 EMBEDDED = {"local": Model("local:smollm2-135m")}
 DEFAULT_STORE = "sqlite:///.infergraph/state.db"
@@ -193,6 +195,40 @@ class Session:
             if self._store is None:
                 self._store = Store.open(self._address(), root=self._root)
             return self._store
+
+    def usage(
+        self,
+        by: Fact | Sequence[Fact] = "asset",
+        *,
+        since: datetime | timedelta | None = None,
+        until: datetime | timedelta | None = None,
+        asset: str | None = None,
+    ) -> pl.DataFrame:
+        """What all runs that use this store spent and did, those that were killed or are going on included.
+
+        Args:
+            by: One or more of ``asset``, ``model``, ``day``, ``run``, ``operator`` and ``partition``.
+            since: From this moment on, or from so long ago; ``None``: from the first request on.
+            until: Up to this moment, or up to so long ago; ``None``: up to now.
+            asset: Only this asset's.
+
+        Returns:
+            One row a group: rows, calls, store hits, tokens, cost, what was saved, rejects, latencies, rows a second;
+            see ``usage_report``.
+
+        Raises:
+            PlanError: No such fact, or a time without a zone.
+
+        Example:
+            >>> import infergraph as ig, polars as pl
+            >>> with ig.Session(models={"m": ig.Model("scripted:doc")}, store="sqlite://") as session:
+            ...     texts = session.frame(pl.DataFrame({"body": ["one", "two"]}))
+            ...     made = texts.semantic.map("Shorten {{ body }}", into="short").run()
+            ...     session.usage("model").select("model", "calls").rows()
+            [('scripted:doc', 2)]
+        """
+        facts: Sequence[Fact] = [by] if isinstance(by, str) else by
+        return usage_report(self.store, facts, since=since, until=until, asset=asset).frame
 
     @property
     def engine(self) -> Engine:

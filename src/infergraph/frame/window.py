@@ -42,7 +42,10 @@ class Window:
 
     def __init__(self, at_once: Callable[[], int], n_rows: int | None = None, *, few: bool = False) -> None:
         self._at_once = at_once
-        self.rows = max(1, min(MORSEL_ROWS, -(-at_once() // 2), MORSEL_ROWS if n_rows is None else n_rows))
+        self.usual = max(1, min(MORSEL_ROWS, -(-at_once() // 2), MORSEL_ROWS if n_rows is None else n_rows))
+        """Rows of a morsel."""
+        self.rows = self.usual
+        """Rows of the next morsel."""
         self._single = n_rows is not None
         self.fixed = few or self._single
         self._wider = 0
@@ -62,6 +65,9 @@ class Window:
     def full(self, morsels: int, size: int) -> bool:
         """Whether so many morsels of so many bytes are all that may wait."""
         return morsels >= self.most or size > WINDOW_BYTES
+
+    def handed_on(self) -> None:
+        """A morsel was handed on."""
 
     def widen(self) -> bool:
         """Let twice as many morsels wait; false when they are as many as may be."""
@@ -110,6 +116,7 @@ class Line:
     def hand_on(self) -> pl.DataFrame | None:
         """The first morsel's rows, waited for; ``None``: the run is over."""
         first = self._waiting.popleft()
+        self._window.handed_on()
         if isinstance(first, Spilled):
             return self._spill.take(first)
         return self._finish(first) if isinstance(first, Morsel) else first

@@ -100,6 +100,8 @@ class Model:
         max_output_tokens: Tokens an answer may have; ``None``: the operator's or provider's default.
         reasoning_effort: Passed on to models that reason (``"low"``, ``"medium"``, ``"high"``...).
         timeout_s: Seconds until one request is given up, more than 0.
+        max_outage_s: Seconds that a run waits while nothing at all is answered, 0 or more; then ``fallback`` takes over
+            (after 30 at the latest), or the run stops with what was done stored.
         price: ``Price`` where the price table does not know the model; ``None``: the table.
         fallback: Name of the deployment's model that takes over when this one is down or refuses.
         revision: A marker of the model's version that becomes part of every request hash.
@@ -128,6 +130,7 @@ class Model:
     max_output_tokens: int | None = None
     reasoning_effort: str | None = None
     timeout_s: float = 120
+    max_outage_s: float = 900
     price: Price | None = None
     fallback: str | None = None
     revision: str | None = None
@@ -146,6 +149,7 @@ class Model:
         self._take_key()
         _check_range(self, "temperature", 0, 2)
         _check_range(self, "timeout_s", 0, None, open_below=True)
+        _check_range(self, "max_outage_s", 0, None)
         for limit in _COUNTS:
             _check_range(self, limit, 1, None)
 

@@ -7,6 +7,7 @@ name. An unknown price is ``None``, never 0, and is warned of once for each mode
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import warnings
@@ -20,6 +21,7 @@ from infergraph.models.model import Model, Price, Tokens
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo
 
+_NOT_THE_USERS = frozenset({"infergraph", "polars", "dagster", "pydantic", "contextlib", "threading", "functools"})
 _FREE = frozenset({"local", "scripted"})
 _HOUR = 3600
 _warned: set[str] = set()
@@ -112,8 +114,19 @@ def _warn(model: Model) -> None:
         f"The price of {model.name!r} is unknown, so its cost is reported as unknown. "
         f"State it: Model({model.name!r}, price=Price(input=..., output=...)), USD per million tokens.",
         UnknownPrice,
-        stacklevel=4,
+        stacklevel=_level_of_the_caller(),
     )
+
+
+def _level_of_the_caller() -> int:
+    """``stacklevel`` for a warning of the function that calls this: the user's line, not one of ours or of a library.
+
+    From a thread of ours no line of the user's can be seen; then it is the outermost line there is.
+    """
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _NOT_THE_USERS:
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 @lru_cache(maxsize=256)

@@ -91,6 +91,38 @@ MIGRATIONS = (
             for table in ("attempts", "usage")
         ),
     ),
+    Migration(
+        number=4,
+        purpose="Pruning: answers that are set aside before they are removed, and what removed attempts had used.",
+        statements=(
+            """CREATE TABLE set_aside (
+                row_hash {blob} NOT NULL PRIMARY KEY, state TEXT NOT NULL, attempt_id {bigint}, reason TEXT,
+                message TEXT NOT NULL, attempts INTEGER NOT NULL, via TEXT NOT NULL, model TEXT NOT NULL,
+                cost_nano_usd {bigint}, created_at {real} NOT NULL, set_aside_at {real} NOT NULL) {clustered}""",
+            """CREATE TABLE removed_attempts (
+                day {bigint} NOT NULL, run_id TEXT NOT NULL, asset TEXT NOT NULL, "partition" TEXT NOT NULL,
+                operator TEXT NOT NULL, model TEXT NOT NULL, attempts {bigint} NOT NULL, questions {bigint} NOT NULL,
+                input_tokens {bigint} NOT NULL, cached_input_tokens {bigint} NOT NULL, output_tokens {bigint} NOT NULL,
+                cost_nano_usd {bigint}, unknown_costs {bigint} NOT NULL, started_at {real} NOT NULL,
+                ended_at {real} NOT NULL, PRIMARY KEY (day, run_id, asset, "partition", operator, model))""",
+        ),
+    ),
+    Migration(
+        number=5,
+        purpose="What runs were expected to use, beside what they used; and a way to an operator's latest attempts.",
+        statements=(
+            """CREATE TABLE estimates (
+                run_id TEXT NOT NULL, asset TEXT NOT NULL, "partition" TEXT NOT NULL,
+                operator TEXT NOT NULL, model TEXT NOT NULL, "rows" {bigint} NOT NULL, store_hits {bigint} NOT NULL,
+                calls {bigint} NOT NULL, calls_low {bigint} NOT NULL, calls_high {bigint} NOT NULL,
+                input_tokens {bigint} NOT NULL, input_tokens_low {bigint} NOT NULL, input_tokens_high {bigint} NOT NULL,
+                output_tokens {bigint} NOT NULL, output_tokens_low {bigint} NOT NULL,
+                output_tokens_high {bigint} NOT NULL, cost_nano_usd {bigint}, cost_nano_usd_low {bigint},
+                cost_nano_usd_high {bigint}, seconds {real} NOT NULL, made_at {real} NOT NULL,
+                PRIMARY KEY (run_id, asset, "partition", operator, model))""",
+            "CREATE INDEX attempts_of_operator ON attempts (operator, model, id)",
+        ),
+    ),
 )
 NEWEST = MIGRATIONS[-1].number
 

@@ -159,6 +159,60 @@ class UsageRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EstimateRow:
+    """What one operator of one run was expected to do on one model, before the run; keyed like ``UsageRow``.
+
+    A number with ``_low`` and ``_high`` lies between them. Costs are nano-dollars, ``None`` when a price is not known;
+    ``seconds`` is wall time; ``made_at`` is when the estimate was made, in seconds since 1970.
+    """
+
+    run_id: str
+    operator: str
+    model: str
+    asset: str | None = None
+    partition: str | None = None
+    rows: int = 0
+    store_hits: int = 0
+    calls: int = 0
+    calls_low: int = 0
+    calls_high: int = 0
+    input_tokens: int = 0
+    input_tokens_low: int = 0
+    input_tokens_high: int = 0
+    output_tokens: int = 0
+    output_tokens_low: int = 0
+    output_tokens_high: int = 0
+    cost_nano_usd: int | None = 0
+    cost_nano_usd_low: int | None = 0
+    cost_nano_usd_high: int | None = 0
+    seconds: float = 0.0
+    made_at: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastAttempt:
+    """An attempt that brought a response back, as estimates look at it.
+
+    Args:
+        row_hash: Hash of the row's first request.
+        run_id: The run that paid.
+        via: As in ``Attempt``.
+        messages: What was asked; empty for an embedding, or where prompts are not kept.
+        embed_text: The text that was embedded.
+        response: What came back, with the tokens that the provider counted.
+        done: Whether it is the answer that was accepted.
+    """
+
+    row_hash: bytes
+    run_id: str
+    via: str
+    messages: tuple[Message, ...]
+    embed_text: str | None
+    response: Response
+    done: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SpentRow:
     """What attempts cost together: every request that was sent, whatever came of it and of its run.
 

@@ -13,22 +13,24 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self, get_args
+from typing import Any, Self, get_args
 
 from sqlalchemy import Connection, Engine
 
 from infergraph.errors import PlanError, StoreError, StoreLost
-from infergraph.models.model import Response
-from infergraph.store import reading, recording
+from infergraph.store import analytics, contents, expected, pruning, reading, recording
 from infergraph.store.connect import explained, file_of, open_coordination, open_engine, resolve, shown, writing
 from infergraph.store.coordination import Coordination
 from infergraph.store.rows import (
     Answer,
     Attempt,
+    EstimateRow,
     Learned,
+    PastAttempt,
     SpentBy,
     SpentRow,
     StoredAnswer,
@@ -161,6 +163,39 @@ class Store:
         with explained(self.where), self._connect() as connection:
             return reading.usage(connection, run_id, asset, partition, limit)
 
+    def record_estimates(self, rows: Iterable[EstimateRow]) -> None:
+        """Write what a run is expected to use, before it starts; see ``estimates``."""
+        with explained(self.where), writing(self._open_engine()) as connection:
+            expected.record_estimates(connection, rows)
+
+    def estimates(
+        self, *, run_id: str | None = None, asset: str | None = None, partition: str | None = None, limit: int = 1000
+    ) -> list[EstimateRow]:
+        """What runs were expected to use, newest first; ``usage`` has what they used, under the same keys.
+
+        Args:
+            run_id: Only this run's.
+            asset: Only this asset's.
+            partition: Only this partition's.
+            limit: At most so many rows.
+        """
+        with explained(self.where), self._connect() as connection:
+            return expected.estimates_of(connection, run_id, asset, partition, limit)
+
+    def past_attempts(
+        self, model: str, *, operator: str | None = None, asset: str | None = None, limit: int = 200
+    ) -> list[PastAttempt]:
+        """The latest attempts of a model that brought a response, oldest first.
+
+        Args:
+            model: ``provider:model-id``.
+            operator: Only this operator's; ``None``: of those among the store's last 5,000 attempts.
+            asset: Only this asset's.
+            limit: At most so many.
+        """
+        with explained(self.where), self._connect() as connection:
+            return expected.past_attempts(connection, model, operator, asset, limit)
+
     def spent(
         self, by: Sequence[SpentBy] = ("run_id",), *, run_id: str | None = None, since: float | None = None
     ) -> list[SpentRow]:
@@ -192,15 +227,69 @@ class Store:
         with explained(self.where), self._connect() as connection:
             return reading.spent(connection, by, run_id, since)
 
+    def attempt_sums(self, span: analytics.Span) -> list[analytics.AttemptSum]:
+        """What was sent, added up by day, run, asset, partition, operator and model; see ``analytics``."""
+        with explained(self.where), self._connect() as connection:
+            return analytics.attempt_sums(connection, span)
+
+    def latencies(
+        self, by: Sequence[analytics.UsageBy], span: analytics.Span
+    ) -> Iterator[tuple[tuple[Any, ...], analytics.Latencies]]:
+        """How long the attempts of each group took, one group after the other; see ``analytics``."""
+        with explained(self.where), self._connect() as connection:
+            yield from analytics.latencies(connection, by, span)
+
+    def questions(self, runs: Sequence[str], span: analytics.Span) -> list[analytics.Asked]:
+        """How many rows' questions these runs asked, as far as their attempts tell."""
+        with explained(self.where), self._connect() as connection:
+            return analytics.questions(connection, runs, span)
+
+    def usage_in(self, span: analytics.Span) -> list[tuple[Any, ...]]:
+        """The usage of runs that ended, oldest first; values are those of ``analytics.USAGE_COLUMNS``."""
+        with explained(self.where), self._connect() as connection:
+            return analytics.usage_rows(connection, span)
+
+    def contents(self) -> contents.Contents:
+        """What lies in the store; reads all of it."""
+        with explained(self.where), self._connect() as connection:
+            return contents.contents(connection)
+
+    def size(self) -> int:
+        """Bytes that the database takes on the disk, the write-ahead log of a SQLite file left out."""
+        with explained(self.where), self._connect() as connection:
+            return contents.total_bytes(connection)
+
+    @contextmanager
+    def pruning(self) -> Iterator[pruning.Pruning]:
+        """Removes old answers and attempts; see ``pruning``."""
+        with explained(self.where), pruning.Pruning(self._open_engine()) as begun:
+            yield begun
+
+    def shrink(self) -> bool:
+        """Give room that was freed back to the disk, unless other processes are asking something.
+
+        Returns:
+            Whether that was done; with PostgreSQL its own housekeeping does it.
+        """
+        if self._url.get_backend_name() != "sqlite":
+            return False
+        part = self.coordination()
+        try:
+            part.beat()
+            part.claim(())
+            # Writing the file anew takes long, and others would wait for the lock in vain.
+            if not part.claim(()).alone:
+                return False
+            with explained(self.where):
+                pruning.shrink(self._open_engine())
+        finally:
+            part.leave()
+        return True
+
     def attempts_of(self, row_hash: bytes) -> list[StoredAttempt]:
         """Every attempt made for a row's question, in the order they were made, prompt and response included."""
         with explained(self.where), self._connect() as connection:
             return reading.attempts_of(connection, row_hash)
-
-    def response_of(self, row_hash: bytes) -> Response | None:
-        """What ended a row's question; ``None``: not asked, or nothing came back."""
-        found = self.answers([row_hash]).get(row_hash)
-        return None if found is None else found.response
 
     def learned(self, model: str, *, operator: str | None = None, asset: str | None = None) -> Learned | None:
         """What answers of a model were like so far.

@@ -93,6 +93,33 @@ usage = Table(
     Column("started_at", Double, nullable=False),
 )
 
+estimates = Table(
+    "estimates",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("asset", Text, primary_key=True),
+    Column("partition", Text, primary_key=True),
+    Column("operator", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("rows", BigInteger, nullable=False),
+    Column("store_hits", BigInteger, nullable=False),
+    Column("calls", BigInteger, nullable=False),
+    Column("calls_low", BigInteger, nullable=False),
+    Column("calls_high", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("input_tokens_low", BigInteger, nullable=False),
+    Column("input_tokens_high", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("output_tokens_low", BigInteger, nullable=False),
+    Column("output_tokens_high", BigInteger, nullable=False),
+    Column("cost_nano_usd", BigInteger),
+    Column("cost_nano_usd_low", BigInteger),
+    Column("cost_nano_usd_high", BigInteger),
+    Column("seconds", Double, nullable=False),
+    Column("made_at", Double, nullable=False),
+)
+"""What a run was expected to do and use, keyed like ``usage``."""
+
 learned = Table(
     "learned",
     metadata,
@@ -112,3 +139,41 @@ spending = Table(
     Column("cost_nano_usd", BigInteger, nullable=False),
 )
 """What the attempts that began on a day (UTC) cost together; known costs only."""
+
+removed_attempts = Table(
+    "removed_attempts",
+    metadata,
+    Column("day", BigInteger, primary_key=True, autoincrement=False),
+    Column("run_id", Text, primary_key=True),
+    Column("asset", Text, primary_key=True),
+    Column("partition", Text, primary_key=True),
+    Column("operator", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("attempts", BigInteger, nullable=False),
+    Column("questions", BigInteger, nullable=False),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("cached_input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cost_nano_usd", BigInteger),
+    Column("unknown_costs", BigInteger, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("ended_at", Double, nullable=False),
+)
+"""What attempts that were pruned used, by day (days since 1970, UTC) and the facts that usage is reported by."""
+
+set_aside = Table(
+    "set_aside",
+    metadata,
+    Column("row_hash", LargeBinary, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("attempt_id", BigInteger),
+    Column("reason", Text),
+    Column("message", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("via", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("cost_nano_usd", BigInteger),
+    Column("created_at", Double, nullable=False),
+    Column("set_aside_at", Double, nullable=False),
+)
+"""Answers on their way out: no look-up finds them; see ``pruning``."""

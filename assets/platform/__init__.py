@@ -1,0 +1,1 @@
+"""What the deployment itself does: what its runs cost."""

@@ -1,0 +1,154 @@
+"""One operator's look into the store for one batch of an estimate: what is answered, and what is still to be asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import polars as pl
+
+from infergraph.frame import plan as plans
+from infergraph.frame.doubt_marks import FOG, MAYBE, UNKNOWN
+from infergraph.frame.estimate_count import Count
+from infergraph.frame.estimate_rates import PASS_SHARE, Rates
+from infergraph.frame.expressions import roots
+from infergraph.frame.judging import judges
+from infergraph.frame.row_ids import DOUBT
+from infergraph.frame.run import RunOptions
+from infergraph.frame.session import Session
+from infergraph.models.model import Request
+from infergraph.models.verdict import Accepted
+from infergraph.store.hashes import RequestHasher
+
+CONTENT = "__content"
+
+
+@dataclass(frozen=True)
+class Feeds:
+    """Whether an operator's request, and its ``where``, depend on answers of other operators."""
+
+    reads: bool
+    where: bool
+
+
+def feeds(step: plans.OperatorStep) -> Feeds:
+    """What of an operator depends on answers."""
+    answers = step.inputs[0].answers
+    where = set() if step.where is None else roots(step.where)
+    return Feeds(bool(answers.intersection(step.operator.reads)), bool(answers & where))
+
+
+class Walking(Protocol):
+    """What a look-up needs of the walk that it is part of."""
+
+    session: Session
+    options: RunOptions
+    rates: dict[int, Rates]
+    retry_rates: dict[int, Rates]
+    counts: dict[int, Count]
+    asked: dict[bytes, tuple[int, float, float]]
+    instead: dict[int, set[bytes]]
+    unsure: set[int]
+
+    def counting(self, step: plans.OperatorStep) -> bool:
+        """Whether the step's rows are to be counted."""
+        ...
+
+    def chance(self, doubt: int) -> float:
+        """How likely a row with these marks comes."""
+        ...
+
+
+class LookUp:
+    """One operator's look into the store for one batch."""
+
+    def __init__(self, walk: Walking, step: plans.OperatorStep, times: int) -> None:
+        self._walk = walk
+        self._step = step
+        self._times = times
+        self._feeds = feeds(step)
+        self._hasher = RequestHasher(walk.rates[id(step)].model)
+        self._count = walk.counts.get(id(step)) if walk.counting(step) else None
+        self._retried_by = walk.retry_rates.get(id(step))
+        self._chances: dict[int, tuple[float, float]] = {}
+        self._instead: set[bytes] = walk.instead.setdefault(id(step), set())
+        self.rejected: list[bool] = []
+        """Rows whose rejection is remembered."""
+
+    def rows(self, batch: pl.DataFrame) -> tuple[list[Any], list[bool]]:
+        """Each row's answer, ``None`` without one, and whether it is still to come."""
+        contents, doubts = batch[CONTENT].to_list(), batch[DOUBT].to_list()
+        known = dict.fromkeys(
+            content for content, doubt in zip(contents, doubts, strict=True)
+            if content is not None and not self._unknown(doubt)
+        )  # fmt: skip
+        requests = {content: self._step.operator.request(content) for content in known}
+        hashes = {content: self._hasher.hash(request) for content, request in requests.items()}
+        options = self._walk.options
+        stored = {} if options.refresh else self._walk.session.store.answers(
+            list(hashes.values()), max_age_s=options.max_age_s
+        )  # fmt: skip
+        values: list[Any] = []
+        missing: list[bool] = []
+        for content, doubt, judge in zip(contents, doubts, judges(self._step.operator, batch), strict=True):
+            low, expected = self._chance(doubt)
+            self._add("rows", low, expected)
+            value, unanswered, rejected = None, False, False
+            if self._unknown(doubt):
+                unanswered = True
+                self._ask_unknown(content, expected)
+            elif content is not None:
+                answer = stored.get(hashes[content])
+                verdict = None
+                if answer is not None and answer.state == "done" and answer.response is not None:
+                    verdict = judge(answer.response)
+                # Whether a row with an unknown ``where`` is asked at all is open, also where the answer is there.
+                unanswered = self._feeds.where and bool(doubt & UNKNOWN)
+                if isinstance(verdict, Accepted):
+                    value = verdict.value
+                    self._add("store_hits", low, expected)
+                elif answer is None or answer.state == "done" or options.retry_rejects:
+                    unanswered = True
+                    again = answer is not None and answer.state == "rejected"
+                    self._ask(hashes[content], requests[content], low, expected, self._retried_by if again else None)
+                else:
+                    rejected = True
+            values.append(value)
+            missing.append(unanswered)
+            self.rejected.append(rejected)
+        return values, missing
+
+    def _unknown(self, doubt: int) -> bool:
+        return bool(doubt & FOG) or (self._feeds.reads and bool(doubt & UNKNOWN))
+
+    def _chance(self, doubt: int) -> tuple[float, float]:
+        known = self._chances.get(doubt)
+        if known is None:
+            open_where = bool(self._feeds.where and doubt & UNKNOWN)
+            expected = self._walk.chance(doubt) * (PASS_SHARE if open_where else 1.0)
+            known = self._chances[doubt] = (0.0 if doubt & MAYBE or open_where else 1.0, expected)
+        return known
+
+    def _add(self, what: str, low: float, expected: float) -> None:
+        if self._count is not None:
+            self._count.add(what, low, expected, self._times)
+
+    def _ask_unknown(self, content: str | None, expected: float) -> None:
+        if self._count is not None:
+            self._count.ask_typical(content, expected, self._times)
+            self._count.add("store_hits", 0, 0, self._times)
+
+    def _ask(self, key: bytes, request: Request, low: float, expected: float, paid: Rates | None) -> None:
+        if self._count is None:
+            return
+        known = self._walk.asked.get(key)
+        if known is None:
+            self._walk.asked[key] = (id(self._step), low, expected)
+            self._count.ask(request, low, expected, rates=paid)
+        elif low > known[1] and known[0] == id(self._step):
+            # It was only possible before; now a row needs it for sure.
+            self._walk.asked[key] = (id(self._step), low, expected)
+            self._count.ask(request, low, expected - known[2], 0, rates=paid)
+        elif known[0] != id(self._step) and known[0] in self._walk.unsure and key not in self._instead:
+            self._instead.add(key)
+            self._count.ask(request, 0, 0, rates=paid)
