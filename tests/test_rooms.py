@@ -70,6 +70,7 @@ PUBLIC_NAMES = [
     "ProviderError",
     "ProviderRefused",
     "Quote",
+    "Redaction",
     "RunCancelled",
     "RunOptions",
     "RunResult",

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from infergraph.frame.session import Session
     from infergraph.lineage import Trace
     from infergraph.models.model import Model, Price
+    from infergraph.models.redaction import Redaction
     from infergraph.records import Usage
     from infergraph.validation.quote import Quote
 
@@ -58,6 +59,7 @@ __all__ = [
     "ProviderError",
     "ProviderRefused",
     "Quote",
+    "Redaction",
     "RunCancelled",
     "RunOptions",
     "RunResult",
@@ -106,6 +108,7 @@ _HOMES = {
     "Session": "infergraph.frame.session",
     "Trace": "infergraph.lineage",
     **dict.fromkeys(["Model", "Price"], "infergraph.models.model"),
+    "Redaction": "infergraph.models.redaction",
     "Usage": "infergraph.records",
     "Quote": "infergraph.validation.quote",
     **dict.fromkeys(["check", "judge", "rejects_of", "semantic_asset"], "infergraph.dagster"),

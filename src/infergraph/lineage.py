@@ -71,6 +71,7 @@ class Trace:
             for attempt in step.attempts:
                 lines.append(f"    attempt {attempt.id} in run {attempt.run_id}: {attempt.outcome} {attempt.message}")
                 lines.extend(f"      {m.role}: {m.content}" for m in attempt.messages)
+                lines.extend([] if attempt.prompt_kept else ["      (prompt not kept)"])
                 if attempt.response is not None:
                     lines.append(f"      -> {attempt.response.text or 'a vector'}")
         return "\n".join(lines)
@@ -128,6 +129,7 @@ def _attempt(attempt: StoredAttempt) -> dict[str, Any]:
         "outcome": attempt.outcome,
         "message": attempt.message,
         "via": attempt.via,
+        "prompt_kept": attempt.prompt_kept,
         "messages": [{"role": m.role, "content": m.content} for m in attempt.messages],
         "response": None if response is None else response.text,
         "input_tokens": None if response is None else response.tokens.input,

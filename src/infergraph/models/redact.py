@@ -39,6 +39,11 @@ class Secret:
     def __init__(self, value: str) -> None:
         self._value = value
 
+    @classmethod
+    def of(cls, value: str | Secret) -> Secret:
+        """A secret of a text, or the secret itself."""
+        return value if isinstance(value, Secret) else cls(value)
+
     def __bool__(self) -> bool:
         """Whether there is anything to keep; a secret that came out of a pickle is empty."""
         return bool(self._value.strip())

@@ -20,6 +20,8 @@ _TEXT, _ZIPPED, _FLOATS = b"t", b"z", b"f"
 _JSON = json.JSONEncoder(ensure_ascii=False).encode
 UNREADABLE = (zlib.error, ValueError, TypeError)
 """What unpacking raises where a payload is damaged."""
+NOT_KEPT = b""
+"""In place of a prompt that the store was told not to keep."""
 _SMALL = 200
 _LARGE = 16_384
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, Select, func, select
 from infergraph.errors import StoreError
 from infergraph.models.model import Message, Response, Tokens
 from infergraph.store.connect import shown
-from infergraph.store.payload import UNREADABLE, unpack_messages, unpack_prompt, unpack_response
+from infergraph.store.payload import NOT_KEPT, UNREADABLE, unpack_messages, unpack_prompt, unpack_response
 from infergraph.store.rows import Learned, SpentBy, SpentRow, StoredAnswer, StoredAttempt, UsageRow
 from infergraph.store.tables import attempts, prefixes, spending
 from infergraph.store.tables import learned as learned_table
@@ -109,7 +109,8 @@ def attempts_of(connection: Connection, row_hash: bytes) -> list[StoredAttempt]:
 def _stored_attempt(row: Row[Any], where: str) -> StoredAttempt:
     try:
         shared: tuple[Message, ...] = () if row.prefix is None else unpack_messages(row.prefix)
-        messages, embed_text = unpack_prompt(row.prompt, shared)
+        kept = row.prompt != NOT_KEPT
+        messages, embed_text = unpack_prompt(row.prompt, shared) if kept else ((), None)
         response = _response(row)
     except UNREADABLE as error:
         raise _damaged(where, "prompt or response", row.id, error) from error
@@ -130,6 +131,7 @@ def _stored_attempt(row: Row[Any], where: str) -> StoredAttempt:
         via=row.via,
         messages=messages,
         embed_text=embed_text,
+        prompt_kept=kept,
         response=response,
         cost_nano_usd=row.cost_nano_usd,
     )
