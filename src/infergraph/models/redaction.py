@@ -19,8 +19,6 @@ KINDS = tuple(FINDERS)
 ALL = "all"
 _NAME = re.compile(r"[A-Za-z][A-Za-z_-]{0,39}")
 
-RedactArgument = "bool | str | Sequence[str] | Redaction | None"
-
 
 @dataclass(frozen=True)
 class OwnPattern:
@@ -109,8 +107,12 @@ class Redaction:
         """
         for pattern in self.own:
             text = _replaced(text, pattern.spans(text), pattern.name)
-        for kind in self.kinds:
-            text = _replaced(text, FINDERS[kind](text), kind)
+        before = ""
+        while text != before:
+            # What stood right behind a number without a gap is found once that number is a placeholder.
+            before = text
+            for kind in self.kinds:
+                text = _replaced(text, FINDERS[kind](text), kind)
         return text
 
     @property
