@@ -79,6 +79,9 @@ class Session:
     ) -> None:
         # A traceback that shows variables would show the address, and the password in it.
         self._store_url, store = Secret.of(store), ""
+        # For repr, which a traceback that shows variables asks of a session that could not be made.
+        self._models: dict[str, Model] = {}
+        self._default: str | None = None
         self.progress = progress
         self.redaction = Redaction.of(redact)
         """What is replaced whatever the model."""

@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 
 from infergraph.errors import ConfigurationError
 from infergraph.models.address import check_address
-from infergraph.models.redact import Secret
+from infergraph.models.redact import Secret, made_without_traces
 from infergraph.models.redaction import Redaction
 
 Role = Literal["system", "user", "assistant"]
@@ -82,6 +82,7 @@ class Price:
         return int((micro_usd * 1000).to_integral_value())
 
 
+@made_without_traces
 @dataclass(frozen=True)
 class Model:
     """A name of the deployment for provider, model id, parameters and limits.

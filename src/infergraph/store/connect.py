@@ -45,30 +45,41 @@ def resolve(url: str | Secret, root: Path | None = None) -> URL:
         >>> str(resolve("sqlite:///state.db", Path("/data")))
         'sqlite:////data/state.db'
     """
-    # A traceback that shows variables shows no text of a Secret.
+    # A traceback that shows variables shows no text of a Secret, and of an address all but the password.
     secret, url = Secret.of(url), ""
     try:
         parsed = make_url(secret.reveal())
     except (ArgumentError, ValueError):  # a ValueError where the port is no number
         given = redact_address(secret.reveal())
         raise ConfigurationError(f"store={given!r} is no address of a store. Write {_FORMS}.") from None
+    problem = _refused(parsed, secret)
+    if problem is not None:
+        del parsed
+        raise ConfigurationError(problem)
+    if parsed.get_backend_name() == "postgresql":
+        return _password_in_its_place(parsed.set(drivername="postgresql+psycopg"))
+    path = Path(str(parsed.database)).expanduser()
+    return parsed.set(drivername="sqlite", database=str((root or Path.cwd()) / path))
+
+
+def _refused(parsed: URL, given: Secret) -> str | None:
+    """Why an address is none of a store; ``None``: it is one."""
     backend = parsed.get_backend_name()
     if backend == "postgresql":
-        return _password_in_its_place(parsed.set(drivername="postgresql+psycopg"))
+        return None
     if backend != "sqlite":
-        raise ConfigurationError(f"store: {parsed.drivername!r} is not supported. Write {_FORMS}.")
+        return f"store: {parsed.drivername!r} is not supported. Write {_FORMS}."
     if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
-        raise ConfigurationError(
-            f"store={redact_address(secret.reveal())!r}: the store is a file, since answers must outlive the process. "
+        return (
+            f"store={redact_address(given.reveal())!r}: the store is a file, since answers must outlive the process. "
             "Write for example store='sqlite:///.infergraph/state.db'."
         )
     if unknown := set(parsed.query) - {"timeout"}:
-        raise ConfigurationError(
+        return (
             f"store: {sorted(unknown)[0]!r} is no option of a SQLite store. The only one is timeout, in seconds: "
             "sqlite:///state.db?timeout=60."
         )
-    path = Path(parsed.database).expanduser()
-    return parsed.set(drivername="sqlite", database=str((root or Path.cwd()) / path))
+    return None
 
 
 def _password_in_its_place(url: URL) -> URL:
