@@ -98,7 +98,8 @@ def test_an_asset_with_allowed_models_runs_on_them_and_binds_no_other_asset(
 
 
 def test_a_definition_with_a_list_that_is_none_is_refused() -> None:
-    for wrong in ("local:*", []):
+    lists: list[Any] = ["local:*", []]
+    for wrong in lists:
         with pytest.raises(ig.PlanError, match="allowed_models"):
             summed(allowed_models=wrong)
 

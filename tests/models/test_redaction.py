@@ -44,6 +44,8 @@ NONE_OF_THEM = [
     "10:30-12:45", "1000-2000", "call 2024-01-31", "call 10,000 people", "fax 12/31/2001 10:30", "GDPR2016", "[email]",
     "sha 0a1b2c3d4e5f60718293a4b5c6d7e8f901234567", "Ünïcödé ¾ ٣ <body> </body> & {{ x }} \\n \x00",
 ]  # fmt: skip
+BYTES: Any = re.compile(b"x")
+SEVEN: Any = 7
 FOUND = [(kind, one) for kind, all_ in zip(KINDS, (EMAILS, IBANS, CARDS, PHONES), strict=True) for one in all_]
 AROUND = ["{}", "Write to {}.", "({})", "x:{},y", "«{}»", "a\n{}\nb", '["{}", 1]', "\\n{}\\n", "<td>{}</td>", "{} 2024"]
 
@@ -110,12 +112,12 @@ def test_patterns_of_ones_own_come_first_and_add_up() -> None:
     ("make", "said"),
     [
         (lambda: Redaction(kinds=["emails"]), "there is no kind 'emails'. Did you mean 'email'"),
-        (lambda: Redaction.of(7), "redact=7: write True, a list of"),  # type: ignore[arg-type]  # that is the point
+        (lambda: Redaction.of(SEVEN), "redact=7: write True, a list of"),
         (lambda: Redaction(patterns={"a1": "x"}), "letters, '_' and '-' only"),
         (lambda: Redaction(patterns={"card": "x"}), "is a built-in kind"),
         (lambda: Redaction(patterns={"a": "("}), "is no regular expression"),
         (lambda: Redaction(patterns={"a": "x*"}), "fits an empty text too"),
-        (lambda: Redaction(patterns={"a": re.compile(b"x")}), "over bytes"),  # type: ignore[dict-item]  # as above
+        (lambda: Redaction(patterns={"a": BYTES}), "over bytes"),
         (lambda: Model("scripted:x", redact=["name"]), "there is no kind 'name'"),
     ],
 )

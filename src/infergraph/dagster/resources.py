@@ -11,7 +11,7 @@ import atexit
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
@@ -77,6 +77,13 @@ class ModelSettings(dg.Config):
     salt: str | None = Field(default=None, description="Any text; another salt asks everything anew.")
     redact: list[str] = Field(default=[], description="Kinds replaced before this model is sent anything, or ['all'].")
     redact_patterns: dict[str, str] = Field(default={}, description="Kinds of your own: name -> regular expression.")
+
+    def __getstate__(self) -> dict[Any, Any]:
+        # A pickle travels to other processes and onto disks; the name of a variable may, a key may not.
+        state = super().__getstate__()
+        if self.api_key is None or isinstance(self.api_key, dg.EnvVar):
+            return state
+        return {**state, "__dict__": {**state["__dict__"], "api_key": None}}
 
     def as_model(self) -> Model:
         """The ``ig.Model`` of these settings.
