@@ -11,6 +11,7 @@ import pytest
 
 import infergraph as ig
 from infergraph.frame.session import Session
+from infergraph.models.model import CallFailed
 from infergraph.models.scripted import Script, script
 
 BODY = pl.DataFrame({"id": [1], "body": ["a letter"]})
@@ -111,3 +112,13 @@ def test_a_runs_own_model_is_asked_too(deployment: Session, elsewhere: Script) -
 def test_a_list_that_cannot_be_meant_is_refused(deployment: Session, allowed: list[str], said: str) -> None:
     with pytest.raises(ig.PlanError, match=re.escape(said)):
         deployment.frame(BODY, allowed_models=allowed)
+
+
+def test_the_model_that_rejected_rows_would_go_to_is_asked_too(deployment: Session, elsewhere: Script) -> None:
+    refused = CallFailed("no", outcome="permanent", reason="refused")
+    with script("own", lambda _: refused):
+        frame = mapped(deployment.frame(BODY, allowed_models=["own"]), None)
+        assert frame.run().rejects.height == 1
+        with pytest.raises(ig.PlanError, match="'away'"):
+            frame.run(retry_rejects=True, retry_model="away")
+    assert elsewhere.requests == []

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, ValidationInfo, field_validator, model_validator
 
 import infergraph as ig
+from infergraph.models.model import CallFailed
 from infergraph.models.scripted import script
 from infergraph.testing import SimulatedServer
 
@@ -233,3 +234,55 @@ def test_no_planted_address_or_number_survives(
     assert sent
     texts = [*sent, *(content for _, content in contents_of(root / ".infergraph"))]
     assert not [(one, text) for one in planted for text in texts if one.encode() in text]
+
+
+def test_a_quote_and_a_validator_see_the_row_as_the_model_did(tmp_path: Path, contents_of: Contents) -> None:
+    seen: list[Any] = []
+
+    class Evidence(BaseModel):
+        words: Annotated[str, ig.Quote(of="body")]
+
+        @model_validator(mode="after")
+        def look(self, info: ValidationInfo) -> Evidence:
+            assert info.context is not None
+            seen.append(info.context["row"]["body"])
+            return self
+
+    def answer(request: Any) -> dict[str, str]:
+        repaired = len(request.messages) > 2
+        return {"words": "I am [email]" if repaired else f"I am {EMAIL}"}
+
+    with (
+        script("quoting", answer) as quoting,
+        ig.Session({"m": ig.Model("scripted:quoting", redact=True)}, root=tmp_path) as session,
+    ):
+        out = session.frame(rows().head(1), key="id").semantic.extract("body", Evidence)
+        assert out.run().frame["words"].to_list() == ["I am [email]"]
+        assert out.estimate().store_hits == 1
+    assert set(seen) == {CLEAN}
+    assert len(quoting.requests) == 2, "what does not stand in the redacted text is no quote"
+
+
+def test_rejected_rows_go_to_a_model_that_wants_less_only_where_that_changes_nothing(tmp_path: Path) -> None:
+    models = {
+        "open": ig.Model("scripted:open"),
+        "shy": ig.Model("scripted:shy", redact=["email"]),
+        "bound": ig.Model("scripted:bound", redact=True),
+    }
+    refused = CallFailed("no", outcome="permanent", reason="refused")
+    with (
+        script("open", lambda _: refused),
+        script("bound", lambda _: refused),
+        script("shy", lambda _: "said") as shy,
+        ig.Session(models, "open", root=tmp_path) as session,
+    ):
+        frame = session.frame(rows(), key="id")
+        out = frame.semantic.map("Sum up {{ body }}", into="out")
+        assert out.run().rejects.height == 2
+        with pytest.raises(ig.PlanError, match="to be sent redacted text only"):
+            out.run(retry_rejects=True, retry_model="shy")
+        assert shy.requests == []
+        less = frame.semantic.map("Sum up {{ body }}", into="out", model="bound")
+        assert less.run().rejects.height == 2
+        assert less.run(retry_rejects=True, retry_model="shy").rejects.is_empty()
+        assert not leaks([str(request.messages).encode() for request in shy.requests])
