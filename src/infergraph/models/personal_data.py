@@ -160,7 +160,9 @@ _CUES = (
 _IN_PHONE = rf"(?:{_GAP}|[()/]){{0,3}}"
 # Not inside a number, an identifier (AB-212-555-0123), a date or a version.
 _ALONE = rf"{_START}(?<!\d[.,/:])(?<![^\W_]-)"
-_PHONE = re.compile(
+_RUN = re.compile(rf"\d(?:{_IN_PHONE}\d){{5,}}")
+_GROUP_START = re.compile(r"\d+")
+_WRITTEN = re.compile(
     rf"""
     (?P<plus>(?<![\d+])\+[ \t]?[(]?[1-9](?:{_IN_PHONE}\d){{6,14}})
     | {_ALONE} (?:
@@ -170,11 +172,16 @@ _PHONE = re.compile(
         | (?P<national>(?:[(]0\d{{1,5}}[)](?:{_GAP}|/){{0,2}}|0\d{{1,5}}(?:{_GAP}|[ \t]?/[ \t]?))
             \d{{2,9}}(?:{_GAP}\d{{2,8}}){{0,4}})
     )
-    | \b(?i:{"|".join(_CUES)})\b (?:[ \t]*(?:[.:\#=|\-]|\b(?i:no|nr|num|number|is|us|me|at|on|him|her|ist|unter)\b))*
-      [ \t]* (?P<cued>[(+]{{0,2}}\d(?:{_IN_PHONE}\d){{5,14}})
+    | (?P<cued>[(]?\d(?:{_IN_PHONE}\d){{5,14}})
     """,
     re.VERBOSE,
 )
+_CUE = re.compile(
+    rf"\b(?:{'|'.join(_CUES)})\b"
+    r"(?:[ \t]*(?:[.:#=|\-(+]|\b(?:no|nr|num|number|is|us|me|at|on|him|her|ist|unter)\b))*[ \t]*$",
+    re.IGNORECASE,
+)
+_CUE_WITHIN = 60
 _EXTENSION = re.compile(r"(?:[ \t]*(?:x|ext\.?|extension|#)[ \t]*\d{1,6}(?!\d))?", re.IGNORECASE)
 _GOES_ON = re.compile(r"\d|[.,:/\-]\d|%")
 _DATE = re.compile(
@@ -192,19 +199,28 @@ def phones(text: str) -> Iterator[Span]:
         >>> [text[a:b] for text in ["(212) 555-0123 ext. 4, order 2125550123, tel: 5550123"] for a, b in phones(text)]
         ['(212) 555-0123 ext. 4', '5550123']
     """
-    at = 0
-    while match := _PHONE.search(text, at):
-        kind = match.lastgroup or ""
-        start, end = match.span(kind)
-        stop = _phone_end(text, kind, start, end)
-        if stop is not None:
-            yield start, stop
-            at = stop
+    done = 0
+    for run in _RUN.finditer(text):
+        for group in _GROUP_START.finditer(text, *run.span()):
+            if group.start() < done:
+                continue
+            found = _phone_from(text, group.start(), done)
+            if found is not None:
+                yield found
+                done = found[1]
+
+
+def _phone_from(text: str, digits: int, done: int) -> Span | None:
+    """The phone number whose first digits stand here, with the signs before them that are part of it."""
+    for before in ("+ (", "+(", "+ ", "+", "(", ""):
+        start = digits - len(before)
+        match = _WRITTEN.match(text, start) if start >= done and text.startswith(before, start) else None
+        if match is None or (match.lastgroup == "cued" and not _CUE.search(text, max(0, start - _CUE_WITHIN), start)):
             continue
-        # On behind the digits that were looked at, so that a long row of them is not looked at again and again.
-        at = max(start, match.start()) + 1
-        while at < len(text) and text[at].isdigit():
-            at += 1
+        end = _phone_end(text, match.lastgroup or "", start, match.end())
+        if end is not None:
+            return start, end
+    return None
 
 
 def _phone_end(text: str, kind: str, start: int, end: int) -> int | None:
