@@ -16,8 +16,8 @@ import infergraph as ig
 from infergraph.frame.again import rendered_again
 from infergraph.models.model import CallFailed, Message, Request
 from infergraph.models.scripted import script
+from infergraph.store.echoes import without_echoes
 from infergraph.store.hashes import hash_from_text
-from infergraph.store.quotes import without_quotes
 
 Contents = Callable[[Path], list[tuple[str, bytes]]]
 SECRETIVE = "Quentin is away until the ninth of March"
@@ -181,6 +181,6 @@ TEXTS = st.text(alphabet="abcdefgh ", min_size=0, max_size=60)
 @given(TEXTS, TEXTS, TEXTS)
 def test_no_passage_of_the_prompt_is_left_in_a_message(before: str, content: str, after: str) -> None:
     request = Request(messages=(Message("system", "the author's own words"), Message("user", content)))
-    told = without_quotes(f"{before}{content}{after}; the author's own words", request)
+    told = without_echoes(f"{before}{content}{after}; the author's own words", request)
     assert not any(told[at : at + 12] in content for at in range(max(0, len(told) - 11)))
     assert told.endswith("the author's own words")

@@ -21,8 +21,8 @@ from infergraph.frame.row_ids import ROW_ID
 from infergraph.models.model import Model, Request
 from infergraph.models.redaction import Redaction
 from infergraph.records import Tally, add_nano, usd
+from infergraph.store.echoes import without_echoes
 from infergraph.store.hashes import RequestHasher, hash_text
-from infergraph.store.quotes import without_quotes
 
 CONTENT = "__content"
 _PROGRESS_EVERY_S = 0.2
@@ -258,7 +258,7 @@ class Asker:
 
     def _told(self, morsel: Morsel, place: int, ending: Outcome) -> str:
         request = morsel.requests[place]
-        return ending.message if self._keep_prompts or request is None else without_quotes(ending.message, request)
+        return ending.message if self._keep_prompts or request is None else without_echoes(ending.message, request)
 
     def _report(self, *, force: bool = False) -> None:
         now = time.monotonic()

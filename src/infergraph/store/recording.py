@@ -15,8 +15,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from infergraph.models.model import Message, Tokens
 from infergraph.store import tables
+from infergraph.store.echoes import without_echoes
 from infergraph.store.payload import NOT_KEPT, pack_messages, pack_prompt, pack_response
-from infergraph.store.quotes import without_quotes
 from infergraph.store.rows import Answer, Attempt, UsageRow
 
 Row = dict[str, Any]
@@ -117,7 +117,7 @@ def _attempt_row(number: int, attempt: Attempt, prefix_hash: bytes | None, keep_
 
 def _said(message: str, attempt: Attempt | int | None, keep_prompts: bool) -> str:
     if message and not keep_prompts and isinstance(attempt, Attempt):
-        message = without_quotes(message, attempt.request)
+        message = without_echoes(message, attempt.request)
     return _storable(message)
 
 

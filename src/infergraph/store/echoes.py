@@ -12,7 +12,7 @@ _SHORTEST = 12
 """A passage of fewer characters is no quotation: words and names of parameters are in prompts too."""
 
 
-def without_quotes(message: str, request: Request) -> str:
+def without_echoes(message: str, request: Request) -> str:
     """A message without the passages that it quotes from what the request has beyond the shared prompt.
 
     Args:
@@ -25,7 +25,7 @@ def without_quotes(message: str, request: Request) -> str:
     Example:
         >>> from infergraph.models.model import Message
         >>> asked = Request(messages=(Message("system", "Sum up"), Message("user", "Ann is ill since Monday")))
-        >>> without_quotes("400: cannot take 'Ann is ill since Monday'", asked)
+        >>> without_echoes("400: cannot take 'Ann is ill since Monday'", asked)
         "400: cannot take '[...]'"
     """
     own = [sent.content for sent in request.messages[len(request.prefix) :]]
