@@ -16,6 +16,7 @@ from infergraph.dagster.planning import planned
 from infergraph.dagster.resources import close_sessions
 from infergraph.models.scripted import Script, script
 
+GRADED_AWAY = ig.judge("{{ out }} sums up {{ body }}", model="away", name="faithful")
 LETTER = "I am ann.lee@example.org, ticket TCK-17"
 
 
@@ -57,6 +58,7 @@ def summed(model: str | None = None, **arguments: Any) -> dg.AssetsDefinition:
         (lambda: summed("next", allowed_models=["scripted:d*"]), {}, "'away' (scripted:elsewhere), the fallback"),
         (lambda: summed(allowed_models=["own"]), {"model": "away"}, "the model 'away'"),
         (lambda: summed(allowed_models=["own"]), {"model": "scripted:outside"}, "the model 'scripted:outside'"),
+        (lambda: summed(allowed_models=["own"], checks=[GRADED_AWAY]), {}, "the model 'away'"),
         (lambda: summed(allowed_models=["onw"]), {}, "'onw', which is no model here"),
         (lambda: summed(allowed_models=["local:*"]), {}, "the model 'own'"),
     ],
@@ -120,6 +122,20 @@ def test_resources_redact_and_keep_no_prompts(
     kept = [content for _, content in contents_of(tmp_path / "store")]
     assert kept
     assert not [content for content in kept if b"[ticket]" in content or b"Sum up" in content]
+
+
+def test_a_judge_is_sent_redacted_rows_too(
+    storage: PolarsStorage, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    given = resources(storage, tmp_path, redact=["email"])
+    given["models"] = ModelsResource(models=given["models"].models, default_model="own", redact=["email"])
+    with script("elsewhere", lambda _: {"answer": True}) as grader, script("desk", lambda _: "a summary"):
+        dg.materialize(
+            [letters, summed(checks=[GRADED_AWAY])], resources=given, instance=instance, raise_on_error=False
+        )
+        close_sessions()
+    assert grader.requests
+    assert "I am [email], ticket" in grader.requests[0].messages[-1].content
 
 
 def test_a_wrong_kind_in_the_settings_says_what_there_is(
