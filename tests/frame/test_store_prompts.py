@@ -175,6 +175,15 @@ def test_what_a_provider_quotes_of_the_prompt_is_not_kept_either(
             assert "cannot take" in one.rejects["message"][0]
 
 
+def test_estimates_still_learn_from_past_answers(tmp_path: Path) -> None:
+    rows = pl.DataFrame({"id": range(20), "body": [f"letter {number}" for number in range(20)]})
+    with script("desk", lambda _: "x" * 400), opened(tmp_path) as session:
+        out = session.frame(rows, key="id").semantic.map("Sum up {{ body }}", into="out")
+        assert out.head(10).run().usage.output_tokens == 1000
+        assert out.estimate().calls == 10
+        assert out.estimate().output_tokens == 1000
+
+
 TEXTS = st.text(alphabet="abcdefgh ", min_size=0, max_size=60)
 
 

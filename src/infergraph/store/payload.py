@@ -106,7 +106,9 @@ def pack_prompt(request: Request, shared: int) -> bytes:
 
 
 def unpack_prompt(payload: bytes, shared: Sequence[Message]) -> tuple[tuple[Message, ...], str | None]:
-    """The messages and the text to embed that went out, given the shared messages."""
+    """The messages and the text to embed that went out, given the shared messages; neither where they were not kept."""
+    if payload == NOT_KEPT:
+        return (), None
     text = unpack_text(payload)
     if text.startswith('"'):
         return (), str(json.loads(text))

@@ -109,8 +109,7 @@ def attempts_of(connection: Connection, row_hash: bytes) -> list[StoredAttempt]:
 def _stored_attempt(row: Row[Any], where: str) -> StoredAttempt:
     try:
         shared: tuple[Message, ...] = () if row.prefix is None else unpack_messages(row.prefix)
-        kept = row.prompt != NOT_KEPT
-        messages, embed_text = unpack_prompt(row.prompt, shared) if kept else ((), None)
+        messages, embed_text = unpack_prompt(row.prompt, shared)
         response = _response(row)
     except UNREADABLE as error:
         raise _damaged(where, "prompt or response", row.id, error) from error
@@ -131,7 +130,7 @@ def _stored_attempt(row: Row[Any], where: str) -> StoredAttempt:
         via=row.via,
         messages=messages,
         embed_text=embed_text,
-        prompt_kept=kept,
+        prompt_kept=row.prompt != NOT_KEPT,
         response=response,
         cost_nano_usd=row.cost_nano_usd,
     )
