@@ -75,6 +75,7 @@ PUBLIC_NAMES = [
     "ProviderError",
     "ProviderRefused",
     "Quote",
+    "Redaction",
     "RunCancelled",
     "RunOptions",
     "RunResult",

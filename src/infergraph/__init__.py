@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from infergraph.frame.session import Session
     from infergraph.lineage import Became, Trace, Traces
     from infergraph.models.model import Model, Price
+    from infergraph.models.redaction import Redaction
     from infergraph.records import Usage
     from infergraph.validation.quote import Quote
 
@@ -59,6 +60,7 @@ __all__ = [
     "ProviderError",
     "ProviderRefused",
     "Quote",
+    "Redaction",
     "RunCancelled",
     "RunOptions",
     "RunResult",
@@ -109,6 +111,7 @@ _HOMES = {
     "Session": "infergraph.frame.session",
     **dict.fromkeys(["Became", "Trace", "Traces"], "infergraph.lineage"),
     **dict.fromkeys(["Model", "Price"], "infergraph.models.model"),
+    "Redaction": "infergraph.models.redaction",
     "Usage": "infergraph.records",
     "Quote": "infergraph.validation.quote",
     **dict.fromkeys(["check", "judge", "rejects_of", "semantic_asset", "trace"], "infergraph.dagster"),

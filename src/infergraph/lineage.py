@@ -293,6 +293,7 @@ def _attempt(attempt: StoredAttempt) -> dict[str, Any]:
         "outcome": attempt.outcome,
         "message": attempt.message,
         "via": attempt.via,
+        "prompt_kept": attempt.prompt_kept,
         "messages": [{"role": m.role, "content": m.content} for m in attempt.messages],
         "embed_text": attempt.embed_text,
         "response": None if response is None else response.text,

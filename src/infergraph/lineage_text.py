@@ -116,7 +116,7 @@ def _attempt_lines(attempt: StoredAttempt, depth: int) -> Iterator[str]:
     )
     if attempt.embed_text is not None:
         yield from _text_lines("embed", attempt.embed_text, pad)
-    elif not attempt.messages:
+    elif not attempt.prompt_kept:
         yield f"{pad}  {NOT_KEPT}"
     for message in attempt.messages:
         yield from _text_lines(message.role, message.content, pad)

@@ -663,6 +663,8 @@ def versioned(resource: ModelsResource, **arguments: object) -> dg.AssetSpec:
         {"careful": {"revision": "2"}},
         {"fast": {"max_output_tokens": 100}},
         {"spare": {"salt": "again"}},
+        {"careful": {"redact": ["email"]}},
+        {"spare": {"redact_patterns": {"ticket": "TCK-[0-9]+"}}},
     ],
 )
 def test_parameters_that_change_answers_show(changes: dict[str, object]) -> None:
@@ -680,6 +682,11 @@ def test_parameters_that_change_answers_show(changes: dict[str, object]) -> None
 )
 def test_limits_keys_and_models_that_are_not_asked_do_not(changes: dict[str, object]) -> None:
     assert versioned(models(**changes)).code_version == versioned(models()).code_version
+
+
+def test_what_the_deployment_redacts_counts() -> None:
+    strict = ModelsResource(models=models().models, default_model="fast", redact=["all"])
+    assert versioned(strict).code_version != versioned(models()).code_version
 
 
 def test_the_assets_model_and_key_count() -> None:

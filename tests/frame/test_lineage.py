@@ -148,7 +148,7 @@ def test_a_prompt_that_was_not_kept_is_shown_as_that() -> None:
     attempt = StoredAttempt(
         id=1, row_hash=b"h", request_hash=b"h", run_id="r", asset=None, partition=None, operator="map", model="a:b",
         started_at=0.0, seconds=1.0, outcome="done", status=200, message="", via="direct", messages=(), embed_text=None,
-        response=None, cost_nano_usd=None,
+        response=None, cost_nano_usd=None, prompt_kept=False,
     )  # fmt: skip
     step = TraceStep(operator="map", model="a:b", request_hash="b2:00", source="call", via="direct", attempts=[attempt])
     text = str(Trace(row_id="x", steps=[step]))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import copy
 import dataclasses
+import inspect
 import pickle
 import traceback
 from typing import Any
@@ -116,3 +118,35 @@ def test_errors_of_others_lose_the_secret_and_keep_their_type() -> None:
     replaced = redact_error(Talkative(), Secret(KEY))
     assert isinstance(replaced, ProviderError)
     assert str(replaced) == "Talkative: the key is ***"
+
+
+@pytest.mark.parametrize(
+    "spelt",
+    [
+        "a+key/of=signs & more", "a%2Bkey%2Fof%3Dsigns%20%26%20more", "a%2bkey%2fof%3dsigns%20%26%20more",
+        "a%2Bkey/of%3Dsigns%20%26%20more", "a%2Bkey%2Fof%3Dsigns+%26+more",
+    ],
+)  # fmt: skip
+def test_a_known_secret_is_found_as_addresses_spell_it(spelt: str) -> None:
+    assert redact(f"no such thing: /v1?key={spelt}.", Secret("a+key/of=signs & more")) == "no such thing: /v1?key=***."
+
+
+@given(st.text(alphabet="abc:/ ", max_size=5), st.text(alphabet="abc:/ ", max_size=5), st.booleans())
+def test_a_known_secret_is_found_in_base64(before: str, after: str, urlsafe: bool) -> None:
+    encode = base64.urlsafe_b64encode if urlsafe else base64.b64encode
+    given = f"Basic {encode(f'{before}{KEY}-{KEY}{after}'.encode()).decode()}"
+    told = redact(given, Secret(f"{KEY}-{KEY}"))
+    assert "***" in told
+    # What is left are the signs that also spell what stands around it, at most six of the secret's on each side.
+    assert len(told) <= len("Basic ***") + 2 * 4 + 4 * (2 + (len(before) + len(after)) // 3)
+
+
+def test_what_refuses_a_model_shows_none_of_its_values() -> None:
+    with pytest.raises(ConfigurationError, match="temperature is a number, 0 to 2") as raised:
+        Model("openai:m", base_url="http://box/v1", api_key=KEY, temperature=7)
+    shown = traceback.TracebackException.from_exception(raised.value, capture_locals=True)
+    own = [frame for frame in shown.stack if frame.filename != __file__]
+    assert own
+    assert KEY not in str([frame.locals for frame in own])
+    assert raised.value.__context__ is raised.value.__cause__ is None
+    assert "api_key" in inspect.signature(Model).parameters

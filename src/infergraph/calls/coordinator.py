@@ -149,7 +149,11 @@ class Coordinator:
         """Nothing is used without a lease: what is needed meanwhile is fetched after this process has left."""
         self._leaving = True
         self._lost()
-        left = self._loop.run_in_executor(leaving, self._leave, part)
+        try:
+            left = self._loop.run_in_executor(leaving, self._leave, part)
+        except RuntimeError:
+            # The interpreter is ending and takes no more work; the others see that this process is gone.
+            return
         left.add_done_callback(lambda _: self._safely(self._has_left))
 
     def _has_left(self) -> None:

@@ -15,6 +15,7 @@ from infergraph.cli import figures, screen
 from infergraph.cli.materialize import check_partition
 from infergraph.cli.project import Project, open_project
 from infergraph.cli.published import failed_run_of
+from infergraph.cli.rendered import with_prompts
 from infergraph.cli.selection import one_asset
 from infergraph.errors import PlanError, did_you_mean
 
@@ -61,7 +62,9 @@ def rejects(asset: str, *, partition: str | None, chosen: Chosen, step: bool, pu
         check_partition(project.definitions, [key], partition, instance)
         failed = None if published else failed_run_of(project, key, partition, instance)
         found = load_rejects(project, key, partition, instance) if failed is None else failed.rejects().collect()
-    rows = choose(found, chosen)
+        rows = choose(found, chosen)
+        if step or chosen.row is not None:
+            rows = with_prompts(project, key, partition, instance, rows)
     out = screen.out()
     if json:
         said = {"asset": asset, "partition": partition, "failed_run": failed and failed.run_id, "rejects": rows}
@@ -164,7 +167,8 @@ def full(found: pl.DataFrame) -> RenderableType:
         short = {name: screen.printable(value, most=None) for name, value in row.items() if name not in LONG}
         parts += [Text(f"{name}: {value}") for name, value in short.items()]
         for name in LONG:
-            lines = str(row.get(name) or "(nothing)").splitlines()
+            nothing = "(not kept)" if name == "prompt" and row.get(name) is None else "(nothing)"
+            lines = str(row.get(name) or nothing).splitlines()
             parts += [Text(f"{name}:"), *(Text(f"  {screen.printable_line(line)}") for line in lines)]
         parts.append(Text())
     return Group(*parts)

@@ -46,6 +46,7 @@ def semantic_asset(
     checks: Sequence[Condition | Judge] = (),
     expectations: Sequence[Any] = (),
     keep_versions: int | None = 3,
+    allowed_models: Sequence[str] | None = None,
     name: str | None = None,
     key_prefix: str | Sequence[str] | None = None,
     ins: Mapping[str, dg.AssetIn | dg.AssetKey | str | Sequence[str]] | None = None,
@@ -84,6 +85,7 @@ def semantic_asset(
     checks: Sequence[Condition | Judge] = (),
     expectations: Sequence[Any] = (),
     keep_versions: int | None = 3,
+    allowed_models: Sequence[str] | None = None,
     name: str | None = None,
     key_prefix: str | Sequence[str] | None = None,
     ins: Mapping[str, dg.AssetIn | dg.AssetKey | str | Sequence[str]] | None = None,
@@ -119,6 +121,9 @@ def semantic_asset(
         expectations: Of Great Expectations, as objects, dicts or suites: each expectation becomes a check, which
             blocks where its severity is ``critical``.
         keep_versions: Versions kept of each partition, 1 or more; ``None``: the storage's own number.
+        allowed_models: The only models that may see this asset's data, fallbacks and the run's own model included:
+            names of the deployment, or patterns of ``provider:model-id`` such as ``"local:*"``; ``None``: all. It
+            binds this asset alone: others may read what it publishes, and state their own.
         name: As for ``dg.asset``, like all that follow.
         key_prefix: Parts of the asset key before the name.
         ins: Inputs by parameter: ``dg.AssetIn``, a key, or ``ig.rejects_of(...)``.
@@ -170,6 +175,7 @@ def semantic_asset(
             has_own_code_version=bool(code_version),
             checks=own_checks(asset_key.to_user_string(), checks, expectations, reserved=EVERY_ASSETS),
             partitioned=passed_on.get("partitions_def") is not None,
+            allowed_models=None if allowed_models is None else _listed_models(allowed_models),
         )
         code = None if code_version else asset_code(asset)
         inputs, other_deps = inputs_of(asset.name, signature.frames, ins or {}, deps or ())
@@ -315,6 +321,12 @@ def _in_range(name: str, value: float | None, most: float | None) -> float | Non
         return value
     span = "0 or more" if most is None else f"0 to {most}"
     raise PlanError(f"{name}={value!r}: {name} is a number, {span}.")
+
+
+def _listed_models(given: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(given, str) or not given:
+        raise PlanError(f'allowed_models={given!r}: write a list of models, for example allowed_models=["local:*"].')
+    return tuple(given)
 
 
 def _versions(value: int | None) -> int | None:

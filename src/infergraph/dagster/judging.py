@@ -22,6 +22,7 @@ import polars as pl
 from infergraph.dagster.findings import SAMPLE, Asking, Findings, check_result
 from infergraph.dagster.rejects_told import rejects_sample
 from infergraph.errors import PlanError, ProviderError, UnknownColumn, did_you_mean
+from infergraph.frame.allowing import check_sources
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.models.prices import price_of
 from infergraph.models.redact import redact
@@ -75,6 +76,7 @@ class Judge:
         except PlanError as error:
             raise type(error)(f"{where}: {error}") from error
         session.check_chat(model, operator)
+        check_sources(session, frame.node, model, where)
         session.provider(model).check_configuration()
         definition = session.models[model]
         if options.max_cost_usd is not None and price_of(definition) is None:

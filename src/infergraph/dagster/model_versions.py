@@ -21,6 +21,8 @@ from infergraph.dagster.running import SemanticAsset
 from infergraph.errors import PlanError
 from infergraph.models.model import ANSWER_PARAMETERS
 
+_REDACTION = ("redact", "redact_patterns")
+
 
 def with_model_versions(assets: Iterable[Any], models: object) -> list[Any]:
     """Assets whose code versions also follow the models that they ask.
@@ -97,11 +99,13 @@ def _facts(names: Iterable[str], models: ModelsResource) -> tuple[list[Any], lis
     unseen: list[str] = []
     for name in names:
         settings: ModelSettings = models.models[name]
-        for parameter in ("name", "fallback", *ANSWER_PARAMETERS):
+        for parameter in ("name", "fallback", *ANSWER_PARAMETERS, *_REDACTION):
             value = getattr(settings, parameter)
             if isinstance(value, dg.EnvVar):
                 unseen.append(f"{parameter} of the model {name!r}: the environment variable {value.env_var_name!r}")
                 value = value.env_var_name
-            if value is not None:
+            if value is not None and value not in ([], {}):
                 facts.append([name, parameter, value])
-    return facts, unseen
+    # What is redacted is not asked: other rules, other prompts.
+    everywhere = [[parameter, value] for parameter in _REDACTION if (value := getattr(models, parameter))]
+    return [*facts, *everywhere], unseen

@@ -10,14 +10,16 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
 from infergraph.errors import ConfigurationError
 from infergraph.models.model import UNSET, Model, Price
+from infergraph.models.redact import Secret
+from infergraph.models.redaction import Redaction
 
 if TYPE_CHECKING:
     from infergraph.frame.session import Session
@@ -73,6 +75,15 @@ class ModelSettings(dg.Config):
     revision: str | None = Field(default=None, description="A marker of the model's version.")
     dimensions: int | None = Field(default=None, description="Length of embeddings.")
     salt: str | None = Field(default=None, description="Any text; another salt asks everything anew.")
+    redact: list[str] = Field(default=[], description="Kinds replaced before this model is sent anything, or ['all'].")
+    redact_patterns: dict[str, str] = Field(default={}, description="Kinds of your own: name -> regular expression.")
+
+    def __getstate__(self) -> dict[Any, Any]:
+        # A pickle travels to other processes and onto disks; the name of a variable may, a key may not.
+        state = super().__getstate__()
+        if self.api_key is None or isinstance(self.api_key, dg.EnvVar):
+            return state
+        return {**state, "__dict__": {**state["__dict__"], "api_key": None}}
 
     def as_model(self) -> Model:
         """The ``ig.Model`` of these settings.
@@ -80,10 +91,17 @@ class ModelSettings(dg.Config):
         Raises:
             ConfigurationError: A value is out of range, or the name has no provider.
         """
-        plain = {name: getattr(self, name) for name in type(self).model_fields if name not in ("price", "api_key")}
+        made = ("price", "api_key", "redact", "redact_patterns")
+        plain = {name: getattr(self, name) for name in type(self).model_fields if name not in made}
         no_key = None if self.base_url is not None else UNSET
         price = None if self.price is None else Price(**self.price.model_dump())
-        return Model(**plain, price=price, api_key=no_key if self.api_key is None else self.api_key)
+        redact = redaction_of(self.redact, self.redact_patterns)
+        return Model(**plain, price=price, redact=redact, api_key=no_key if self.api_key is None else self.api_key)
+
+
+def redaction_of(kinds: Sequence[str], patterns: Mapping[str, str]) -> Redaction | None:
+    """The ``ig.Redaction`` of two settings; ``None`` where both are empty."""
+    return Redaction.of(Redaction(kinds=kinds, patterns=patterns))
 
 
 class ModelsResource(dg.ConfigurableResource):
@@ -94,6 +112,9 @@ class ModelsResource(dg.ConfigurableResource):
         default_model: The name that steps without ``model=`` use; may be left out when there is one model.
         max_cost_usd_per_day: Money that all processes of the deployment may spend on a day (UTC); ``None``: no bound.
         max_cost_usd_per_month: The same for a calendar month (UTC).
+        redact: Kinds (``email``, ``iban``, ``card``, ``phone``, or ``all``) that are replaced before anything is sent
+            or stored, whatever the model.
+        redact_patterns: Kinds of your own: name -> regular expression.
 
     Example:
         >>> import dagster as dg
@@ -112,6 +133,8 @@ class ModelsResource(dg.ConfigurableResource):
     default_model: str | None = Field(default=None, description="The name that steps without model= use.")
     max_cost_usd_per_day: float | None = Field(default=None, description="Money of all processes for a day (UTC).")
     max_cost_usd_per_month: float | None = Field(default=None, description="Money of all processes for a month (UTC).")
+    redact: list[str] = Field(default=[], description="Kinds replaced before anything is sent or stored, or ['all'].")
+    redact_patterns: dict[str, str] = Field(default={}, description="Kinds of your own: name -> regular expression.")
 
     def as_models(self) -> dict[str, Model]:
         """The models as ``ig.Model``, by name; empty: the embedded model."""
@@ -124,6 +147,7 @@ class StoreResource(dg.ConfigurableResource):
     Args:
         url: ``sqlite:///path`` (a relative path starts at the project's root) or
             ``postgresql+psycopg://...``; takes ``dg.EnvVar``, which an address with a password needs.
+        store_prompts: Keep what was sent; ``False``: hashes and answers only.
 
     Example:
         >>> StoreResource().url
@@ -131,6 +155,7 @@ class StoreResource(dg.ConfigurableResource):
     """
 
     url: str = Field(default=DEFAULT_STORE, repr=False, description="Address of the store's database.")
+    store_prompts: bool = Field(default=True, description="Keep what was sent; false: hashes and answers only.")
 
 
 class _Sessions:
@@ -148,13 +173,23 @@ class _Sessions:
         self,
         models: dict[str, Model],
         default_model: str | None,
-        store: str,
+        store: Secret,
         budgets: tuple[float | None, float | None],
+        redact: Redaction | None,
+        store_prompts: bool,
     ) -> Session:
         from infergraph.frame.session import Session, project_root
 
         root = project_root()
-        key = (tuple(sorted(models.items(), key=lambda item: item[0])), default_model, store, root, budgets)
+        key = (
+            tuple(sorted(models.items(), key=lambda item: item[0])),
+            default_model,
+            store,
+            root,
+            budgets,
+            redact,
+            store_prompts,
+        )
         with self._lock:
             session = self._open.get(key)
             if session is None:
@@ -165,6 +200,8 @@ class _Sessions:
                     root=root,
                     max_cost_usd_per_day=budgets[0],
                     max_cost_usd_per_month=budgets[1],
+                    redact=redact,
+                    store_prompts=store_prompts,
                 )
             return session
 
@@ -214,7 +251,8 @@ def shared_session(models: ModelsResource, store: StoreResource, *, extra_models
         if extra is not None and extra not in named and ":" in extra:
             named = {**named, extra: Model(extra)}
     budgets = models.max_cost_usd_per_day, models.max_cost_usd_per_month
-    return _sessions.of(named, default, store.url, budgets)
+    redact = redaction_of(models.redact, models.redact_patterns)
+    return _sessions.of(named, default, Secret(store.url), budgets, redact, store.store_prompts)
 
 
 def kept_answers(run_id: str) -> int:

@@ -78,6 +78,7 @@ class SemanticAsset:
     """The author gave one, which nothing replaces."""
     checks: tuple[OwnCheck, ...] = ()
     partitioned: bool = False
+    allowed_models: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -121,7 +122,9 @@ class SemanticAsset:
     def session_for(self, models: Any, store: Any, options: RunOptions) -> Session:
         """The deployment's session, with this asset's default model."""
         shared = shared_session(models, store, extra_models=(options.model, options.retry_model))
-        return shared if self.model is None else _with_default(shared, self.model, self.name)
+        if self.model is None and self.allowed_models is None:
+            return shared
+        return _with_default(shared, self.model, self.name, self.allowed_models)
 
 
 def run_asset(
@@ -418,14 +421,16 @@ def _others(signature: Signature, context: dg.AssetExecutionContext) -> dict[str
     return others
 
 
-def _with_default(shared: Session, model: str, asset: str) -> Session:
+def _with_default(shared: Session, model: str | None, asset: str, allowed: tuple[str, ...] | None) -> Session:
     from infergraph.dagster.sessions import AssetSession
+    from infergraph.frame.allowing import allowed_models_of
 
-    if model not in shared.models:
+    if model is not None and model not in shared.models:
         raise PlanError(
             f"{asset!r}: model={model!r} is no model of the resource 'models'. {did_you_mean(model, shared.models)}"
         )
-    return AssetSession(shared, model)
+    checked = None if allowed is None else allowed_models_of(f"asset {asset!r}", allowed, shared.models)
+    return AssetSession(shared, model, allowed_models=checked)
 
 
 def _partition(context: dg.AssetExecutionContext) -> str | None:

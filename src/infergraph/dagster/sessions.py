@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from infergraph.calls.engine import Engine
 from infergraph.frame.session import Session
 from infergraph.store.store import Store
@@ -12,12 +14,22 @@ class AssetSession(Session):
 
     Args:
         shared: The session whose store and engine are used.
-        default_model: The name that steps without ``model=`` use here.
+        default_model: The name that steps without ``model=`` use here; ``None``: the shared session's.
+        allowed_models: The only models that may see the data of frames made here, checked; ``None``: all.
     """
 
-    def __init__(self, shared: Session, default_model: str) -> None:
-        super().__init__(shared.models, default_model, root=shared.root)
+    def __init__(
+        self, shared: Session, default_model: str | None, *, allowed_models: tuple[str, ...] | None = None
+    ) -> None:
+        super().__init__(
+            shared.models, default_model or shared.default_model, root=shared.root, redact=shared.redaction,
+            store_prompts=shared.store_prompts,
+        )  # fmt: skip
         self._shared = shared
+        self._allowed_models = allowed_models
+
+    def _allowed(self, name: str, given: Sequence[str] | None) -> tuple[str, ...] | None:
+        return self._allowed_models if given is None else super()._allowed(name, given)
 
     @property
     def store(self) -> Store:

@@ -19,7 +19,9 @@ from infergraph.frame.keys import hidden_key
 from infergraph.frame.parts import PartsFile
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.models.model import Model, Request
+from infergraph.models.redaction import Redaction
 from infergraph.records import Tally, add_nano, usd
+from infergraph.store.echoes import without_echoes
 from infergraph.store.hashes import RequestHasher, hash_text
 
 CONTENT = "__content"
@@ -151,6 +153,8 @@ class Asker:
         keys: The key columns of the plan's sources; rows carry them hidden.
         report: Told how far it is; ``None``: nobody listens.
         rows_total: Rows that will come, where that is known.
+        redaction: What rows are redacted by before the model sees them; ``None``: nothing.
+        keep_prompts: Whether rejects show what was sent.
     """
 
     def __init__(
@@ -165,7 +169,11 @@ class Asker:
         keys: Sequence[str],
         report: Callable[[Progress], None] | None,
         rows_total: int | None,
+        redaction: Redaction | None,
+        keep_prompts: bool,
     ) -> None:
+        self._redaction = redaction
+        self._keep_prompts = keep_prompts
         self._step = step
         self._operator = step.operator
         self._account = account
@@ -186,7 +194,7 @@ class Asker:
         made: dict[str, tuple[Request, bytes]] = {}
         requests: list[Request | None] = []
         asks: list[Ask] = []
-        for content, judge in zip(rows[CONTENT].to_list(), judges(self._operator, rows), strict=True):
+        for content, judge in zip(rows[CONTENT].to_list(), judges(self._operator, rows, self._redaction), strict=True):
             if content is None:
                 requests.append(None)
                 continue
@@ -245,13 +253,20 @@ class Asker:
         return told.with_columns(
             pl.lit(self._tally.operator).alias("operator"),
             pl.Series("reason", [ending.rejected for ending in endings], dtype=pl.String),
-            pl.Series("message", [ending.message for ending in endings], dtype=pl.String),
+            pl.Series("message", [self._told(morsel, place, end) for place, end in rejected], dtype=pl.String),
             pl.Series("attempts", [ending.attempts for ending in endings], dtype=pl.Int64),
             pl.Series("model", [ending.model for ending in endings], dtype=pl.String),
-            pl.Series("prompt", [prompt_text(morsel.requests[place]) for place in places], dtype=pl.String),
+            pl.Series("prompt", [self._prompt(morsel, place) for place in places], dtype=pl.String),
             pl.Series("response", [ending.response_text for ending in endings], dtype=pl.String),
             pl.Series("cost_usd", [None if cost is None else float(cost) for cost in costs], dtype=pl.Float64),
         )
+
+    def _prompt(self, morsel: Morsel, place: int) -> str | None:
+        return prompt_text(morsel.requests[place]) if self._keep_prompts else None
+
+    def _told(self, morsel: Morsel, place: int, ending: Outcome) -> str:
+        request = morsel.requests[place]
+        return ending.message if self._keep_prompts or request is None else without_echoes(ending.message, request)
 
     def _report(self, *, force: bool = False) -> None:
         now = time.monotonic()

@@ -17,8 +17,9 @@ from typing import Any
 import polars as pl
 
 from infergraph.frame import plan as plans
+from infergraph.frame.allowing import check_options
 from infergraph.frame.doubt_marks import FOG, MAYBE, UNKNOWN
-from infergraph.frame.estimate_look_up import CONTENT, feeds
+from infergraph.frame.estimate_look_up import CONTENT, feeds, model_of
 from infergraph.frame.estimate_rates import PASS_SHARE, Rates
 from infergraph.frame.estimate_report import Estimate, OperatorEstimate
 from infergraph.frame.estimate_walk import Doubtful, Exact, TookTooLong, Walk, content_of
@@ -88,6 +89,7 @@ class Survey:
     def __init__(self, frame: SemanticFrame, options: RunOptions | None = None, *, asset: str | None = None) -> None:
         self._frame = frame
         self._options = options or RunOptions()
+        check_options(frame.session, frame.node, self._options)
         override = None if self._options.model is None else frame.session.model_name(self._options.model)
         again = self._options.retry_model
         retried_by = None if again is None else frame.session.model_name(again)
@@ -194,7 +196,7 @@ def prompts(frame: SemanticFrame, n: int) -> list[dict[str, Any]]:
     names = plans.operator_names(frame.node)
     for step in plans.operator_steps(frame.node):
         hasher = RequestHasher(frame.session.models[step.model])
-        for row_id, content in _first_contents(frame.session, step, names, n):
+        for row_id, content in first_contents(frame.session, step, names, n):
             request = step.operator.request(content)
             shown.append(
                 {
@@ -209,14 +211,33 @@ def prompts(frame: SemanticFrame, n: int) -> list[dict[str, Any]]:
     return shown
 
 
-def _first_contents(session: Session, step: plans.OperatorStep, names: dict[int, str], n: int) -> list[tuple[str, str]]:
-    """Row id and content of the first rows that are asked for sure or perhaps, where the content is known."""
+def first_contents(
+    session: Session,
+    step: plans.OperatorStep,
+    names: dict[int, str],
+    n: int,
+    *,
+    row_id: str | None = None,
+    options: RunOptions | None = None,
+) -> list[tuple[str, str]]:
+    """Row id and content of the first rows that are asked for sure or perhaps, where the content is known.
+
+    Args:
+        session: Knows models and store.
+        step: The operator's node.
+        names: Operators' names by ``id(step)``.
+        n: Rows at most.
+        row_id: Only this row; ``None``: any.
+        options: The options that the run would get; left out, the defaults.
+    """
     before = plans.operator_steps(step.inputs[0])
-    rates = {id(one): Rates(session, one, names[id(one)], one.model, None) for one in before}
-    walk = Doubtful(session, RunOptions(), names, before, rates, {id(one) for one in before}, None)
-    rows = walk.frame(step.inputs[0], (ROW_ID, DOUBT)).with_columns(content_of(step).alias(CONTENT))
+    options = options or RunOptions()
+    rates = {id(one): Rates(session, one, names[id(one)], model_of(one, options), None) for one in before}
+    walk = Doubtful(session, options, names, before, rates, {id(one) for one in before}, None)
+    rows = walk.frame(step.inputs[0], (ROW_ID, DOUBT)).with_columns(content_of(step, walk.content(step)).alias(CONTENT))
     unknown = FOG | UNKNOWN if feeds(step).reads else FOG
     wanted = rows.filter(pl.col(CONTENT).is_not_null() & ((pl.col(DOUBT) & unknown) == 0))
+    wanted = wanted if row_id is None else wanted.filter(pl.col(ROW_ID) == row_id)
     try:
         return list(wanted.select(ROW_ID, CONTENT).head(n).collect(engine="streaming").iter_rows())
     finally:

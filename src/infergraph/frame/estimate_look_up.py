@@ -38,6 +38,11 @@ def feeds(step: plans.OperatorStep) -> Feeds:
     return Feeds(bool(answers.intersection(step.operator.reads)), bool(answers & where))
 
 
+def model_of(step: plans.OperatorStep, options: RunOptions) -> str:
+    """The name of the model that a run with these options would ask."""
+    return options.model if options.model is not None and step.operator.kind != "embed" else step.model
+
+
 class Walking(Protocol):
     """What a look-up needs of the walk that it is part of."""
 
@@ -68,6 +73,7 @@ class LookUp:
         self._times = times
         self._feeds = feeds(step)
         self._hasher = RequestHasher(walk.rates[id(step)].model)
+        self._redaction = walk.session.redaction_of(walk.rates[id(step)].model_name)
         self._count = walk.counts.get(id(step)) if walk.counting(step) else None
         self._retried_by = walk.retry_rates.get(id(step))
         self._chances: dict[int, tuple[float, float]] = {}
@@ -90,7 +96,9 @@ class LookUp:
         )  # fmt: skip
         values: list[Any] = []
         missing: list[bool] = []
-        for content, doubt, judge in zip(contents, doubts, judges(self._step.operator, batch), strict=True):
+        for content, doubt, judge in zip(
+            contents, doubts, judges(self._step.operator, batch, self._redaction), strict=True
+        ):
             low, expected = self._chance(doubt)
             self._add("rows", low, expected)
             value, unanswered, rejected = None, False, False

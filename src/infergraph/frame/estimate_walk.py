@@ -17,10 +17,11 @@ from infergraph.frame.compiling import Activity, Batches, io_source, lazy_frame,
 from infergraph.frame.doubt import HEADS, Possible
 from infergraph.frame.doubt_marks import FIRST_DECIDER, MAYBE, OPEN, UNKNOWN
 from infergraph.frame.estimate_count import Count
-from infergraph.frame.estimate_look_up import CONTENT, LookUp, feeds
+from infergraph.frame.estimate_look_up import CONTENT, LookUp, feeds, model_of
 from infergraph.frame.estimate_rates import PASS_SHARE, Rates
 from infergraph.frame.execution import cut
 from infergraph.frame.expressions import roots
+from infergraph.frame.redacting import redacted_content
 from infergraph.frame.row_ids import DOUBT, DOUBT_TYPE, ROW_ID
 from infergraph.frame.run import RunOptions
 from infergraph.frame.session import Session
@@ -29,9 +30,8 @@ from infergraph.frame.window import MORSEL_ROWS, Window, asked_for_few
 _LAST_DECIDER = 2**30
 
 
-def content_of(step: plans.OperatorStep, *, marked: bool = True) -> pl.Expr:
+def content_of(step: plans.OperatorStep, content: pl.Expr, *, marked: bool = True) -> pl.Expr:
     """The row's part of the request; a row whose ``where`` is unknown keeps it."""
-    content = step.operator.content
     if step.where is None:
         return content
     asked = pl.when(step.where).then(content)
@@ -109,6 +109,10 @@ class Walk:
     def counting(self, step: plans.OperatorStep) -> bool:
         """Whether the step's rows are to be counted in this walk."""
         return True
+
+    def content(self, step: plans.OperatorStep) -> pl.Expr:
+        """The operator's content, as that model is to see it."""
+        return redacted_content(self.session, step, model_of(step, self.options))
 
     def look_up(self, step: plans.OperatorStep, batch: pl.DataFrame, times: int) -> tuple[pl.DataFrame, pl.Series]:
         """The rows with the operator's answers as far as they are stored, and which rows have none yet."""
@@ -193,7 +197,11 @@ class Exact(Walk):
         if needed:
             self.needed.add(id(step))
         upstream = before if n_rows is None or not bounded else before.head(n_rows)
-        upstream = upstream.with_columns(content_of(step, marked=False).alias(CONTENT)) if needed else upstream
+        upstream = (
+            upstream.with_columns(content_of(step, self.content(step), marked=False).alias(CONTENT))
+            if needed
+            else upstream
+        )
         upstream = upstream if early is None else upstream.filter(early)
         asked = [*step.operator.judges_by, CONTENT] if needed else []
         upstream = upstream.select(list(dict.fromkeys([*carried, ROW_ID, *asked])))
@@ -305,7 +313,7 @@ class Doubtful(Walk):
         written = {*step.operator.writes, DOUBT}
         early, late = split_predicate(predicate, written) if bounded or n_rows is None else (None, predicate)
         upstream = before if n_rows is None or not bounded else before.head(n_rows)
-        upstream = upstream.with_columns(content_of(step).alias(CONTENT))
+        upstream = upstream.with_columns(content_of(step, self.content(step)).alias(CONTENT))
         upstream = upstream if early is None else upstream.filter(early)
         carried = [name for name in columns if name not in step.operator.writes]
         upstream = upstream.select(list(dict.fromkeys([*carried, *step.operator.judges_by, DOUBT, CONTENT])))

@@ -29,6 +29,7 @@ from infergraph.frame.keys import hidden_key
 from infergraph.frame.parents import ParentRecorder, derives_twice
 from infergraph.frame.parts import PartsFile
 from infergraph.frame.pulling import Growing, Passes, in_windows, pulled_heads
+from infergraph.frame.redacting import redacted_content
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.frame.session import Session
 from infergraph.frame.spill import Spill
@@ -178,6 +179,11 @@ class Execution:
 
         return self._lazy(head.inputs[0], operator, limit), chain[-1]
 
+    def _content(self, step: plans.OperatorStep) -> pl.Expr:
+        """What an operator reads of a row, as its model is to see it; null where nothing is to be asked."""
+        content = redacted_content(self.session, step, self._model_of(step))
+        return content if step.where is None else pl.when(step.where).then(content)
+
     def _at_once(self, step: plans.OperatorStep) -> Callable[[], int]:
         return partial(self.session.engine.at_once, self._model_of(step))
 
@@ -217,7 +223,7 @@ class Execution:
         judged = step.operator.judges_by
         kept = dict.fromkeys([*carried, *judged, *keys, ROW_ID, CONTENT] if needed else [*carried, ROW_ID])
         upstream = before if n_rows is None or not bounded else before.head(n_rows)
-        upstream = upstream.with_columns(_content(step).alias(CONTENT)) if needed else upstream
+        upstream = upstream.with_columns(self._content(step).alias(CONTENT)) if needed else upstream
         upstream = upstream.select(*kept) if early is None else upstream.filter(early).select(*kept)
         if below is not None:
             source = in_windows(upstream, below, lambda: self.activity.stopped)
@@ -299,6 +305,8 @@ class Execution:
             keys=list(self.keys),
             report=self._on_progress,
             rows_total=self.rows_total(step),
+            redaction=self.session.redaction_of(tally.model),
+            keep_prompts=self.session.store_prompts,
         )
 
     def settle(self) -> None:
@@ -337,9 +345,3 @@ def cut(batches: Iterator[pl.DataFrame], rows: Callable[[], int]) -> Batches:
             piece = batch.slice(start, rows())
             start += piece.height
             yield piece
-
-
-def _content(step: plans.OperatorStep) -> pl.Expr:
-    """What an operator reads of a row, rendered; null where nothing is to be asked."""
-    content = step.operator.content
-    return content if step.where is None else pl.when(step.where).then(content)

@@ -65,6 +65,8 @@ class Source:
     """The data has a ``_row_id`` column of an earlier run, which is used as it is."""
     open: OpenRows | None = field(default=None, repr=False)
     """What is not known of its rows; ``None``: they are there."""
+    allowed_models: tuple[str, ...] | None = None
+    """The only models that may see the rows; ``None``: all. See ``frame/allowing.py``."""
 
     @property
     def inputs(self) -> tuple[Node, ...]:
@@ -151,7 +153,14 @@ class OperatorStep:
 Node = Source | Step | OperatorStep
 
 
-def source(data: pl.DataFrame | pl.LazyFrame, name: str, key: str | Sequence[str] | None, row_id: str) -> Source:
+def source(
+    data: pl.DataFrame | pl.LazyFrame,
+    name: str,
+    key: str | Sequence[str] | None,
+    row_id: str,
+    *,
+    allowed_models: tuple[str, ...] | None = None,
+) -> Source:
     """A checked source node."""
     lazy = data.lazy()
     schema = _schema_of(lambda: lazy.collect_schema(), pl.Schema())
@@ -165,7 +174,9 @@ def source(data: pl.DataFrame | pl.LazyFrame, name: str, key: str | Sequence[str
     visible = pl.Schema({column: dtype for column, dtype in schema.items() if column != row_id})
     _refuse_reserved(f"frame {name!r}", visible)
     _refuse_unusable(name, visible, keys)
-    return Source(name=name, data=lazy, key=keys, schema=visible, carries_ids=carries_ids)
+    return Source(
+        name=name, data=lazy, key=keys, schema=visible, carries_ids=carries_ids, allowed_models=allowed_models
+    )
 
 
 def step(

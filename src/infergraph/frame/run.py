@@ -22,6 +22,7 @@ from infergraph.calls.asks import Policy, Scope
 from infergraph.calls.budget import Budget
 from infergraph.errors import InternalError, PlanError, StoreError, did_you_mean, with_kept
 from infergraph.frame import plan as plans
+from infergraph.frame.allowing import check_options
 from infergraph.frame.asking import Progress
 from infergraph.frame.compiling import Activity, lazy_frame
 from infergraph.frame.disk import disk_trouble
@@ -316,6 +317,7 @@ def _prepare(
     session = frame.session
     model = None if options.model is None else session.model_name(options.model)
     retry_model = None if options.retry_model is None else session.model_name(options.retry_model)
+    check_options(session, frame.node, options)
     execution = Execution(
         session,
         frame.node,

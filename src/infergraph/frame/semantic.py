@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from infergraph.errors import PlanError, did_you_mean
 from infergraph.frame import plan as plans
+from infergraph.frame.allowing import check_allowed
 from infergraph.frame.frame import SemanticFrame
 from infergraph.operators.classify import ClassifyOperator
 from infergraph.operators.embed import EmbedOperator
@@ -268,6 +269,7 @@ class SemanticNamespace:
             keeps_undecided=keeps_undecided,
             before=before,
         )
+        check_allowed(session, node, chosen)
         return SemanticFrame(session, node)
 
 

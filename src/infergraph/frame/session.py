@@ -17,10 +17,13 @@ from infergraph.calls.budget import Spending, nano_usd
 from infergraph.calls.engine import Engine
 from infergraph.errors import ConfigurationError, PlanError, SchemaError, UnknownModel, did_you_mean
 from infergraph.frame import plan as plans
+from infergraph.frame.allowing import allowed_models_of
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.models.model import Capabilities, Model, Provider
 from infergraph.models.prices import price_of
+from infergraph.models.redact import Secret
+from infergraph.models.redaction import Redaction
 from infergraph.models.registry import provider_for
 from infergraph.operators.operator import RowOperator
 from infergraph.store.store import Store
@@ -45,9 +48,12 @@ class Session:
         max_cost_usd_per_day: Money that all processes using the store may spend on a day (UTC), 0 or more; ``None``:
             no bound. What does not fit any more is pending.
         max_cost_usd_per_month: The same for a calendar month (UTC).
+        redact: What is replaced before anything is sent or stored, whatever the model: ``True`` (e-mail addresses,
+            IBANs, card and phone numbers), a list of kinds, or an ``ig.Redaction``; ``None``: what the models say.
+        store_prompts: Keep what was sent; ``False``: hashes and answers only.
 
     Raises:
-        ConfigurationError: A budget over a model whose price is not known, or no amount.
+        ConfigurationError: No such kind to redact, a budget over a model whose price is not known, or no amount.
         UnknownModel: A default or fallback model, or a provider, that does not exist.
         StoreError: The store cannot be opened.
 
@@ -62,21 +68,31 @@ class Session:
         self,
         models: Mapping[str, Model] | None = None,
         default_model: str | None = None,
-        store: str = DEFAULT_STORE,
+        store: str | Secret = DEFAULT_STORE,
         *,
         root: str | Path | None = None,
         progress: bool = True,
         max_cost_usd_per_day: float | None = None,
         max_cost_usd_per_month: float | None = None,
+        redact: bool | str | Sequence[str] | Redaction | None = None,
+        store_prompts: bool = True,
     ) -> None:
+        # A traceback that shows variables would show the address, and the password in it.
+        self._store_url, store = Secret.of(store), ""
+        # For repr, which a traceback that shows variables asks of a session that could not be made.
+        self._models: dict[str, Model] = {}
+        self._default: str | None = None
         self.progress = progress
+        self.redaction = Redaction.of(redact)
+        """What is replaced whatever the model."""
+        self.store_prompts = store_prompts
+        """Whether the store keeps what was sent."""
         self._models = dict(models) if models else dict(EMBEDDED)
         for name, model in self._models.items():
             if not isinstance(model, Model):
                 raise ConfigurationError(f"models[{name!r}] is {model!r}; write ig.Model('provider:model-id').")
         self._default = _default_model(self._models, default_model)
         self._facts: dict[str, Provider] = {name: provider_for(model) for name, model in self._models.items()}
-        self._store_url = store
         self._root = Path(root) if root is not None else project_root()
         self._lock = Lock()
         self._store: Store | None = None
@@ -95,7 +111,12 @@ class Session:
         )
 
     def frame(
-        self, data: pl.DataFrame | pl.LazyFrame, name: str = "frame", key: str | Sequence[str] | None = None
+        self,
+        data: pl.DataFrame | pl.LazyFrame,
+        name: str = "frame",
+        key: str | Sequence[str] | None = None,
+        *,
+        allowed_models: Sequence[str] | None = None,
     ) -> SemanticFrame:
         """A frame over data, ready for semantic steps.
 
@@ -103,20 +124,27 @@ class Session:
             data: A Polars frame, lazy or not. A column ``_row_id`` of an earlier run is used as the row ids.
             name: The source's name: part of its row ids, shown in traces.
             key: Column or columns that name a row; left out, a row is named by its content.
+            allowed_models: The only models that may see this data, fallbacks included: names of this session, or
+                patterns of ``provider:model-id`` such as ``"local:*"``; ``None``: all.
 
         Returns:
             The frame; nothing is read yet beyond the schema.
 
         Raises:
             UnknownColumn: A key that is no column.
-            PlanError: ``data`` is no Polars frame, or has a reserved column name.
+            PlanError: ``data`` is no Polars frame, or has a reserved column name; an allowed model that is none.
         """
         if not isinstance(data, (pl.DataFrame, pl.LazyFrame)):
             raise PlanError(
                 f"session.frame() takes a pl.DataFrame or pl.LazyFrame, not {type(data).__name__}; "
                 "for other data write pl.DataFrame(data)."
             )
-        return SemanticFrame(self, plans.source(data, name, key, ROW_ID))
+        allowed = self._allowed(name, allowed_models)
+        return SemanticFrame(self, plans.source(data, name, key, ROW_ID, allowed_models=allowed))
+
+    def _allowed(self, name: str, given: Sequence[str] | None) -> tuple[str, ...] | None:
+        """The models that may see a frame's data."""
+        return None if given is None else allowed_models_of(f"frame {name!r}", given, self._models)
 
     # -- models ------------------------------------------------------------------------------------
 
@@ -171,10 +199,28 @@ class Session:
                 f".semantic.{operator.kind}: the model {name!r} cannot take this schema: {' '.join(problems)}"
             )
 
+    def models_asked(self, name: str) -> list[str]:
+        """A model and those that take over from it, one after the other."""
+        chain: list[str] = []
+        following: str | None = name
+        while following is not None and following not in chain:
+            chain.append(following)
+            following = self._models[following].fallback
+        return chain
+
+    def redaction_of(self, name: str) -> Redaction | None:
+        """What is replaced in what a model is sent: all that the session, the model or one of its fallbacks asks."""
+        together = self.redaction
+        for asked in self.models_asked(name):
+            own = self._models[asked].redaction
+            together = own if together is None else together | own
+        return together
+
     def answer_text(self, name: str) -> str:
         """What determines the answers of a model, as text: for fingerprints."""
-        model = self._models[name]
-        return json.dumps([model.name, model.answer_parameters()], sort_keys=True, default=str)
+        model, redaction = self._models[name], self.redaction_of(name)
+        replaced = [] if redaction is None else [redaction.identity]
+        return json.dumps([model.name, model.answer_parameters(), *replaced], sort_keys=True, default=str)
 
     # -- running -----------------------------------------------------------------------------------
 
@@ -193,7 +239,7 @@ class Session:
         """The store, opened on first use."""
         with self._lock:
             if self._store is None:
-                self._store = Store.open(self._address(), root=self._root)
+                self._store = Store.open(self._address(), root=self._root, keep_prompts=self.store_prompts)
             return self._store
 
     def usage(
@@ -252,11 +298,11 @@ class Session:
             self._scratch.cleanup()
             self._scratch = None
 
-    def _address(self) -> str:
-        if self._store_url not in _FLEETING:
+    def _address(self) -> Secret:
+        if self._store_url.reveal() not in _FLEETING:
             return self._store_url
         self._scratch = TemporaryDirectory(prefix="infergraph-store-")
-        return f"sqlite:///{self._scratch.name}/state.db"
+        return Secret(f"sqlite:///{self._scratch.name}/state.db")
 
     def __enter__(self) -> Self:
         return self

@@ -15,6 +15,7 @@ from infergraph.errors import ConfigurationError
 
 _NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
+_CONTROL = 3
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -73,7 +74,15 @@ def tokenizer_of(metadata: dict[str, Any]) -> Any | None:
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
-    control = 3
-    marks = [word for word, kind in zip(words, metadata["tokenizer.ggml.token_type"], strict=True) if kind == control]
-    tokenizer.add_special_tokens([AddedToken(mark, normalized=False) for mark in marks])
+    tokenizer.add_special_tokens([AddedToken(mark, normalized=False) for mark in control_marks(metadata)])
     return tokenizer
+
+
+def control_marks(metadata: dict[str, Any]) -> list[str]:
+    """The marks that begin and end a conversation's messages for this model, such as ``<|im_end|>``.
+
+    Args:
+        metadata: What ``read_metadata`` gave.
+    """
+    words, kinds = metadata.get("tokenizer.ggml.tokens", []), metadata.get("tokenizer.ggml.token_type", [])
+    return [word for word, kind in zip(words, kinds, strict=False) if kind == _CONTROL]

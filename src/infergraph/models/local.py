@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
@@ -127,6 +128,15 @@ class LocalProvider:
             raise UnknownModel(f"Model({self._model.name!r}): there is no file {str(path)!r}.")
         return path
 
+    def without_marks(self, text: str) -> str:
+        """The text with a gap in each mark of the model's own conversations: the server would take it for its own.
+
+        Args:
+            text: The content of one message, which may say ``<|im_end|>`` to end that message and begin another.
+        """
+        marks = _marks(self.model_file())
+        return text if marks is None else marks.sub(lambda mark: f"{mark.group()[0]} {mark.group()[1:]}", text)
+
     def server_plan(self) -> ServerPlan:
         """Which server this model needs."""
         file = self.model_file()
@@ -158,7 +168,9 @@ class LocalProvider:
 
     async def _chat(self, request: Request) -> Response:
         body: dict[str, Any] = {
-            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            "messages": [
+                {"role": message.role, "content": self.without_marks(message.content)} for message in request.messages
+            ],
             "max_tokens": request.max_output_tokens or self._model.max_output_tokens or MAX_OUTPUT_TOKENS,
             **self._sampling(),
         }
@@ -168,7 +180,8 @@ class LocalProvider:
 
     async def _sentiment(self, choices: Choices) -> Response:
         parts = local_sentiment.sentences(meaning.plain(choices.subject))
-        answers = [await self._next_words(local_sentiment.prompt(part), _sentiment_words()) for part in parts]
+        prompts = [local_sentiment.prompt(self.without_marks(part)) for part in parts]
+        answers = [await self._next_words(prompt, _sentiment_words()) for prompt in prompts]
         value = await asyncio.to_thread(local_sentiment.decide, parts, [scores for scores, _ in answers])
         tokens = sum((used for _, used in answers), Tokens())
         return Response(text=_answer_text(choices, value), tokens=tokens, model_id=CHAT)
@@ -243,6 +256,12 @@ def _is_file(model_id: str) -> bool:
 @cache
 def _tokenizer(file: Path) -> Any | None:
     return gguf.tokenizer_of(gguf.read_metadata(file))
+
+
+@cache
+def _marks(file: Path) -> re.Pattern[str] | None:
+    marks = sorted((mark for mark in gguf.control_marks(gguf.read_metadata(file)) if len(mark) > 1), key=len)
+    return re.compile("|".join(map(re.escape, reversed(marks)))) if marks else None
 
 
 @cache

@@ -7,7 +7,7 @@ comes back into a ``Response`` or a ``CallFailed``; retries, limits, the store a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from decimal import Decimal
 from enum import Enum
@@ -16,7 +16,8 @@ from typing import Any, Literal, Protocol
 
 from infergraph.errors import ConfigurationError
 from infergraph.models.address import check_address
-from infergraph.models.redact import Secret
+from infergraph.models.redact import Secret, made_without_traces
+from infergraph.models.redaction import Redaction
 
 Role = Literal["system", "user", "assistant"]
 Finish = Literal["stop", "length", "refusal", "content_filter"]
@@ -81,6 +82,7 @@ class Price:
         return int((micro_usd * 1000).to_integral_value())
 
 
+@made_without_traces
 @dataclass(frozen=True)
 class Model:
     """A name of the deployment for provider, model id, parameters and limits.
@@ -107,10 +109,12 @@ class Model:
         revision: A marker of the model's version that becomes part of every request hash.
         dimensions: Length of embeddings, where the model lets one choose.
         salt: Any text; another salt asks everything anew.
+        redact: What is replaced before this model, or one that may fall back on it, is sent anything: ``True`` (e-mail
+            addresses, IBANs, card and phone numbers), a list of kinds, or an ``ig.Redaction``; ``None``: nothing.
 
     Raises:
-        ConfigurationError: A value is out of range, ``name`` has no provider, ``base_url`` is no plain address, or
-            ``api_key`` is missing beside it.
+        ConfigurationError: A value is out of range, ``name`` has no provider, ``base_url`` is no plain address,
+            ``api_key`` is missing beside it, or there is no such kind to redact.
 
     Example:
         >>> Model("openai:gpt-5-mini", requests_per_minute=500).provider
@@ -136,6 +140,7 @@ class Model:
     revision: str | None = None
     dimensions: int | None = None
     salt: str | None = None
+    redact: bool | str | Sequence[str] | Redaction | None = None
 
     def __post_init__(self) -> None:
         provider, colon, model_id = self.name.partition(":")
@@ -147,6 +152,7 @@ class Model:
         if self.base_url is not None:
             check_address(self.name, self.base_url)
         self._take_key()
+        object.__setattr__(self, "redact", Redaction.of(self.redact))
         _check_range(self, "temperature", 0, 2)
         _check_range(self, "timeout_s", 0, None, open_below=True)
         _check_range(self, "max_outage_s", 0, None)
@@ -174,6 +180,11 @@ class Model:
     def model_id(self) -> str:
         """The part of the name after the first colon: what the provider calls the model."""
         return self.name.partition(":")[2]
+
+    @property
+    def redaction(self) -> Redaction | None:
+        """What is replaced before this model is sent anything."""
+        return Redaction.of(self.redact)
 
     def answer_parameters(self) -> dict[str, object]:
         """The parameters that determine an answer, and so are part of every request hash."""

@@ -7,12 +7,20 @@ shown or stored.
 
 from __future__ import annotations
 
+import base64
+import json
 import re
-from typing import Self
+from collections.abc import Callable
+from functools import wraps
+from typing import Self, TypeVar
+from urllib.parse import quote, quote_plus
 
-from infergraph.errors import ProviderError
+from infergraph.errors import InfergraphError, ProviderError
+
+T = TypeVar("T")
 
 MASK = "***"
+_LONG_ENOUGH = 12
 
 _KEY_SHAPES = re.compile(
     r"(?:sk|pk|rk|key|xai|gsk)-[A-Za-z0-9_\-]{8,}"
@@ -38,6 +46,11 @@ class Secret:
 
     def __init__(self, value: str) -> None:
         self._value = value
+
+    @classmethod
+    def of(cls, value: str | Secret) -> Secret:
+        """A secret of a text, or the secret itself."""
+        return value if isinstance(value, Secret) else cls(value)
 
     def __bool__(self) -> bool:
         """Whether there is anything to keep; a secret that came out of a pickle is empty."""
@@ -70,8 +83,34 @@ class Secret:
         return (Secret, ("",))
 
 
+def made_without_traces(cls: type[T]) -> type[T]:
+    """A class whose arguments may be secrets: what refuses them is raised without the frames that hold them.
+
+    A traceback that shows variables (pytest's, rich's, an error tracker's) would print them.
+
+    Args:
+        cls: The class; its signature stays as it is.
+    """
+    make: Callable[..., None] = cls.__dict__["__init__"]
+
+    @wraps(make)
+    def __init__(self: T, *args: object, **settings: object) -> None:
+        try:
+            make(self, *args, **settings)
+        except InfergraphError as error:
+            problem = error.with_traceback(None)
+        else:
+            return
+        problem.__cause__ = problem.__context__ = None
+        del self, args, settings
+        raise problem
+
+    type.__setattr__(cls, "__init__", __init__)
+    return cls
+
+
 def redact(text: str, *secrets: Secret | str | None) -> str:
-    """The text without the given secrets and without anything shaped like a key.
+    """The text without the given secrets, however they are spelt, and without anything shaped like a key.
 
     Args:
         text: What is about to be shown or stored.
@@ -86,9 +125,20 @@ def redact(text: str, *secrets: Secret | str | None) -> str:
     """
     for secret in secrets:
         value = secret.reveal() if isinstance(secret, Secret) else secret
-        if value:
-            text = text.replace(value, MASK)
+        for spelling in _spellings(value) if value else ():
+            text = re.sub(re.escape(spelling), MASK, text, flags=re.IGNORECASE if "%" in spelling else 0)
     return _KEY_SHAPES.sub(MASK, text)
+
+
+def _spellings(value: str) -> list[str]:
+    """A secret as it is, as addresses, JSON and Python spell it, and in base64; the longest first."""
+    plain = value.encode("utf-8", "surrogatepass")
+    found = {value, quote(value, safe=""), quote(value), quote_plus(value), json.dumps(value)[1:-1], repr(value)[1:-1]}
+    if len(plain) >= _LONG_ENOUGH:
+        # In base64 its first and last signs depend on what stands around it.
+        inner = {base64.b64encode(bytes(skip) + plain)[4:-4].decode() for skip in range(3)}
+        found |= inner | {one.replace("+", "-").replace("/", "_") for one in inner}
+    return sorted(found, key=len, reverse=True)
 
 
 def redact_address(address: str) -> str:

@@ -112,6 +112,11 @@ class ClassifyOperator:
         return self.subject.reads
 
     @property
+    def tags(self) -> tuple[str, ...]:
+        """Names of the content's blocks."""
+        return self.subject.tags
+
+    @property
     def writes(self) -> pl.Schema:
         """The label column."""
         return pl.Schema({self.into: self._dtype})

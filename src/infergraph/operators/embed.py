@@ -29,6 +29,7 @@ class EmbedOperator:
     answer: VectorAnswer
     examples: tuple[Example, ...] = field(default=(), init=False)
     answer_schema: None = field(default=None, init=False, repr=False)
+    tags: tuple[str, ...] = field(default=(), init=False, repr=False)
 
     @classmethod
     def build(

@@ -97,6 +97,11 @@ class ExtractOperator:
         return self.reads if self.answer.reads_row else ()
 
     @property
+    def tags(self) -> tuple[str, ...]:
+        """Names of the content's blocks."""
+        return self.subject.tags
+
+    @property
     def writes(self) -> pl.Schema:
         """The fields, or one Struct."""
         return self.answer.fields if self.into is None else pl.Schema({self.into: self.answer.struct})

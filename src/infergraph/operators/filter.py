@@ -78,6 +78,11 @@ class FilterOperator:
         return self.template.variables
 
     @property
+    def tags(self) -> tuple[str, ...]:
+        """Names of the content's blocks."""
+        return self.template.tags
+
+    @property
     def writes(self) -> pl.Schema:
         """Nothing."""
         return pl.Schema()

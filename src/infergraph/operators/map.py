@@ -106,6 +106,11 @@ class MapOperator:
         return self.reads if self.answer is not None and self.answer.reads_row else ()
 
     @property
+    def tags(self) -> tuple[str, ...]:
+        """Names of the content's blocks."""
+        return self.template.tags
+
+    @property
     def writes(self) -> pl.Schema:
         """The text column, the schema's fields, or one Struct."""
         if self.answer is None:

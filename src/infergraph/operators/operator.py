@@ -33,6 +33,11 @@ class RowOperator(Protocol):
         ...
 
     @property
+    def tags(self) -> tuple[str, ...]:
+        """Names of the delimited blocks in the content, whose delimiters are no data; none where it has no blocks."""
+        ...
+
+    @property
     def writes(self) -> pl.Schema:
         """Columns that the operator adds, with their types (empty for ``filter``)."""
         ...

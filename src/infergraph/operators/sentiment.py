@@ -83,6 +83,11 @@ class SentimentOperator:
         return self.subject.reads
 
     @property
+    def tags(self) -> tuple[str, ...]:
+        """Names of the content's blocks."""
+        return self.subject.tags
+
+    @property
     def writes(self) -> pl.Schema:
         """The sentiment column."""
         return pl.Schema({self.into: pl.Enum(VALUES)})

@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from infergraph.errors import ConfigurationError, MissingExtra, StoreError, StoreLost
-from infergraph.models.redact import redact_address
+from infergraph.models.redact import Secret, redact_address
 from infergraph.store.migrations import make_coordination_tables, migrate
 
 BUSY_TIMEOUT_S = 30.0
@@ -28,7 +28,7 @@ _FORMS = "sqlite:///path/to/state.db (a file) or postgresql+psycopg://user@host/
 _COORDINATION = "-coordination"
 
 
-def resolve(url: str, root: Path | None = None) -> URL:
+def resolve(url: str | Secret, root: Path | None = None) -> URL:
     """The database's full address: relative SQLite paths are taken from ``root``.
 
     Args:
@@ -45,28 +45,50 @@ def resolve(url: str, root: Path | None = None) -> URL:
         >>> str(resolve("sqlite:///state.db", Path("/data")))
         'sqlite:////data/state.db'
     """
+    # A traceback that shows variables shows no text of a Secret, and of an address all but the password.
+    secret, url = Secret.of(url), ""
     try:
-        parsed = make_url(url)
+        parsed = make_url(secret.reveal())
     except (ArgumentError, ValueError):  # a ValueError where the port is no number
-        given = redact_address(str(url))
+        given = redact_address(secret.reveal())
         raise ConfigurationError(f"store={given!r} is no address of a store. Write {_FORMS}.") from None
+    problem = _refused(parsed, secret)
+    if problem is not None:
+        del parsed
+        raise ConfigurationError(problem)
+    if parsed.get_backend_name() == "postgresql":
+        return _password_in_its_place(parsed.set(drivername="postgresql+psycopg"))
+    path = Path(str(parsed.database)).expanduser()
+    return parsed.set(drivername="sqlite", database=str((root or Path.cwd()) / path))
+
+
+def _refused(parsed: URL, given: Secret) -> str | None:
+    """Why an address is none of a store; ``None``: it is one."""
     backend = parsed.get_backend_name()
     if backend == "postgresql":
-        return parsed.set(drivername="postgresql+psycopg")
+        return None
     if backend != "sqlite":
-        raise ConfigurationError(f"store: {parsed.drivername!r} is not supported. Write {_FORMS}.")
+        return f"store: {parsed.drivername!r} is not supported. Write {_FORMS}."
     if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
-        raise ConfigurationError(
-            f"store={redact_address(url)!r}: the store is a file, since answers must outlive the process. "
+        return (
+            f"store={redact_address(given.reveal())!r}: the store is a file, since answers must outlive the process. "
             "Write for example store='sqlite:///.infergraph/state.db'."
         )
     if unknown := set(parsed.query) - {"timeout"}:
-        raise ConfigurationError(
+        return (
             f"store: {sorted(unknown)[0]!r} is no option of a SQLite store. The only one is timeout, in seconds: "
             "sqlite:///state.db?timeout=60."
         )
-    path = Path(parsed.database).expanduser()
-    return parsed.set(drivername="sqlite", database=str((root or Path.cwd()) / path))
+    return None
+
+
+def _password_in_its_place(url: URL) -> URL:
+    """A password of the query as the address' own, which SQLAlchemy never shows."""
+    password = url.query.get("password")
+    if password is None:
+        return url
+    own = password if isinstance(password, str) else password[-1]
+    return url.set(password=own).difference_update_query(["password"])
 
 
 def shown(url: URL) -> str:
@@ -153,7 +175,16 @@ def explained(where: str) -> Iterator[None]:
         yield
     except DBAPIError as failure:
         kind = StoreLost if _sqlite_name(failure).startswith(_LOST) else StoreError
-        raise kind(_explanation(failure, where)) from failure
+        raise kind(_explanation(failure, where)) from _without_frames(failure)
+
+
+def _without_frames(failure: DBAPIError) -> DBAPIError:
+    """The failure and what it came from without their frames: the password is a variable in those of the driver."""
+    link: BaseException | None = failure
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return failure
 
 
 def _make_folder(path: Path, where: str) -> None:

@@ -20,6 +20,8 @@ _TEXT, _ZIPPED, _FLOATS = b"t", b"z", b"f"
 _JSON = json.JSONEncoder(ensure_ascii=False).encode
 UNREADABLE = (zlib.error, ValueError, TypeError)
 """What unpacking raises where a payload is damaged."""
+NOT_KEPT = b""
+"""In place of a prompt that the store was told not to keep."""
 _SMALL = 200
 _LARGE = 16_384
 
@@ -104,7 +106,9 @@ def pack_prompt(request: Request, shared: int) -> bytes:
 
 
 def unpack_prompt(payload: bytes, shared: Sequence[Message]) -> tuple[tuple[Message, ...], str | None]:
-    """The messages and the text to embed that went out, given the shared messages."""
+    """The messages and the text to embed that went out, given the shared messages; neither where they were not kept."""
+    if payload == NOT_KEPT:
+        return (), None
     text = unpack_text(payload)
     if text.startswith('"'):
         return (), str(json.loads(text))

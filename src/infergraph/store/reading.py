@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, Select, func, select
 from infergraph.errors import StoreError
 from infergraph.models.model import Message, Response, Tokens
 from infergraph.store.connect import shown
-from infergraph.store.payload import UNREADABLE, unpack_messages, unpack_prompt, unpack_response
+from infergraph.store.payload import NOT_KEPT, UNREADABLE, unpack_messages, unpack_prompt, unpack_response
 from infergraph.store.rows import Learned, SpentBy, SpentRow, StoredAnswer, StoredAttempt, UsageRow
 from infergraph.store.tables import attempts, prefixes, spending
 from infergraph.store.tables import learned as learned_table
@@ -130,6 +130,7 @@ def _stored_attempt(row: Row[Any], where: str) -> StoredAttempt:
         via=row.via,
         messages=messages,
         embed_text=embed_text,
+        prompt_kept=row.prompt != NOT_KEPT,
         response=response,
         cost_nano_usd=row.cost_nano_usd,
     )

@@ -15,7 +15,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from infergraph.models.model import Message, Tokens
 from infergraph.store import tables
-from infergraph.store.payload import pack_messages, pack_prompt, pack_response
+from infergraph.store.echoes import without_echoes
+from infergraph.store.payload import NOT_KEPT, pack_messages, pack_prompt, pack_response
 from infergraph.store.rows import Answer, Attempt, UsageRow
 
 Row = dict[str, Any]
@@ -23,18 +24,22 @@ Insert = sqlite.Insert | postgresql.Insert
 _DAY_S = 86_400
 
 
-def record(connection: Connection, attempts: Sequence[Attempt], answers: Sequence[Answer]) -> None:
-    """Write attempts, and answers with the attempts that ended them."""
+def record(
+    connection: Connection, attempts: Sequence[Attempt], answers: Sequence[Answer], *, keep_prompts: bool = True
+) -> None:
+    """Write attempts, and answers with the attempts that ended them; without prompts only hashes and answers."""
     written = [*attempts, *(answer.attempt for answer in answers if isinstance(answer.attempt, Attempt))]
     ids = _next_ids(connection, len(written))
     if written:
-        _insert_attempts(connection, written, ids)
+        _insert_attempts(connection, written, ids, keep_prompts)
         _learn(connection, written)
         _spend(connection, written)
     if answers:
         fresh = iter(ids[len(attempts) :])
-        rows = [_answer_row(answer, next(fresh) if isinstance(answer.attempt, Attempt) else answer.attempt)
-                for answer in answers]  # fmt: skip
+        rows = []
+        for answer in answers:
+            number = next(fresh) if isinstance(answer.attempt, Attempt) else answer.attempt
+            rows.append(_answer_row(answer, number, keep_prompts))
         # One order for all processes: two transactions never wait for each other in a circle.
         rows.sort(key=lambda row: row["row_hash"])
         _insert_many(connection, tables.answers, rows, replacing=True)
@@ -61,22 +66,24 @@ def _next_ids(connection: Connection, count: int) -> Sequence[int]:
     return range(newest + 1, newest + 1 + count)
 
 
-def _insert_attempts(connection: Connection, attempts: Sequence[Attempt], ids: Sequence[int]) -> None:
+def _insert_attempts(
+    connection: Connection, attempts: Sequence[Attempt], ids: Sequence[int], keep_prompts: bool
+) -> None:
     known: dict[tuple[Message, ...], tuple[bytes, bytes]] = {}
     rows: list[Row] = []
     for number, attempt in zip(ids, attempts, strict=True):
-        prefix = attempt.request.messages[: attempt.shared_messages]
+        prefix = attempt.request.messages[: attempt.shared_messages] if keep_prompts else ()
         if prefix and prefix not in known:
             packed = pack_messages(prefix)
             known[prefix] = (hashlib.blake2b(packed, digest_size=16).digest(), packed)
-        rows.append(_attempt_row(number, attempt, known[prefix][0] if prefix else None))
+        rows.append(_attempt_row(number, attempt, known[prefix][0] if prefix else None, keep_prompts))
     if known:
         prefixes = [{"hash": digest, "messages": packed} for digest, packed in sorted(known.values())]
         connection.execute(_new(connection, tables.prefixes).on_conflict_do_nothing(), prefixes)
     _insert_many(connection, tables.attempts, rows)
 
 
-def _attempt_row(number: int, attempt: Attempt, prefix_hash: bytes | None) -> Row:
+def _attempt_row(number: int, attempt: Attempt, prefix_hash: bytes | None, keep_prompts: bool) -> Row:
     response = attempt.response
     tokens = Tokens() if response is None else response.tokens
     return {
@@ -101,20 +108,26 @@ def _attempt_row(number: int, attempt: Attempt, prefix_hash: bytes | None) -> Ro
         "asset": attempt.asset,
         "partition": attempt.partition,
         "operator": attempt.operator,
-        "message": _storable(attempt.message),
+        "message": _said(attempt.message, attempt, keep_prompts),
         "response": None if response is None else pack_response(response),
         "prefix_hash": prefix_hash,
-        "prompt": pack_prompt(attempt.request, attempt.shared_messages),
+        "prompt": pack_prompt(attempt.request, attempt.shared_messages) if keep_prompts else NOT_KEPT,
     }
 
 
-def _answer_row(answer: Answer, attempt_id: int | None) -> Row:
+def _said(message: str, attempt: Attempt | int | None, keep_prompts: bool) -> str:
+    if message and not keep_prompts and isinstance(attempt, Attempt):
+        message = without_echoes(message, attempt.request)
+    return _storable(message)
+
+
+def _answer_row(answer: Answer, attempt_id: int | None, keep_prompts: bool) -> Row:
     return {
         "row_hash": answer.row_hash,
         "state": answer.state,
         "attempt_id": attempt_id,
         "reason": answer.reason,
-        "message": _storable(answer.message),
+        "message": _said(answer.message, answer.attempt, keep_prompts),
         "attempts": answer.attempts,
         "via": answer.via,
         "model": answer.model,

@@ -107,7 +107,7 @@ class StoredAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredAttempt:
-    """An attempt as the store has it: the fields of ``Attempt``, with the prompt spelt out."""
+    """An attempt as the store has it: the fields of ``Attempt``, with the prompt spelt out where it was kept."""
 
     id: int
     row_hash: bytes
@@ -127,6 +127,8 @@ class StoredAttempt:
     embed_text: str | None
     response: Response | None
     cost_nano_usd: int | None
+    prompt_kept: bool = True
+    """Whether ``messages`` and ``embed_text`` are what was sent; the store may have been told not to keep prompts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

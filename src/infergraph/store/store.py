@@ -22,6 +22,7 @@ from typing import Any, Self, get_args
 from sqlalchemy import Connection, Engine
 
 from infergraph.errors import PlanError, StoreError, StoreLost
+from infergraph.models.redact import Secret
 from infergraph.store import analytics, contents, expected, pruning, reading, recording
 from infergraph.store.connect import explained, file_of, open_coordination, open_engine, resolve, shown, writing
 from infergraph.store.coordination import Coordination
@@ -50,7 +51,8 @@ class Store:
         {}
     """
 
-    def __init__(self, engine: Engine, where: str) -> None:
+    def __init__(self, engine: Engine, where: str, *, keep_prompts: bool = True) -> None:
+        self._keep_prompts = keep_prompts
         self._engine: Engine | None = engine
         self._coordination: Engine | None = None
         self._opening = threading.Lock()
@@ -64,12 +66,13 @@ class Store:
         _OPEN.add(self)
 
     @classmethod
-    def open(cls, url: str, *, root: Path | None = None) -> Self:
+    def open(cls, url: str | Secret, *, root: Path | None = None, keep_prompts: bool = True) -> Self:
         """Open a store, making or upgrading the database where needed.
 
         Args:
             url: ``sqlite:///relative/or/absolute.db`` or ``postgresql+psycopg://user@host/database``.
             root: Folder that a relative path starts from; ``None``: the current one.
+            keep_prompts: Write down what was sent; ``False``: hashes and answers only.
 
         Returns:
             The open store.
@@ -79,8 +82,10 @@ class Store:
             MissingExtra: PostgreSQL without the extra ``postgres``.
             StoreError: The database cannot be opened, written or understood.
         """
-        address = resolve(url, root)
-        return cls(open_engine(address), shown(address))
+        # A traceback that shows variables would show the password.
+        secret, url = Secret.of(url), ""
+        address = resolve(secret, root)
+        return cls(open_engine(address), shown(address), keep_prompts=keep_prompts)
 
     def answers(self, hashes: Sequence[bytes], *, max_age_s: float | None = None) -> dict[bytes, StoredAnswer]:
         """The endings known for these row hashes, in one bulk look-up.
@@ -107,7 +112,7 @@ class Store:
             StoreError: Nothing of it was written.
         """
         with explained(self.where), writing(self._open_engine()) as connection:
-            recording.record(connection, attempts, answers)
+            recording.record(connection, attempts, answers, keep_prompts=self._keep_prompts)
         # SQLite goes on writing into a file that was deleted meanwhile, and all of it is lost.
         self._check_file()
         own = [answer.attempt for answer in answers if isinstance(answer.attempt, Attempt)]

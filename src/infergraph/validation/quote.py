@@ -17,6 +17,9 @@ QUOTE_MARK = "infergraph_quote"
 """The key under which a JSON schema says whose quote a text is, until it is written out for the provider."""
 
 
+_ESCAPED = re.compile("&(?:amp;)*lt;")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Quote:
     """A field's type: a text that occurs verbatim in a column of the row.
@@ -61,8 +64,9 @@ class Quote:
         if value in text:
             return value
         # What looks like a tag of the prompt's own is escaped in it, and a model copies what it was shown.
-        shown = "(?:&lt;|<)".join(map(re.escape, value.split("&lt;")))
-        if "&lt;" in value and (found := re.search(shown, text)):
+        between = _ESCAPED.split(value)
+        shown = "(?:&(?:amp;)*lt;|<)".join(map(re.escape, between))
+        if len(between) > 1 and (found := re.search(shown, text)):
             return found.group()
         raise ValueError(f"does not occur in {self.of}{_hint(value, text)}: copy the words from {self.of} exactly")
 

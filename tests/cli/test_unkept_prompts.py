@@ -1,0 +1,102 @@
+"""``infergraph rejects --row`` where the store keeps no prompts: rendered again from the row, or said to be gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from infergraph.cli.app import run_command
+from infergraph.cli.rendered import NOTE
+from infergraph.dagster.resources import close_sessions
+from infergraph.models.model import CallFailed
+from infergraph.models.scripted import script
+
+CODE = """
+import dagster as dg
+import polars as pl
+import infergraph as ig
+from infergraph.dagster import ModelSettings, ModelsResource, PolarsStorage, StoreResource
+
+@dg.asset
+def tickets() -> pl.DataFrame:
+    return pl.DataFrame({"id": [1, 2], "body": ["the lamp hums", "the kettle leaks"]}).ROWS
+
+@ig.semantic_asset(key={"tickets": "id"}, max_reject_rate=1)
+def facts(tickets: ig.SemanticFrame) -> ig.SemanticFrame:
+    return tickets.semantic.map("Sum up {{ body }}", into="OUT", name="OPERATOR")
+
+defs = dg.Definitions(
+    assets=[tickets, facts],
+    resources={
+        "models": ModelsResource(models={"shop": ModelSettings(name="scripted:shop")}),
+        "store": StoreResource(store_prompts=False),
+        "io_manager": PolarsStorage(),
+    },
+    executor=dg.in_process_executor,
+)
+"""
+
+
+def written(folder: Path, *, rows: str = "head(2)", operator: str = "sum_up") -> None:
+    code = CODE.replace("ROWS", rows).replace("OPERATOR", operator).replace("OUT", "out")
+    (folder / "definitions.py").write_text(code)
+
+
+Typed = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Typed]:
+    written(tmp_path)
+    (tmp_path / "workspace.yaml").write_text("load_from:\n  - python_file: definitions.py\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    path = list(sys.path)
+
+    def type_it(*arguments: str) -> tuple[int, str, str]:
+        os.environ.pop("DAGSTER_HOME", None)
+        sys.modules.pop("definitions", None)
+        code = run_command(list(arguments))
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    yield type_it
+    close_sessions()
+    sys.path[:] = path
+    sys.modules.pop("definitions", None)
+    os.environ.pop("DAGSTER_HOME", None)
+
+
+def test_a_rejects_prompt_is_rendered_again_or_said_to_be_gone(typed: Typed, tmp_path: Path) -> None:
+    refused = CallFailed("not this one", outcome="permanent", reason="refused")
+    with script("shop", lambda _: refused):
+        code, _, err = (
+            typed("run", "tickets+", "--yes") if "--yes" in typed("run", "--help")[1] else typed("run", "tickets+")
+        )
+        assert code == 0, err
+    code, out, _ = typed("rejects", "facts", "--json")
+    assert code == 0
+    first = json.loads(out)["rejects"][0]
+    assert first["prompt"] is None
+
+    _, out, _ = typed("rejects", "facts", "--row", first["row_id"])
+    assert NOTE in " ".join(out.split())
+    assert "the lamp hums" in out
+    assert "Sum up <body>" in out
+
+    written(tmp_path, operator="another")  # the operator is not in the plan any more
+    code, out, _ = typed("rejects", "facts", "--row", first["row_id"])
+    assert code == 0
+    assert "(not kept)" in out
+    assert "the lamp hums" not in out
+
+    written(tmp_path, rows="tail(1)")
+    assert typed("run", "tickets")[0] == 0  # the row is not there any more
+    code, out, _ = typed("rejects", "facts", "--row", first["row_id"])
+    assert code == 0
+    assert "(not kept)" in out
