@@ -165,6 +165,34 @@ def test_a_plain_frame_of_rows_that_are_not_known_cannot_be_planned(
     assert "It reads 'kinds' as it is published now" in parts["again"].estimate.assumptions[-1]
 
 
+@pytest.mark.parametrize("criterion", ["{{ kind }} is what {{ body }} is about", "It is right."])
+def test_a_judge_is_part_of_the_estimate(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, criterion: str
+) -> None:
+    sample, target = 7, 0.01
+
+    @ig.semantic_asset(
+        key={"tickets": "id"}, checks=[ig.judge(criterion, sample=sample, target=target, blocking=False)]
+    )
+    def judged(tickets: ig.SemanticFrame) -> ig.SemanticFrame:
+        return tickets.semantic.filter("{{ body }} counts").semantic.classify("body", ["a", "b", "c"], into="kind")
+
+    def planned() -> dict[str, Any]:
+        key = dg.AssetKey("judged")
+        (part,) = estimate_selection(all_of_them, [key], instance=instance)
+        assert part.estimate is not None
+        return {step.operator: step for step in part.estimate.operators}
+
+    all_of_them = dg.Definitions(assets=[tickets, judged], resources=definitions.resources)
+    assert dg.materialize([tickets], resources=definitions.resources, instance=instance).success
+    before = planned()["judge:judge"]
+    assert (before.calls_low, before.calls_high) == (0, sample), "the filter has not decided yet"
+    assert before.cost_usd_high > 0
+    assert dg.materialize([tickets, judged], resources=definitions.resources, instance=instance).success
+    after = planned()["judge:judge"]
+    assert (after.calls_high, after.store_hits_low) == (0, sample), "the same rows are drawn"
+
+
 def test_what_an_asset_that_cannot_be_planned_gives_cannot_be_known(
     definitions: dg.Definitions, instance: dg.DagsterInstance
 ) -> None:

@@ -18,9 +18,11 @@ from polars.exceptions import PolarsError
 
 from infergraph.dagster.asset import semantic_asset_of
 from infergraph.dagster.config import options_of
+from infergraph.dagster.judging import Judge
 from infergraph.dagster.planning import Reading, planned
 from infergraph.errors import ConfigurationError, InfergraphError, PlanError
 from infergraph.frame.estimate import Estimate, PossibleRows, Survey
+from infergraph.frame.estimate_report import joined
 
 
 class NotMadeYet(ConfigurationError):
@@ -82,8 +84,7 @@ def total(parts: Sequence[AssetEstimate]) -> Estimate:
         parts: From ``estimate_selection``.
     """
     known = [part.estimate for part in parts if part.estimate is not None]
-    operators = [operator for each in known for operator in each.operators]
-    return Estimate.of(operators, said(parts))
+    return replace(joined(known), assumptions=said(parts))
 
 
 def said(parts: Sequence[AssetEstimate]) -> list[str]:
@@ -149,11 +150,18 @@ class _Chain:
             rows_of=lambda reading: self._rows_of(reading, notes),
         ) as (frame, options):  # fmt: skip
             survey = Survey(frame, options, asset=key.to_user_string())
-            if not self._is_read(key):
+            judges = self._judges(key)
+            if not judges and not self._is_read(key):
                 return survey.estimate(), options.max_cost_usd
             made, rows = survey.with_rows(self._folder / f"{len(self._rows)}.parquet")
             self._rows[key] = rows
-            return made, options.max_cost_usd
+            graded = [judge.estimate(key.to_user_string(), frame, rows, options) for judge in judges]
+            return joined([made, *graded]), options.max_cost_usd
+
+    def _judges(self, key: dg.AssetKey) -> list[Judge]:
+        """Its checks that ask a model as well; a retry of its rejects asks none."""
+        found = semantic_asset_of(self._graph.get(key).assets_def)
+        return [check for check in found.checks if isinstance(check, Judge)] if found is not None else []
 
     def _is_read(self, key: dg.AssetKey) -> bool:
         """Whether another asset of the selection that calls models reads this one."""

@@ -23,6 +23,7 @@ from infergraph.dagster.findings import SAMPLE, Asking, Findings, check_result
 from infergraph.dagster.rejects_told import rejects_sample
 from infergraph.errors import PlanError, ProviderError, UnknownColumn, did_you_mean
 from infergraph.frame.allowing import check_sources
+from infergraph.frame.estimate_report import at_most
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.models.prices import price_of
 from infergraph.models.redact import redact
@@ -32,6 +33,7 @@ from infergraph.text.templates import compile_template
 from infergraph.validation.wilson import wilson_interval
 
 if TYPE_CHECKING:
+    from infergraph.frame.estimate import Estimate, PossibleRows
     from infergraph.frame.frame import SemanticFrame
     from infergraph.frame.run import RunOptions, StagedRun
 
@@ -86,6 +88,27 @@ class Judge:
                 "USD per million tokens."
             )
 
+    def estimate(self, asset: str, frame: SemanticFrame, rows: PossibleRows, options: RunOptions) -> Estimate:
+        """What grading the sample of these rows would call and cost.
+
+        Args:
+            asset: The asset's name.
+            frame: The asset's plan.
+            rows: What it may give.
+            options: As the asset's run would get them.
+        """
+        from infergraph.frame.estimate import Survey
+
+        known = rows.known()
+        if known is not None:
+            sampled, _ = self._sampled(frame, known)
+            graded = frame.session.frame(sampled, name=self.operator)
+        else:
+            graded = rows.frame(frame.session, self.operator, None).with_columns(self._texts(frame.schema))
+        question = graded.semantic.filter(self._sentence(frame.schema), model=self.model, name=self.operator)
+        made = Survey(question, self._options(options), asset=asset).estimate()
+        return made if known is not None else at_most(made, self.sample)
+
     def evaluate(
         self, asset: dg.AssetKey, frame: SemanticFrame, findings: Findings, asking: Asking
     ) -> dg.AssetCheckResult:
@@ -105,17 +128,12 @@ class Judge:
         """The run that graded the sample, and how many rows could have been sampled."""
         from infergraph.frame.run import run_to_folder
 
-        rows, able = self._sampled(frame, findings)
+        rows, able = self._sampled(frame, findings.data)
         question = frame.session.frame(rows, name=self.operator).semantic.filter(
             self._sentence(frame.schema), model=self.model, name=self.operator
         )
-        # The run's model is for its rows: the grader stays the one that was chosen to grade. So is a retry of rejects,
-        # which makes as many attempts as there are rejects; of published rows nothing else is asked.
         options = replace(
-            asking.options,
-            limit=None,
-            model=None,
-            retry_model=None,
+            self._options(asking.options),
             retry_rejects=asking.options.retry_rejects and asking.published,
             max_cost_usd=asking.left_usd(),
         )
@@ -131,10 +149,19 @@ class Judge:
         )
         return run, able
 
-    def _sampled(self, frame: SemanticFrame, findings: Findings) -> tuple[pl.DataFrame, int]:
+    @staticmethod
+    def _options(options: RunOptions) -> RunOptions:
+        """Those of the grading.
+
+        The run's model is for its rows: the grader stays the one that was chosen to grade. So is a retry of rejects,
+        which makes as many attempts as there are rejects; of published rows nothing else is asked.
+        """
+        return replace(options, limit=None, model=None, retry_model=None, retry_rejects=False)
+
+    def _sampled(self, frame: SemanticFrame, data: pl.LazyFrame) -> tuple[pl.DataFrame, int]:
         """The sampled rows, in an order as random as their choice, and how many rows could have been sampled."""
         operator = self._operator(frame.schema)
-        shown = self._graded(findings.data, frame.schema)
+        shown = self._graded(data, frame.schema)
         # A row without what the criterion speaks of cannot be graded: it would only make the sample smaller.
         able = shown.filter(pl.col(name).is_not_null() for name in operator.template.required)
         count, places = _chosen(able.select(ROW_ID), self.sample, self.seed)
@@ -202,16 +229,20 @@ class Judge:
         return [name for name in self.columns or () if name not in named]
 
     def _graded(self, rows: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
-        """The rows with the shown columns as texts, where nothing is no reason not to grade."""
+        """The rows with the shown columns as texts."""
+        return rows.with_columns(self._texts(schema))
+
+    def _texts(self, schema: pl.Schema) -> list[pl.Expr]:
+        """The shown columns as texts, where nothing is no reason not to grade."""
         for name in self._shown(schema):
             if name not in schema:
                 raise UnknownColumn(f"columns: there is no column {name!r}. {did_you_mean(name, schema)}")
-        return rows.with_columns(
+        return [
             render_value_expr(pl.col(name), schema[name], where=f"column {name!r}")
             .fill_null("(nothing)")
             .alias(_variable(name))
             for name in self._shown(schema)
-        )
+        ]
 
     def _operator(self, schema: pl.Schema) -> FilterOperator:
         """What is asked of each row of a result with these columns."""

@@ -139,7 +139,7 @@ class History:
         Args:
             count: Our count of a request.
         """
-        rows, least = self.rows, _LEAST_ERROR
+        rows, least = self.rows, _LEAST_ERROR if self.alike else _OTHER_OPERATORS_ERROR
         if len(rows) < LEAST_ROWS:
             rows, least = self._rows(None, None), _OTHER_OPERATORS_ERROR
         told = [row for row in rows if row.request.messages or row.request.embed_text is not None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from typing import Any
 
@@ -104,6 +104,53 @@ class Estimate:
         lines += [_line(part.operator, part.model, _spans(part)) for part in self.operators]
         lines.append(_line("total", "", _spans(self)))
         return "\n".join([*lines, *(f"- {assumption}" for assumption in self.assumptions)])
+
+
+def joined(estimates: Sequence[Estimate]) -> Estimate:
+    """One estimate of all their operators, with the assumptions of all.
+
+    Args:
+        estimates: In the order of the operators.
+    """
+    operators = [operator for each in estimates for operator in each.operators]
+    return Estimate.of(operators, list(dict.fromkeys(text for each in estimates for text in each.assumptions)))
+
+
+def at_most(estimate: Estimate, rows: int) -> Estimate:
+    """The estimate of a random sample of the rows that one is of.
+
+    Args:
+        estimate: Of all rows.
+        rows: How many are drawn, where there are so many.
+    """
+    drawn = [_drawn(part, rows) for part in estimate.operators]
+    return Estimate.of(drawn, estimate.assumptions)
+
+
+def _drawn(part: OperatorEstimate, most: int) -> OperatorEstimate:
+    share = min(1.0, most / part.rows) if part.rows else 1.0
+    calls = _drawn_counts(part, "calls", most, share)
+    values: dict[str, Any] = {**_drawn_counts(part, "rows", most, share), **calls}
+    values |= _drawn_counts(part, "store_hits", most, share)
+    for end in ("", "_low", "_high"):
+        whole = getattr(part, f"calls{end}")
+        of_calls = calls[f"calls{end}"] / whole if whole else 1.0
+        for name in ("input_tokens", "output_tokens"):
+            values[f"{name}{end}"] = round(getattr(part, f"{name}{end}") * of_calls)
+        cost = getattr(part, f"cost_usd{end}")
+        values[f"cost_usd{end}"] = None if cost is None else cost * Decimal(of_calls)
+        values[f"seconds{end}"] = getattr(part, f"seconds{end}") * of_calls
+    return replace(part, **values)
+
+
+def _drawn_counts(part: OperatorEstimate, name: str, most: int, share: float) -> dict[str, int]:
+    """A count of rows among those drawn: hard bounds stay so, as each row that is not drawn takes one away at most."""
+    left_out = max(0, part.rows_high - most)
+    return {
+        name: round(getattr(part, name) * share),
+        f"{name}_low": max(0, getattr(part, f"{name}_low") - left_out),
+        f"{name}_high": min(most, getattr(part, f"{name}_high")),
+    }
 
 
 def _total(values: list[Any]) -> Any:
