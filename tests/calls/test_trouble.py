@@ -148,6 +148,14 @@ def test_many_rows_that_always_fail_are_no_outage(make_world: Any, bad_first: bo
     assert spent == {"scripted:m": sum(outcome.attempts for outcome in (*outcomes, *again)) + probes(world)}
 
 
+def test_rows_that_always_fail_are_tried_no_more_often_for_being_many(make_world: Any) -> None:
+    world = make_world(m=Model("scripted:m", max_concurrency=100))
+    with script("m", lambda request: "yes" if question(request) == "Say yes." else passing()):
+        outcomes = world.run(*(f"bad {number}" for number in range(100)), max_attempts=3, max_outage_s=60)
+    assert of(outcomes, "rejected") == ["timeout"] * 100
+    assert max(outcome.attempts for outcome in outcomes) <= 3 + 2
+
+
 def test_a_run_that_is_cancelled_while_the_model_is_out_ends_at_once(make_world: Any) -> None:
     world = make_world(m=Model("scripted:m", max_concurrency=20))
     probing, token, ledger = threading.Event(), CancelToken(), Ledger()

@@ -382,7 +382,7 @@ class Desk:
         took_over = name if name != question.owner.model else ""
         if took_over != question.fallback:
             question.fallback = took_over
-            question.strikes = question.throttled = question.unreachable = 0
+            question.strikes = question.uncounted = question.throttled = question.unreachable = 0
             question.first_failed_at = 0.0
         return name
 

@@ -388,8 +388,7 @@ class Lane:
 
     def _came_back(self, flight: Flight, verdict: Verdict, cost: int | None, now: float) -> None:
         was_out = self._health.is_out
-        self._health.succeeded(now)
-        self._told_of_outage.clear()
+        self._is_well(now)
         self._limits.went_well(now - flight.started, now)
         if flight.response is not None:
             self._gate.learn(flight.response.headers, now)
@@ -474,8 +473,7 @@ class Lane:
             self._in_vain = 0
             self._reports.stopped(self, self._not_there(canary.said))
         elif canary.found_it_well:
-            self._health.succeeded(now)
-            self._told_of_outage.clear()
+            self._is_well(now)
             self._limits.recovered()
             self._wake_all()
         elif (down := self._health.down_s(now)) >= (patience := self._patience(canary.question)):
@@ -483,11 +481,19 @@ class Lane:
         else:
             for question in self.questions():
                 # It was no fault of theirs: some were in flight when the outage began, and failed before it was seen.
-                question.strikes, question.first_failed_at = 0, 0.0
+                question.strikes, question.uncounted, question.first_failed_at = 0, 0, 0.0
             pause = backoff_s(self._limits.probe(), None, self._first_backoff_s)
             self._limits.pause(min(pause, max(0.01, patience - down)), now)
             self._tell_if_silent(canary.question, canary.said, now)
         self._pump()
+
+    def _is_well(self, now: float) -> None:
+        """The model answers: what failed while it seemed to be out was the rows' own."""
+        if self._health.is_out:
+            for question in self.questions():
+                question.strikes, question.uncounted = question.strikes + question.uncounted, 0
+        self._health.succeeded(now)
+        self._told_of_outage.clear()
 
     def _not_there(self, message: str) -> ProviderRefused:
         return ProviderRefused(f"Model {self.name!r} ({self.model.name}) cannot be reached: {message}")
@@ -509,7 +515,9 @@ class Lane:
             question.unreachable += 1
         elif failure.status in _SLOW_DOWN and self._health.last_success > flight.started:
             question.throttled += 1
-        elif not self._health.is_out:
+        elif self._health.is_out:
+            question.uncounted += 1
+        else:
             question.strikes += 1
         return question.strikes >= policy.max_attempts or question.throttled >= _THROTTLED * policy.max_attempts
 

@@ -82,6 +82,8 @@ class Question:
     step: str = "direct"
     repairs: int = 0
     strikes: int = 0
+    uncounted: int = 0
+    """Failed tries while the model seemed to be out: the row's own once it turns out not to be."""
     throttled: int = 0
     unreachable: int = 0
     first_failed_at: float = 0.0
