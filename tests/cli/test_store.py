@@ -157,6 +157,30 @@ def test_the_store_says_what_lies_in_it(typed: Run, shop: Script) -> None:
     assert "facts" in out
 
 
+def test_what_judges_answered_is_said_and_stays_with_the_rows_that_they_graded(
+    project: Path, typed: Run, shop: Script
+) -> None:
+    judged = "max_reject_rate=0.5, checks=[ig.judge('{{ product }} is a thing', model='grader', target=0.1)],"
+    code = CODE.replace("max_reject_rate=0.5,", judged).replace('{"shop": MODEL}', '{"shop": MODEL, "grader": GRADER}')
+    grader = "GRADER = MODEL.model_copy(update={'name': 'scripted:grader'})\n\ndefs ="
+    code = code.replace("\ndefs =", f"\n{grader}").replace("ModelsResource(", "ModelsResource(default_model='shop', ")
+    (project / "definitions.py").write_text(code)
+    with script("grader", lambda request: {request.choices.field: True} if request.choices else "") as asked:
+        code_first, first, _ = typed("run", "tickets+", "-y")
+        assert (code_first, len(asked.requests)) == (0, 2)
+        assert "facts: its checks made 2 calls more, cost $" in first
+        grow_old(project, days=100)
+        done = parsed(typed("store", "prune", "--older-than", "90d", "--yes", "--json"))
+        assert (done["answers"], done["kept"]) == (0, 5)
+        code_again, again, _ = typed("run", "facts", "-y")
+        assert (code_again, len(asked.requests)) == (0, 2)
+        assert "No call was made" in again
+        (project / "definitions.py").write_text(code.replace("is a thing", "is something"))
+        code_last, last, _ = typed("run", "facts", "-y")
+        assert (code_last, len(asked.requests)) == (0, 4)
+        assert "No call was made" not in last
+
+
 def test_a_prune_removes_what_nothing_refers_to_and_an_unchanged_run_makes_no_call(
     project: Path, typed: Run, shop: Script, old: list[str]
 ) -> None:

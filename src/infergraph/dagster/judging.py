@@ -33,6 +33,8 @@ from infergraph.text.templates import compile_template
 from infergraph.validation.wilson import wilson_interval
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from infergraph.frame.estimate import Estimate, PossibleRows
     from infergraph.frame.frame import SemanticFrame
     from infergraph.frame.run import RunOptions, StagedRun
@@ -319,6 +321,19 @@ def judge(
         columns=None if columns is None else tuple(columns),
         seed=seed,
     )
+
+
+def keep_graded(folder: Path, file: Path) -> None:
+    """Write down which requests graded the rows, for whoever asks what published rows refer to.
+
+    Args:
+        folder: Where the checks wrote.
+        file: The Parquet file to make; none is made where nothing was graded.
+    """
+    found = sorted(folder.glob("*/lineage.parquet"))
+    if found:
+        graded = pl.concat(pl.scan_parquet(each, glob=False).select("operator", "request_hash") for each in found)
+        graded.drop_nulls().unique(maintain_order=True).collect().write_parquet(file)
 
 
 def _is_share(value: object) -> bool:

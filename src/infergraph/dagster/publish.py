@@ -38,6 +38,8 @@ CURRENT = "current.json"
 STAGE = ".stage"
 _FORMAT = 1
 _ORPHAN_AGE_S = 7 * 86_400
+GRADED = "graded.parquet"
+"""Beside the parts, where an asset has judges: the requests that graded its rows, so that their answers are kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,7 +300,7 @@ def _put_files(stage: Path, folder: UPath, run_id: str) -> str:
 
 def _files(stage: Path) -> list[Path]:
     """The files to publish; whatever else a run left in its stage (spilled rows) goes."""
-    wanted = {f"{part}.parquet" for part in get_args(Part)}
+    wanted = {f"{part}.parquet" for part in get_args(Part)} | {GRADED}
     for child in stage.iterdir():
         if child.is_dir():
             shutil.rmtree(child)

@@ -29,9 +29,10 @@ from infergraph.dagster.data_version import rows_digest
 from infergraph.dagster.expected import estimate_metadata, keep_estimate
 from infergraph.dagster.failed import keep_failed
 from infergraph.dagster.findings import Asking, Findings, OwnCheck
+from infergraph.dagster.judging import keep_graded
 from infergraph.dagster.layout import Place
 from infergraph.dagster.metadata import checks_metadata, run_metadata, usage_metadata
-from infergraph.dagster.publish import Staged, new_stage
+from infergraph.dagster.publish import GRADED, Staged, new_stage
 from infergraph.dagster.published import published_findings, published_versions
 from infergraph.dagster.readings import inputs_read
 from infergraph.dagster.resources import shared_session
@@ -208,6 +209,7 @@ def _materialize(
         _keep_rejects(context, storage, asset, run, results, options)
         yield from selected
         raise dg.Failure(_why(asset, frame, run, results, options), allow_retries=False)
+    keep_graded(stage / "checks", stage / GRADED)
     staged = Staged(
         folder=stage,
         rows=run.rows,
