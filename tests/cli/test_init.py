@@ -110,6 +110,18 @@ def test_the_commands_that_it_names_work_in_it(project: Path) -> None:
 
 
 @pytest.mark.timeout(240)
+def test_the_models_that_it_names_work_once_uncommented(project: Path, tmp_path: Path) -> None:
+    lines = (project / "resources" / "__init__.py").read_text(encoding="utf-8").splitlines()
+    named = [line.strip().removeprefix("# ") for line in lines if line.strip().startswith('# "')]
+    assert len(named) == 4
+    imports = [line.partition("  # ")[2] for line in named if "  # from " in line]
+    (tmp_path / "models.py").write_text(
+        "\n".join(["from infergraph.dagster import ModelSettings", *imports, "MODELS = {", *named, "}"])
+    )
+    ran = typed(tmp_path, "models")
+    assert ran.returncode == 0, ran.stderr
+
+
 def test_it_runs_on_the_embedded_model_as_it_stands(project: Path) -> None:
     pytest.importorskip("xllamacpp", reason="the extra that brings the embedded model is not installed")
     ran = typed(project, "infergraph.cli", "run", "+note_facts", "--json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,18 @@ def test_an_unknown_price_is_asked_about(typed: Run, project: Path) -> None:
     assert out == ""
 
 
+def test_prices_of_models_that_are_not_asked_do_not_matter(typed: Run, desk: Script, project: Path) -> None:
+    other = f'ModelsResource(models={{"other": ModelSettings(name="openai:nobody-asks", {UNKNOWN}), '
+    code_of = CODE.replace("ModelsResource(models={", other).replace("PRICE", DEAR)
+    (project / "definitions.py").write_text(code_of)
+    assert typed("run", "tickets")[0] == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        code, _, err = typed("run", "kinds", "--ask-above", "100")
+    assert code == 0, err
+    assert "nobody-asks" not in err
+
+
 def test_what_cannot_be_known_before_the_run_is_said(typed: Run, desk: Script) -> None:
     code, _, err = typed("run", "tickets", "kinds", "--max-cost-usd", "100")
     assert code == 0, err
@@ -241,3 +254,25 @@ def test_free_models_are_never_asked_about(typed: Run, desk: Script, project: Pa
     code, _, err = typed("run", "group:desk", "--ask-above", "0")
     assert code == 0, err
     assert "Go on?" not in err
+
+
+BROKEN = '''
+@ig.semantic_asset(key={"tickets": "id"})
+def broken(tickets: ig.SemanticFrame) -> ig.SemanticFrame:
+    """Raises what has nothing to do with us."""
+    return {}["missing"]
+
+defs ='''
+
+
+def test_a_function_that_raises_is_named_and_the_others_are_estimated(typed: Run, desk: Script, project: Path) -> None:
+    code_of = CODE.replace("\ndefs =", BROKEN).replace("[tickets,", "[tickets, broken,").replace("PRICE", DEAR)
+    (project / "definitions.py").write_text(code_of)
+    assert typed("run", "tickets")[0] == 0
+    code, out, err = typed("plan", "broken", "kinds")
+    assert code == PlanError.exit_code, err
+    assert "broken: cannot be estimated. KeyError: 'missing'" in " ".join(out.split())
+    assert "classify (desk)" in out
+    code, _, err = typed("run", "broken")
+    assert code == 1
+    assert "broken: KeyError: 'missing'" in err

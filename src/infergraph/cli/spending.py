@@ -114,7 +114,10 @@ def confirm_spending(
     err = screen.err()
     if not silent and any(part.estimate is not None for part in parts):
         err.print(f"Estimate: {in_words(total(parts))}", soft_wrap=True)
-    free = all(_is_free(project, model) for model in {options.model, options.retry_model or options.model})
+    # Prices of all models are looked at only where it is not known which are asked: an unknown one warns.
+    free = not any(part.rows_missing for part in parts) or all(
+        _is_free(project, model) for model in {options.model, options.retry_model or options.model}
+    )
     outlook = outlook_of(parts, above=above, free=free)
     if not silent and outlook.unknowable:
         names = ", ".join(outlook.unknowable)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from polars.exceptions import PolarsError
+from polars.exceptions import PanicException
 
 from infergraph.dagster.asset import semantic_asset_of
 from infergraph.dagster.config import options_of
@@ -133,7 +133,9 @@ class _Chain:
                 asset=asset, problem=str(error), exit_code=error.exit_code, rows_missing=isinstance(error, NotMadeYet),
                 max_cost_usd=self._budget(key),
             )  # fmt: skip
-        except (PolarsError, OSError) as error:
+        except (Exception, PanicException) as error:
+            # The asset's own function and its steps run here. What they raise is said of this asset, and all others are
+            # estimated; a run will say the same.
             problem = f"{type(error).__name__}: {error}"
             return AssetEstimate(asset=asset, problem=problem, exit_code=PlanError.exit_code)
         made = replace(made, assumptions=[*made.assumptions, *notes])

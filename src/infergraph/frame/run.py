@@ -36,7 +36,7 @@ from infergraph.frame.row_ids import ROW_ID
 from infergraph.frame.session import Session
 from infergraph.lineage import SourceRead, Trace
 from infergraph.models.model import NANO, Tokens
-from infergraph.models.prices import price_of
+from infergraph.models.prices import level_of_the_caller, price_of
 from infergraph.records import Usage
 from infergraph.store.rows import UsageRow
 from infergraph.traces import RunRecords, trace_rows
@@ -418,7 +418,7 @@ class NothingComes(UserWarning):
 
 
 def _warn_of_waiting(notice: str) -> None:
-    warnings.warn(notice, NothingComes, stacklevel=2)
+    warnings.warn(notice, NothingComes, stacklevel=level_of_the_caller())
 
 
 def _said_of_pending(usage: Usage) -> str:

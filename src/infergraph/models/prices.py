@@ -114,11 +114,11 @@ def _warn(model: Model) -> None:
         f"The price of {model.name!r} is unknown, so its cost is reported as unknown. "
         f"State it: Model({model.name!r}, price=Price(input=..., output=...)), USD per million tokens.",
         UnknownPrice,
-        stacklevel=_level_of_the_caller(),
+        stacklevel=level_of_the_caller(),
     )
 
 
-def _level_of_the_caller() -> int:
+def level_of_the_caller() -> int:
     """``stacklevel`` for a warning of the function that calls this: the user's line, not one of ours or of a library.
 
     From a thread of ours no line of the user's can be seen; then it is the outermost line there is.
