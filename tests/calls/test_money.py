@@ -55,6 +55,16 @@ def test_the_first_wave_does_not_overspend_a_budget(make_world: Any) -> None:
     assert sources(outcomes)["pending"] == 100 - writer.asked
 
 
+def test_answers_without_a_count_of_tokens_cost_an_unknown_amount_and_use_up_the_budget(make_world: Any) -> None:
+    model = Model("scripted:m", max_concurrency=4, max_output_tokens=5000, price=PRICE)
+    world, writer = make_world(m=model), Writer(tokens=0)
+    with script("m", writer):
+        outcomes = world.run(*TEXTS, budget=Budget(10 * ONE))
+    assert writer.asked == 10
+    assert sources(outcomes) == {"call": 10, "pending": 90}
+    assert {outcome.spent.cost_nano_usd for outcome in outcomes if outcome.source == "call"} == {None}
+
+
 def test_a_known_length_opens_the_gate(make_world: Any) -> None:
     world, writer = make_world(m=Model("scripted:m", max_concurrency=64, price=PRICE)), Writer()
     with script("m", writer):

@@ -348,7 +348,7 @@ class Lane:
         now = time.monotonic()
         if self._flights.get(question) is task:
             del self._flights[question]
-        cost = None if flight.response is None else cost_nano_usd(self.model, flight.response.tokens)
+        cost = None if flight.response is None else self._cost(flight.response.tokens)
         self._settle(flight, cost, now)
         if task.cancelled():
             given_up = self._attempt(flight, "cancelled", None, "Given up: its run, or its model, was stopped.")
@@ -381,10 +381,18 @@ class Lane:
         else:
             self._limits.leave(extra_in, max(0, extra_out))
         self._warming.landed(flight.asker, flight.question, now, answered=flight.response is not None)
+        # An answer that came without its cost has cost something: what was set aside for it is the best guess.
+        spent = flight.reserved if cost is None and flight.response is not None else cost or 0
         if flight.budget is not None:
-            flight.budget.settle(flight.reserved, cost or 0)
+            flight.budget.settle(flight.reserved, spent)
         if self._purse is not None:
-            self._purse.settle(flight.reserved, cost or 0)
+            self._purse.settle(flight.reserved, spent)
+
+    def _cost(self, tokens: Tokens) -> int | None:
+        """In nano-dollars; ``None``: no price, or a server that says of no answer how many tokens it had."""
+        if not (tokens.input or tokens.output) and cost_nano_usd(self.model, Tokens(input=NANO, output=NANO)):
+            return None
+        return cost_nano_usd(self.model, tokens)
 
     def _came_back(self, flight: Flight, verdict: Verdict, cost: int | None, now: float) -> None:
         was_out = self._health.is_out
