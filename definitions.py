@@ -3,7 +3,7 @@
 import dagster as dg
 
 from assets.packages import facts, installed, report
-from assets.platform import usage
+from assets.deployment import usage
 from assets.support import facts as support_facts
 from assets.support import messages
 from assets.support import report as support_report
