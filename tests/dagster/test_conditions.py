@@ -382,3 +382,16 @@ def test_bounds_before_a_validator_are_a_warning(shop: Any) -> None:
     told = shop.told(result, "schema")
     assert (told["passed_check"], told["severity"], told["out_of_range"]) == (False, "WARN", 2)
     assert "a validator of the schema runs after that bound" in told["says"]
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_condition_that_raises_is_a_failed_check_that_tells_no_value(shop: Any, blocking: bool) -> None:
+    def picky(body: str) -> bool:
+        raise RuntimeError(f"cannot read {body}")
+
+    condition = pl.col("body").map_elements(picky, return_dtype=pl.Boolean)
+    result = shop.run(shop.tickets(), shop.notes(checks=[ig.check("readable", condition, blocking=blocking)]))
+    assert result.success is not blocking
+    told = shop.told(result, "readable")
+    assert (told["passed_check"], told["says"]) == (False, "the condition could not be evaluated (RuntimeError)")
+    assert not blocking or "cannot read" not in shop.failure(result)
