@@ -123,11 +123,12 @@ def _out_of_range(
     told |= {"bounds": len(bounds), "out_of_range": sum(rows for _, rows in broken)}
     if broken:
         told["failed_rows"] = row_ids_sample(findings.data.filter(pl.any_horizontal(beyond[at] for at, _ in broken)))
-    hard = [f"{_told(bounds[at][0], rows)}" for at, rows in broken if not bounds[at][0].validator_follows]
+    hard = [f"{_told(bounds[at][0], rows)}" for at, rows in broken if not bounds[at][0].may_be_left]
     soft = [
-        f"{_told(bounds[at][0], rows)} (only a warning: a validator of the schema runs after that bound)"
+        f"{_told(bounds[at][0], rows)} (only a warning: a validator that runs after that bound, "
+        "or a default, may leave it)"
         for at, rows in broken
-        if bounds[at][0].validator_follows
+        if bounds[at][0].may_be_left
     ]
     return hard, soft
 
