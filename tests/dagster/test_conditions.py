@@ -395,3 +395,13 @@ def test_a_condition_that_raises_is_a_failed_check_that_tells_no_value(shop: Any
     told = shop.told(result, "readable")
     assert (told["passed_check"], told["says"]) == (False, "the condition could not be evaluated (RuntimeError)")
     assert not blocking or "cannot read" not in shop.failure(result)
+
+
+def test_a_default_of_none_is_no_missing_answer(shop: Any) -> None:
+    class Sloppy(BaseModel):
+        summary: str
+        days: int = Field(None, ge=1)  # Pydantic takes it as it is
+
+    result = shop.run(shop.tickets(), shop.notes(Sloppy))
+    assert result.success, shop.failure(result)
+    assert shop.published()["days"].to_list() == [None] * 3

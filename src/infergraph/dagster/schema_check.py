@@ -102,7 +102,17 @@ def _empty_answers(answers: list[tuple[OperatorStep, set[str]]], findings: Findi
 
 
 def _required(step: OperatorStep) -> list[str]:
-    return [name for name, field in answer_fields(step.operator).items() if not _may_be_null(field)]
+    optional = _null_by_default(step)
+    return [
+        name for name, field in answer_fields(step.operator).items() if not _may_be_null(field) and name not in optional
+    ]
+
+
+def _null_by_default(step: OperatorStep) -> set[str]:
+    """Fields whose author wrote ``= None``, which Pydantic takes as it is whatever the type."""
+    answer = getattr(step.operator, "answer", None)
+    fields = answer.model.model_fields if isinstance(answer, AnswerModel) else {}
+    return {name for name, info in fields.items() if info.default is None}
 
 
 def _may_be_null(field: Mapping[str, Any]) -> bool:
