@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from assets.packages import facts, installed, report
 from assets.deployment import usage
+from assets.packages import facts, installed, report
 from assets.support import facts as support_facts
 from assets.support import messages
 from assets.support import report as support_report

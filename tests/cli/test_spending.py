@@ -276,3 +276,20 @@ def test_a_function_that_raises_is_named_and_the_others_are_estimated(typed: Run
     code, _, err = typed("run", "broken")
     assert code == 1
     assert "broken: KeyError: 'missing'" in err
+
+
+def test_what_a_judge_asks_is_asked_about_and_told(typed: Run, desk: Script, project: Path) -> None:
+    assert typed("run", "tickets", "kinds", "--yes")[0] == 0
+    judge = 'checks=[ig.judge("{{ kind }} fits {{ body }}", sample=10, target=0.1)])'
+    judged = CODE.replace('key={"tickets": "id"})\ndef kinds(', f'key={{"tickets": "id"}}, {judge}\ndef kinds(')
+    (project / "definitions.py").write_text(judged.replace("PRICE", DEAR))
+    code, out, err = typed("run", "kinds", "--ask-above", "0.001")
+    assert code == PlanError.exit_code, "all rows are in the store, and no grade is"
+    assert "Estimate: 10 calls, " in err
+    assert "This may cost up to $" in err
+    assert (out, len(desk.requests)) == ("", 40)
+    code, out, err = typed("run", "kinds", "--yes")
+    assert code == 0, err
+    assert "kinds: its checks made 10 calls more, $" in out
+    assert "No call was made" not in out
+    assert "No call was made" in typed("run", "kinds")[1]

@@ -12,7 +12,7 @@ import polars.selectors as cs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, create_model, field_validator
 
 import infergraph as ig
 from infergraph.dagster.findings import Asking, Findings
@@ -381,4 +381,25 @@ def test_bounds_before_a_validator_are_a_warning(shop: Any) -> None:
     assert result.success, shop.failure(result)
     told = shop.told(result, "schema")
     assert (told["passed_check"], told["severity"], told["out_of_range"]) == (False, "WARN", 2)
-    assert "a validator of the schema runs after that bound" in told["says"]
+    assert "a validator that runs after that bound, or a default, may leave it" in told["says"]
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_condition_that_raises_is_a_failed_check_that_tells_no_value(shop: Any, blocking: bool) -> None:
+    def picky(body: str) -> bool:
+        raise RuntimeError(f"cannot read {body}")
+
+    condition = pl.col("body").map_elements(picky, return_dtype=pl.Boolean)
+    result = shop.run(shop.tickets(), shop.notes(checks=[ig.check("readable", condition, blocking=blocking)]))
+    assert result.success is not blocking
+    told = shop.told(result, "readable")
+    assert (told["passed_check"], told["says"]) == (False, "the condition could not be evaluated (RuntimeError)")
+    assert not blocking or "cannot read" not in shop.failure(result)
+
+
+def test_a_default_of_none_is_no_missing_answer(shop: Any) -> None:
+    # Pydantic takes such a default as it is, whatever the type.
+    sloppy = create_model("Sloppy", summary=(str, ...), days=(int, None))
+    result = shop.run(shop.tickets(), shop.notes(sloppy))
+    assert result.success, shop.failure(result)
+    assert shop.published()["days"].to_list() == [None] * 3

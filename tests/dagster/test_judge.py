@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 import infergraph as ig
+from infergraph.dagster.chain import estimate_selection
 from infergraph.store import Store
 from infergraph.validation.wilson import wilson_interval
 
@@ -295,3 +296,68 @@ def test_a_judge_that_cannot_work_is_refused_before_anything_is_asked(shop: Any,
 def test_numbers_out_of_range_are_refused_when_they_are_written(arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(ig.PlanError, match=says):
         ig.judge(**{"criterion": CRITERION, **arguments})
+
+
+def odd_rows() -> dg.AssetsDefinition:
+    """Columns whose names no template can write, and names that such columns would get."""
+    rows = {
+        "id": [1, 2], "body": ["lamp 1", "desk 2"], "a b": ["x", "y"], "a-b": ["p", "q"], "column_a_b": ["1", "2"],
+        "none": ["n", "n"], "not": ["o", "o"], "__place": [8, 9],
+    }  # fmt: skip
+
+    @dg.asset(name="tickets")
+    def tickets() -> pl.DataFrame:
+        return pl.DataFrame(rows)
+
+    return tickets
+
+
+def test_columns_of_any_name_are_shown_and_none_takes_the_place_of_another(shop: Any) -> None:
+    shop.bad = {"p"}
+    result = shop.run(odd_rows(), shop.notes(checks=[ig.judge("This is in order.", model="grader", target=0.1)]))
+    assert result.success, shop.failure(result)
+    shown = [request.messages[-1].content for request in shop.grader.requests if "lamp" in request.messages[-1].content]
+    assert [shown[0].count(f"\n{value}\n") for value in ("x", "p", "1", "n", "o", "8")] == [1, 1, 3, 1, 1, 1]
+
+
+def test_a_column_may_have_the_name_that_the_sample_uses(shop: Any) -> None:
+    result = shop.run(odd_rows(), shop.notes(checks=[ig.judge("{{ __place }} is a place", model="grader")]))
+    assert shop.told(result, "judge")["passed"] == 2
+
+
+@pytest.mark.parametrize("criterion", ['{{ summary | default("nothing") }} is short', "{{ summary is none }}"])
+def test_a_criterion_that_needs_no_column_to_be_there_is_asked_of_every_row(shop: Any, criterion: str) -> None:
+    shop.refuse = {"desk"}
+    result = shop.run(shop.tickets(), shop.notes(checks=[ig.judge(criterion, model="grader")]))
+    assert result.success, shop.failure(result)
+    assert shop.told(result, "judge")["rows"] == 3
+
+
+def estimated(shop: Any, *assets: dg.AssetsDefinition) -> dict[str, Any]:
+    definitions = dg.Definitions(assets=list(assets), resources=shop.resources)
+    keys = [dg.AssetKey("notes")]
+    (part,) = estimate_selection(definitions, keys, instance=shop.instance)
+    assert part.estimate is not None, part.problem
+    return {each.operator: each for each in part.estimate.operators}
+
+
+def test_what_it_would_ask_is_in_the_assets_estimate(shop: Any) -> None:
+    shop.bodies = many(30)
+    tickets, notes = shop.tickets(), shop.notes(checks=[judged(sample=20)])
+    assert shop.run(tickets, shop.notes()).success
+    before = estimated(shop, tickets, notes)
+    told = shop.told(shop.run(tickets, notes), "faithful")
+    assert (before["extract"].calls, before["judge:faithful"].calls) == (0, told["calls"]) == (0, 20)
+    assert before["judge:faithful"].cost_usd_low > 0
+    after = estimated(shop, tickets, notes)["judge:faithful"]
+    assert (after.calls_high, after.store_hits, after.cost_usd) == (0, 20, 0)
+
+
+def test_of_rows_that_are_not_made_yet_the_estimate_is_a_range_up_to_the_sample(shop: Any) -> None:
+    shop.bodies = many(30)
+    tickets, notes = shop.tickets(), shop.notes(checks=[judged(sample=20)])
+    assert shop.run(tickets).success
+    found = estimated(shop, tickets, notes)["judge:faithful"]
+    assert (found.rows_high, found.calls_low, found.calls_high) == (20, 0, 20)
+    told = shop.told(shop.run(tickets, notes), "faithful")
+    assert 0 < told["cost_usd"] <= found.cost_usd_high

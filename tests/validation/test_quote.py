@@ -234,3 +234,11 @@ def test_a_column_that_the_request_does_not_read_stops_with_its_name() -> None:
     answer = AnswerModel.of(Elsewhere)
     with pytest.raises(PlanError, match=r"row\['bdoy'\], which the request does not read. Did you mean 'body'"):
         judged({"product": "lamp"}, model=answer)
+
+
+def test_a_column_that_is_not_read_has_no_default_either() -> None:
+    row = Row(body="The lamp hums.", lang=None)
+    assert row.get("body", "?") == "The lamp hums."
+    assert row.get("lang", "?") is None
+    with pytest.raises(PlanError, match=r"row\['country'\], which the request does not read"):
+        row.get("country", "de")

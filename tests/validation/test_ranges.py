@@ -12,7 +12,16 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import AfterValidator, BaseModel, Field, PositiveInt, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    PositiveInt,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from infergraph.models.model import Response
 from infergraph.models.verdict import Accepted
@@ -130,7 +139,7 @@ def test_what_runs_after_a_bound_is_marked() -> None:
         def number(cls, value: Any) -> Any:
             return value
 
-    assert {one.path: one.validator_follows for one in ranges(Changed)} == {
+    assert {one.path: one.may_be_left for one in ranges(Changed)} == {
         "early": True,
         "late": False,
         "other": True,
@@ -173,3 +182,33 @@ def test_the_conditions_say_what_pydantic_says(stars: int, share: float, text: s
         wrong = {str(problem["loc"][0]) for problem in error.errors()}
     found = holding(Review, row)
     assert {path.split(":")[0].rstrip("[]") for path, holds in found.items() if not holds} == wrong
+
+
+def test_a_validator_of_the_model_marks_all_of_its_fields_and_those_inside() -> None:
+    class Part(BaseModel):
+        size: int = Field(ge=1)
+
+    class Clamped(BaseModel):
+        score: int = Field(ge=1)
+        part: Part
+
+        @model_validator(mode="after")
+        def _clamp(self) -> Clamped:
+            self.part.size = 0
+            return self
+
+    assert {one.path: one.may_be_left for one in ranges(Clamped)} == {"score": True, "part.size": True}
+    assert {one.path: one.may_be_left for one in ranges(Part)} == {"size": False}
+
+
+def test_a_default_that_lies_outside_marks_its_field() -> None:
+    class Defaults(BaseModel):
+        unknown: int = Field(default=0, ge=1)
+        known: int = Field(default=1, ge=1)
+        none: int | None = Field(default=None, ge=1)
+        tags: list[str] = Field(default_factory=list, max_length=2)
+        words: list[str] = Field(default_factory=list, min_length=1)
+
+    assert {one.path: one.may_be_left for one in ranges(Defaults)} == {
+        "unknown": True, "known": False, "none": False, "tags": False, "words": True,
+    }  # fmt: skip

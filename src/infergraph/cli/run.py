@@ -167,11 +167,10 @@ def report(outcome: RunOutcome, out: Console, err: Console) -> None:
                 out.print(
                     Text(f"{check.severity} {asset.asset}, check {check.name}: {check.description}"), soft_wrap=True
                 )
-    report_failures(outcome, err)
-    for asset in outcome.assets:
         if graded := asset.figure("checks_calls"):
             cost = figures.usd(asset.figure("checks_cost_usd"))
-            out.print(f"{asset.asset}: its checks made {figures.plural(int(graded), 'call')} more, cost {cost}.")
+            out.print(f"{asset.asset}: its checks made {figures.plural(graded, 'call')} more, {cost}.", soft_wrap=True)
+    report_failures(outcome, err)
     calls = sum(int(asset.figure(name) or 0) for asset in outcome.assets for name in ("calls", "checks_calls"))
     if outcome.success and not calls and any(asset.semantic for asset in outcome.assets):
         out.print("No call was made: every answer was in the store.")

@@ -18,6 +18,8 @@ from polars.exceptions import PanicException
 
 from infergraph.dagster.asset import semantic_asset_of
 from infergraph.dagster.config import options_of
+from infergraph.dagster.findings import OwnCheck
+from infergraph.dagster.judge_estimates import with_judges
 from infergraph.dagster.judging import Judge
 from infergraph.dagster.planning import Reading, planned
 from infergraph.errors import ConfigurationError, InfergraphError, PlanError
@@ -151,19 +153,18 @@ class _Chain:
             self._definitions, key, instance=self._instance, partition=self._partition, config=self._config,
             rows_of=lambda reading: self._rows_of(reading, notes),
         ) as (frame, options):  # fmt: skip
-            survey = Survey(frame, options, asset=key.to_user_string())
-            judges = self._judges(key)
-            if not judges and not self._is_read(key):
+            survey, read, own = Survey(frame, options, asset=key.to_user_string()), self._is_read(key), self._own(key)
+            if not read and not any(isinstance(check, Judge) for check in own):
                 return survey.estimate(), options.max_cost_usd
             made, rows = survey.with_rows(self._folder / f"{len(self._rows)}.parquet")
-            self._rows[key] = rows
-            graded = [judge.estimate(key.to_user_string(), frame, rows, options) for judge in judges]
-            return joined([made, *graded]), options.max_cost_usd
+            self._rows[key] = rows if read else None
+            made = with_judges(made, rows, frame, options, asset=key.to_user_string(), own=own)
+            return made, options.max_cost_usd
 
-    def _judges(self, key: dg.AssetKey) -> list[Judge]:
-        """Its checks that ask a model as well; a retry of its rejects asks none."""
+    def _own(self, key: dg.AssetKey) -> Sequence[OwnCheck]:
         found = semantic_asset_of(self._graph.get(key).assets_def)
-        return [check for check in found.checks if isinstance(check, Judge)] if found is not None else []
+        assert found is not None
+        return found.checks
 
     def _is_read(self, key: dg.AssetKey) -> bool:
         """Whether another asset of the selection that calls models reads this one."""

@@ -69,9 +69,10 @@ class Condition:
         told: dict[str, Any] = {"condition": str(self.condition)}
         try:
             found = findings.rows.select(condition.alias(_OK)).collect().to_series()
-        except PolarsError as error:
-            # It passed on empty rows, so what fails is a value, which may be personal and is not repeated.
-            problem = f"the condition could not be evaluated ({type(error).__name__}: {without_values(str(error))})"
+        except Exception as error:
+            # It passed on empty rows, so what fails is a value, which may be personal and is not repeated. A Python
+            # function in the condition raises whatever it likes.
+            problem = f"the condition could not be evaluated ({_told(error)})"
             return check_result(asset, self.name, problems=[problem], blocking=self.blocking, metadata=told)
         rows = findings.count()
         failed, unknown = int((~found).sum()), found.null_count()
@@ -126,6 +127,12 @@ def check(name: str, condition: pl.Expr, *, blocking: bool = True, description: 
             f"{condition!r:.80}."
         )
     return Condition(name=name, condition=condition, blocking=blocking, description=description)
+
+
+def _told(error: Exception) -> str:
+    """What failed; of an error of the author's own only the kind, since what it says is made of values."""
+    kind = type(error).__name__
+    return f"{kind}: {without_values(str(error))}" if isinstance(error, PolarsError) else kind
 
 
 def _types(where: str, condition: pl.Expr, schema: pl.Schema) -> pl.Schema:

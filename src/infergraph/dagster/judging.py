@@ -9,9 +9,10 @@ alone. The share of rows that pass comes with its Wilson interval, and only an i
 from __future__ import annotations
 
 import heapq
+import keyword
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,6 @@ from infergraph.dagster.findings import SAMPLE, Asking, Findings, check_result
 from infergraph.dagster.rejects_told import rejects_sample
 from infergraph.errors import PlanError, ProviderError, UnknownColumn, did_you_mean
 from infergraph.frame.allowing import check_sources
-from infergraph.frame.estimate_report import at_most
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.models.prices import price_of
 from infergraph.models.redact import redact
@@ -35,11 +35,12 @@ from infergraph.validation.wilson import wilson_interval
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from infergraph.frame.estimate import Estimate, PossibleRows
     from infergraph.frame.frame import SemanticFrame
     from infergraph.frame.run import RunOptions, StagedRun
 
 _PLACE = "__place"
+_CONSTANTS = ("true", "false", "none")
+"""What templates read as values, beside Python's keywords."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,27 +91,6 @@ class Judge:
                 "USD per million tokens."
             )
 
-    def estimate(self, asset: str, frame: SemanticFrame, rows: PossibleRows, options: RunOptions) -> Estimate:
-        """What grading the sample of these rows would call and cost.
-
-        Args:
-            asset: The asset's name.
-            frame: The asset's plan.
-            rows: What it may give.
-            options: As the asset's run would get them.
-        """
-        from infergraph.frame.estimate import Survey
-
-        known = rows.known()
-        if known is not None:
-            sampled, _ = self._sampled(frame, known)
-            graded = frame.session.frame(sampled, name=self.operator)
-        else:
-            graded = rows.frame(frame.session, self.operator, None).with_columns(self._texts(frame.schema))
-        question = graded.semantic.filter(self._sentence(frame.schema), model=self.model, name=self.operator)
-        made = Survey(question, self._options(options), asset=asset).estimate()
-        return made if known is not None else at_most(made, self.sample)
-
     def evaluate(
         self, asset: dg.AssetKey, frame: SemanticFrame, findings: Findings, asking: Asking
     ) -> dg.AssetCheckResult:
@@ -130,14 +110,10 @@ class Judge:
         """The run that graded the sample, and how many rows could have been sampled."""
         from infergraph.frame.run import run_to_folder
 
-        rows, able = self._sampled(frame, findings.data)
-        question = frame.session.frame(rows, name=self.operator).semantic.filter(
-            self._sentence(frame.schema), model=self.model, name=self.operator
-        )
-        options = replace(
-            self._options(asking.options),
-            retry_rejects=asking.options.retry_rejects and asking.published,
-            max_cost_usd=asking.left_usd(),
+        rows, able = self.sampled(frame.schema, findings.data)
+        question = self.question(frame.session.frame(rows, name=self.operator), frame.schema)
+        options = self.options_from(
+            asking.options, retry_rejects=asking.options.retry_rejects and asking.published, left_usd=asking.left_usd()
         )
         run = run_to_folder(
             question,
@@ -151,26 +127,33 @@ class Judge:
         )
         return run, able
 
-    @staticmethod
-    def _options(options: RunOptions) -> RunOptions:
-        """Those of the grading.
+    def options_from(self, options: RunOptions, *, retry_rejects: bool, left_usd: float | None = None) -> RunOptions:
+        """The options of a run as they are for its judges.
 
         The run's model is for its rows: the grader stays the one that was chosen to grade. So is a retry of rejects,
         which makes as many attempts as there are rejects; of published rows nothing else is asked.
         """
-        return replace(options, limit=None, model=None, retry_model=None, retry_rejects=False)
+        return replace(
+            options, limit=None, model=None, retry_model=None, retry_rejects=retry_rejects, max_cost_usd=left_usd
+        )
 
-    def _sampled(self, frame: SemanticFrame, data: pl.LazyFrame) -> tuple[pl.DataFrame, int]:
+    def question(self, rows: SemanticFrame, schema: pl.Schema) -> SemanticFrame:
+        """What is asked of rows from ``sampled``, or of rows with ``shown``, of a result with these columns."""
+        return rows.semantic.filter(self._sentence(schema), model=self.model, name=self.operator)
+
+    def sampled(self, schema: pl.Schema, data: pl.LazyFrame) -> tuple[pl.DataFrame, int]:
         """The sampled rows, in an order as random as their choice, and how many rows could have been sampled."""
-        operator = self._operator(frame.schema)
-        shown = self._graded(data, frame.schema)
+        operator = self._operator(schema)
+        shown = data.with_columns(self.shown(schema))
         # A row without what the criterion speaks of cannot be graded: it would only make the sample smaller.
-        able = shown.filter(pl.col(name).is_not_null() for name in operator.template.required)
+        needed = operator.template.required
+        able = shown.filter(pl.col(name).is_not_null() for name in needed) if needed else shown
         count, places = _chosen(able.select(ROW_ID), self.sample, self.seed)
-        order = pl.DataFrame({_PLACE: places}, schema={_PLACE: pl.UInt32})
         wanted = [*operator.template.variables, ROW_ID]
-        chosen = able.select(wanted).with_row_index(_PLACE).filter(pl.col(_PLACE).is_in(places)).collect()
-        return order.join(chosen, on=_PLACE, how="left", maintain_order="left").select(wanted), count
+        place = _free(_PLACE, wanted)
+        order = pl.DataFrame({place: places}, schema={place: pl.UInt32})
+        chosen = able.select(wanted).with_row_index(place).filter(pl.col(place).is_in(places)).collect()
+        return order.join(chosen, on=place, how="left", maintain_order="left").select(wanted), count
 
     def _result(self, asset: dg.AssetKey, run: StagedRun, able: int, *, publish_partial: bool) -> dg.AssetCheckResult:
         usage = run.usage
@@ -218,7 +201,7 @@ class Judge:
 
     def _sentence(self, schema: pl.Schema) -> str:
         """The criterion as a template over the shown columns."""
-        names = [_variable(name) for name in self._shown(schema)]
+        names = self._variables(schema).values()
         if not names:
             return self.criterion
         return f"{self.criterion}\n(Judge it by {', '.join(f'{{{{ {name} }}}}' for name in names)}.)"
@@ -230,25 +213,27 @@ class Judge:
         named = compile_template(self.criterion, schema, where="its criterion").variables
         return [name for name in self.columns or () if name not in named]
 
-    def _graded(self, rows: pl.LazyFrame, schema: pl.Schema) -> pl.LazyFrame:
-        """The rows with the shown columns as texts."""
-        return rows.with_columns(self._texts(schema))
-
-    def _texts(self, schema: pl.Schema) -> list[pl.Expr]:
-        """The shown columns as texts, where nothing is no reason not to grade."""
+    def shown(self, schema: pl.Schema) -> list[pl.Expr]:
+        """The columns that are shown beside the criterion's own, as texts: nothing is no reason not to grade."""
         for name in self._shown(schema):
             if name not in schema:
                 raise UnknownColumn(f"columns: there is no column {name!r}. {did_you_mean(name, schema)}")
         return [
-            render_value_expr(pl.col(name), schema[name], where=f"column {name!r}")
-            .fill_null("(nothing)")
-            .alias(_variable(name))
-            for name in self._shown(schema)
+            render_value_expr(pl.col(name), schema[name], where=f"column {name!r}").fill_null("(nothing)").alias(shown)
+            for name, shown in self._variables(schema).items()
         ]
+
+    def _variables(self, schema: pl.Schema) -> dict[str, str]:
+        """The shown columns, each with the name that a template can write it by, which no other column has."""
+        taken, names = set(schema), {}
+        for column in self._shown(schema):
+            names[column] = column if _is_variable(column) else _free(_variable(column), taken)
+            taken.add(names[column])
+        return names
 
     def _operator(self, schema: pl.Schema) -> FilterOperator:
         """What is asked of each row of a result with these columns."""
-        graded = self._graded(pl.LazyFrame(schema=schema), schema).collect_schema()
+        graded = pl.LazyFrame(schema=schema).with_columns(self.shown(schema)).collect_schema()
         return FilterOperator.build(graded, self._sentence(schema))
 
 
@@ -340,9 +325,20 @@ def _is_share(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value <= 1
 
 
+def _is_variable(column: str) -> bool:
+    return column.isidentifier() and not keyword.iskeyword(column) and column not in _CONSTANTS
+
+
 def _variable(column: str) -> str:
-    """A column's name as a template writes it."""
-    return column if column.isidentifier() else "_".join(["column", *re.findall(r"\w+", column)])
+    """A column's name as a template can write it."""
+    return "_".join(["column", *re.findall(r"\w+", column)])
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    number = 1
+    while (free := name if number == 1 else f"{name}_{number}") in taken:
+        number += 1
+    return free
 
 
 def _chosen(ids: pl.LazyFrame, most: int, seed: int) -> tuple[int, list[int]]:

@@ -102,7 +102,17 @@ def _empty_answers(answers: list[tuple[OperatorStep, set[str]]], findings: Findi
 
 
 def _required(step: OperatorStep) -> list[str]:
-    return [name for name, field in answer_fields(step.operator).items() if not _may_be_null(field)]
+    optional = _null_by_default(step)
+    return [
+        name for name, field in answer_fields(step.operator).items() if not _may_be_null(field) and name not in optional
+    ]
+
+
+def _null_by_default(step: OperatorStep) -> set[str]:
+    """Fields whose author wrote ``= None``, which Pydantic takes as it is whatever the type."""
+    answer = getattr(step.operator, "answer", None)
+    fields = answer.model.model_fields if isinstance(answer, AnswerModel) else {}
+    return {name for name, info in fields.items() if info.default is None}
 
 
 def _may_be_null(field: Mapping[str, Any]) -> bool:
@@ -123,11 +133,12 @@ def _out_of_range(
     told |= {"bounds": len(bounds), "out_of_range": sum(rows for _, rows in broken)}
     if broken:
         told["failed_rows"] = row_ids_sample(findings.data.filter(pl.any_horizontal(beyond[at] for at, _ in broken)))
-    hard = [f"{_told(bounds[at][0], rows)}" for at, rows in broken if not bounds[at][0].validator_follows]
+    hard = [f"{_told(bounds[at][0], rows)}" for at, rows in broken if not bounds[at][0].may_be_left]
     soft = [
-        f"{_told(bounds[at][0], rows)} (only a warning: a validator of the schema runs after that bound)"
+        f"{_told(bounds[at][0], rows)} (only a warning: a validator that runs after that bound, "
+        "or a default, may leave it)"
         for at, rows in broken
-        if bounds[at][0].validator_follows
+        if bounds[at][0].may_be_left
     ]
     return hard, soft
 

@@ -2,7 +2,8 @@
 
 An answer was validated when it came; these conditions say the same of rows that are in a file, without a Python call a
 row. They follow bounds into optional fields, lists and nested models. Columns may lawfully leave a bound where a
-validator of the author's runs after it and changes the value, so such a condition is marked.
+validator of the author's, of the field or of the model, runs after it and changes the value, and where a default lies
+outside; such a condition is marked.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import polars as pl
 from polars.exceptions import PolarsError
-from pydantic import AfterValidator, BaseModel, PlainValidator, WrapValidator
+from pydantic import AfterValidator, BaseModel, PlainValidator, TypeAdapter, WrapValidator
+from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 
 from infergraph.validation.values import naive, utc
@@ -40,8 +42,8 @@ class Range:
     """The bound in words, such as ``at most 10``."""
     holds: Holds
     """From the field's column to Boolean: whether the bound holds; null where the value is null."""
-    validator_follows: bool
-    """A validator of the author's runs after it, and may have changed the value since."""
+    may_be_left: bool
+    """A validator of the author's runs after it and may have changed the value, or the default lies outside."""
 
     @property
     def field(self) -> str:
@@ -59,7 +61,7 @@ class _Value:
     late: bool
 
     def range(self, text: str, holds: Holds, late: bool) -> Range:
-        return Range(path=self.path, text=text, holds=self.lift(holds), validator_follows=self.late or late)
+        return Range(path=self.path, text=text, holds=self.lift(holds), may_be_left=self.late or late)
 
 
 def ranges_of(model: type[BaseModel], columns: pl.Schema) -> list[Range]:
@@ -89,10 +91,17 @@ def ranges_of(model: type[BaseModel], columns: pl.Schema) -> list[Range]:
 
 
 def _of_model(
-    model: type[BaseModel], columns: pl.Schema, path: str, lift: Callable[[str], Callable[[Holds], Holds]]
+    model: type[BaseModel],
+    columns: pl.Schema,
+    path: str,
+    lift: Callable[[str], Callable[[Holds], Holds]],
+    *,
+    late: bool = False,
 ) -> Iterator[Range]:
+    late = late or any(one.info.mode in _LATE_MODES for one in model.__pydantic_decorators__.model_validators.values())
     for name, info in model.model_fields.items():
-        value = _Value(f"{path}{name}", columns[name], lift(name), _has_late_validator(model, name))
+        left = late or _has_late_validator(model, name) or _default_is_outside(info)
+        value = _Value(f"{path}{name}", columns[name], lift(name), left)
         if info.annotation is str:
             yield from _of_config(model, value)
         yield from _of_type(info.annotation, info.metadata, value)
@@ -109,6 +118,21 @@ def _has_late_validator(model: type[BaseModel], name: str) -> bool:
     return any(
         one.info.mode in _LATE_MODES and (name in one.info.fields or "*" in one.info.fields) for one in decorators
     )
+
+
+def _default_is_outside(info: FieldInfo) -> bool:
+    """Whether a field's default, which Pydantic does not validate, is no valid value of the field."""
+    if info.is_required():
+        return False
+    annotation: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
+    try:
+        default = info.get_default(call_default_factory=True)
+        if default is not None:
+            TypeAdapter(annotation).validate_python(default)
+    except (PydanticUserError, ValueError):
+        # Also a factory that wants the other fields' values: what it gives is not known.
+        return True
+    return False
 
 
 def _of_type(annotation: Any, metadata: Iterable[Any], value: _Value) -> Iterator[Range]:
@@ -134,7 +158,9 @@ def _of_type(annotation: Any, metadata: Iterable[Any], value: _Value) -> Iterato
     elif isinstance(value.dtype, pl.List) and arguments:
         yield from _of_type(arguments[0], (), _element(value, value.dtype))
     elif isinstance(annotation, type) and issubclass(annotation, BaseModel) and isinstance(value.dtype, pl.Struct):
-        yield from _of_model(annotation, pl.Schema(value.dtype.to_schema()), f"{value.path}.", _fields_of(value))
+        yield from _of_model(
+            annotation, pl.Schema(value.dtype.to_schema()), f"{value.path}.", _fields_of(value), late=value.late
+        )
 
 
 def _element(value: _Value, dtype: pl.List) -> _Value:

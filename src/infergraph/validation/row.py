@@ -26,6 +26,10 @@ class Row(dict[str, Any]):
         infergraph.errors.PlanError: A validator asks for row['boddy'], which the request does not read. Did you mean...
     """
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value; of a column that is not there no default, which would pass for the row's own."""
+        return self[name]
+
     def __missing__(self, name: str) -> Any:
         raise PlanError(
             f"A validator asks for row[{name!r}], which the request does not read. {did_you_mean(str(name), self)} To "
