@@ -11,6 +11,7 @@ from infergraph.records import usd
 from infergraph.store.rows import StoredAttempt
 
 NOT_KEPT = "(prompt not kept)"
+AGAIN = "(prompt not kept; rendered again from the row, the very one by its hash)"
 _CELL = 200
 _COLUMNS = 12
 
@@ -114,10 +115,10 @@ def _attempt_lines(attempt: StoredAttempt, depth: int) -> Iterator[str]:
         f"{pad}attempt {attempt.id} of {attempt.model} in run {attempt.run_id}, {when:%Y-%m-%d %H:%M:%S} UTC, "
         f"{attempt.via}: {attempt.outcome}{said}, {attempt.seconds:.2f} s{tokens}, {money}"
     )
+    if not attempt.prompt_kept:
+        yield f"{pad}  {AGAIN if attempt.messages or attempt.embed_text is not None else NOT_KEPT}"
     if attempt.embed_text is not None:
         yield from _text_lines("embed", attempt.embed_text, pad)
-    elif not attempt.prompt_kept:
-        yield f"{pad}  {NOT_KEPT}"
     for message in attempt.messages:
         yield from _text_lines(message.role, message.content, pad)
     if response is not None:

@@ -7,13 +7,14 @@ the caller finds the source's row, and goes on from there.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
 
 from infergraph.errors import PlanError
 from infergraph.lineage import Became, SourceRow, State, Trace, TraceStep
+from infergraph.models.model import Request
 from infergraph.store.hashes import hash_from_text
 from infergraph.store.rows import StoredAttempt
 from infergraph.store.store import Store
@@ -24,6 +25,8 @@ FindSources = Callable[[Sequence[str]], Mapping[str, SourceRow]]
 """Finds the source rows with these ids; those that are nowhere are left out."""
 GoOn = Callable[[Sequence[str]], Mapping[str, Sequence[Became]]]
 """What rows became in the runs that read them."""
+Render = Callable[[str, str, str], Request | None]
+"""Renders a row's first request again, given operator, row id and request hash; ``None``: it cannot be any more."""
 UNKNOWN_ROW = (
     "row {row_id!r}: this run neither made nor read such a row. Row ids are in the column '_row_id' of "
     "run(row_ids=True).frame and of every asset's file, and in .rejects['row_id']."
@@ -97,6 +100,8 @@ class RunRecords:
     lineage: pl.LazyFrame
     rejects: pl.LazyFrame
     store: Store
+    render: Render | None = None
+    """For prompts that the store does not keep; ``None``: they stay unknown."""
     _attempts: dict[str, list[StoredAttempt]] = field(default_factory=dict)
 
     def steps(self, rows: pl.DataFrame) -> dict[str, list[TraceStep]]:
@@ -116,7 +121,7 @@ class RunRecords:
                     request_hash=row["request_hash"],
                     source=row["source"],
                     via=row["via"],
-                    attempts=self._attempts_of(row["request_hash"]),
+                    attempts=self._with_prompts(row["operator"], row["row_id"], row["request_hash"]),
                     kept=row["kept"],
                     rejected=rejected.get((row["row_id"], row["operator"])),
                 )
@@ -128,6 +133,16 @@ class RunRecords:
             return {}
         found = self.rejects.filter(pl.col("row_id").is_in(row_ids)).select("row_id", "operator", "reason", "message")
         return {(row_id, name): f"{reason}: {said}" for row_id, name, reason, said in found.collect().iter_rows()}
+
+    def _with_prompts(self, operator: str, row_id: str, request_hash: str) -> list[StoredAttempt]:
+        """The attempts of a row, those that asked its first request with the prompt where it can be had again."""
+        attempts, first = self._attempts_of(request_hash), hash_from_text(request_hash)
+        lost = [one for one in attempts if not one.prompt_kept and one.request_hash == first]
+        request = self.render(operator, row_id, request_hash) if lost and self.render is not None else None
+        if request is None:
+            return attempts
+        known = {"messages": tuple(request.messages), "embed_text": request.embed_text}
+        return [replace(one, **known) if one in lost else one for one in attempts]
 
     def _attempts_of(self, request_hash: str) -> list[StoredAttempt]:
         if request_hash not in self._attempts:

@@ -187,3 +187,23 @@ def test_every_template_is_a_file_of_the_project() -> None:
     templates = [path for path in NEW.rglob("*") if path.is_file()]
     assert all(path.name.endswith(".template") for path in templates)
     assert len(templates) + len(["dagster.yaml"]) == len(project_files("any"))
+
+
+def test_another_temperature_is_another_code_version(project: Path) -> None:
+    shown = "import definitions as d; print(*[s.code_version for s in d.defs.resolve_all_asset_specs()])"
+    resources = project / "resources" / "__init__.py"
+    before = resources.read_text()
+    versions = []
+    try:
+        for settings in ('"local:smollm2-135m"', '"local:smollm2-135m", temperature=0.5'):
+            resources.write_text(
+                before.replace('ModelSettings(name="local:smollm2-135m"', f"ModelSettings(name={settings}")
+            )
+            environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+            ran = subprocess.run(
+                [sys.executable, "-c", shown], cwd=project, env=environment, capture_output=True, text=True, check=True
+            )
+            versions.append(ran.stdout)
+    finally:
+        resources.write_text(before)
+    assert versions[0] != versions[1]

@@ -13,6 +13,7 @@ import pytest
 from infergraph.cli.app import run_command
 from infergraph.cli.rendered import NOTE
 from infergraph.dagster.resources import close_sessions
+from infergraph.lineage_text import AGAIN, NOT_KEPT
 from infergraph.models.model import CallFailed
 from infergraph.models.scripted import script
 
@@ -100,3 +101,49 @@ def test_a_rejects_prompt_is_rendered_again_or_said_to_be_gone(typed: Typed, tmp
     code, out, _ = typed("rejects", "facts", "--row", first["row_id"])
     assert code == 0
     assert "(not kept)" in out
+
+
+def test_traces_render_prompts_again_where_they_are_the_very_ones(typed: Typed, tmp_path: Path) -> None:
+    with script("shop", lambda _: "said"):
+        assert typed("run", "tickets+", "--yes")[0] == 0
+    _, out, _ = typed("trace", "facts", "--where", "id = 1")
+    assert AGAIN in out
+    assert "Sum up <body>" in out
+    assert "the lamp hums" in out.partition(AGAIN)[2].partition("->")[0]
+    _, out, _ = typed("trace", "tickets", "--where", "id = 2", "--forward", "--json")
+    [step] = json.loads(out)["rows"][0]["downstream"][0]["steps"]
+    assert step["attempts"][0]["prompt_kept"] is False
+    assert "the kettle leaks" in step["attempts"][0]["messages"][-1]["content"]
+
+    code = (tmp_path / "definitions.py").read_text()
+    for changed in ("Summarise {{ body }}", "Sum up {{ nothing }}"):  # asks something else; is no plan any more
+        (tmp_path / "definitions.py").write_text(code.replace("Sum up {{ body }}", changed))
+        code_of, out, _ = typed("trace", "facts", "--where", "id = 1")
+        assert code_of == 0
+        assert NOT_KEPT in out
+        assert "Summarise" not in out
+
+
+def test_rows_without_a_key_are_rendered_again_too(typed: Typed, tmp_path: Path) -> None:
+    code = (tmp_path / "definitions.py").read_text().replace('key={"tickets": "id"}, ', "")
+    (tmp_path / "definitions.py").write_text(code)
+    with script("shop", lambda _: "said"):
+        assert typed("run", "tickets+", "--yes")[0] == 0
+    _, out, _ = typed("trace", "facts", "--where", "id = 2")
+    assert AGAIN in out
+    assert "the kettle leaks" in out.partition(AGAIN)[2].partition("->")[0]
+
+
+def test_a_function_that_fails_by_now_leaves_the_rest_to_be_shown(typed: Typed, tmp_path: Path) -> None:
+    refused = CallFailed("not this one", outcome="permanent", reason="refused")
+    with script("shop", lambda _: refused):
+        assert typed("run", "tickets+", "--yes")[0] == 0
+    code = (tmp_path / "definitions.py").read_text().replace("    return tickets.semantic", "    return {}[1].semantic")
+    (tmp_path / "definitions.py").write_text(code)
+    _, out, _ = typed("rejects", "facts", "--json")
+    row_id = json.loads(out)["rejects"][0]["row_id"]
+    for command in ("rejects", "trace"):
+        code_of, out, err = typed(command, "facts", "--row", row_id)
+        assert code_of == 0, err
+        assert "refused" in out
+        assert "not kept" in out

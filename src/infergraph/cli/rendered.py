@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from infergraph.errors import InfergraphError
-
 if TYPE_CHECKING:
     import dagster as dg
 
@@ -32,20 +30,17 @@ def with_prompts(
     Returns:
         The same rows; a prompt that cannot be rendered again stays null.
     """
-    from infergraph.dagster.planning import planned
-    from infergraph.frame.again import rendered_again
+    from infergraph.dagster.layout import Place
+    from infergraph.dagster.prompts_again import PromptsAgain
     from infergraph.frame.asking import prompt_text
 
     if not found["prompt"].null_count():
         return found
     prompts: list[str | None] = found["prompt"].to_list()
-    try:
-        with planned(project.definitions, key, instance=instance, partition=partition) as (frame, _):
-            for place, row in enumerate(found.head(_MOST).iter_rows(named=True)):
-                if row["prompt"] is None:
-                    request = rendered_again(frame, row["operator"], row["row_id"])
-                    prompts[place] = None if request is None else f"{NOTE}\n{prompt_text(request)}"
-    except InfergraphError:
-        # What the rejects say is worth showing although their rows, or the operator, are gone.
-        return found
+    place = Place(asset=tuple(key.path), partition=partition)
+    with PromptsAgain(project.definitions, instance) as again:
+        for number, row in enumerate(found.head(_MOST).iter_rows(named=True)):
+            if row["prompt"] is None:
+                request = again.request(place, row["operator"], row["row_id"])
+                prompts[number] = None if request is None else f"{NOTE}\n{prompt_text(request)}"
     return found.with_columns(pl.Series("prompt", prompts, dtype=pl.String))

@@ -34,8 +34,9 @@ def trace(
     project = open_project()
     from infergraph.dagster import trace as traced
 
-    with project.instance():
-        found = traced(asset, where, row, partition, forward=forward, definitions=project.definitions, most=most)
+    with project.instance() as instance:
+        code = project.definitions
+        found = traced(asset, where, row, partition, forward=forward, definitions=code, instance=instance, most=most)
     out = screen.out()
     if json:
         out.print(screen.as_json({"asset": asset, "forward": forward, **found.as_dict()}), soft_wrap=True)

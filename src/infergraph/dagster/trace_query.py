@@ -13,6 +13,7 @@ from polars.exceptions import PolarsError
 
 from infergraph.dagster.layout import Place
 from infergraph.dagster.project import find_root, load_definitions
+from infergraph.dagster.prompts_again import PromptsAgain
 from infergraph.dagster.publish import Version
 from infergraph.dagster.published_assets import PublishedAssets, lineage_of, part_of, rejects_of_version
 from infergraph.dagster.tracing import Tracer
@@ -47,6 +48,7 @@ def trace(
     *,
     forward: Literal[False] = False,
     definitions: dg.Definitions | None = None,
+    instance: dg.DagsterInstance | None = None,
     most: int = MOST_ROWS,
 ) -> Traces[Trace]: ...
 
@@ -60,6 +62,7 @@ def trace(
     *,
     forward: Literal[True],
     definitions: dg.Definitions | None = None,
+    instance: dg.DagsterInstance | None = None,
     most: int = MOST_ROWS,
 ) -> Traces[Became]: ...
 
@@ -73,6 +76,7 @@ def trace(
     *,
     forward: bool,
     definitions: dg.Definitions | None = None,
+    instance: dg.DagsterInstance | None = None,
     most: int = MOST_ROWS,
 ) -> Traces[Trace] | Traces[Became]: ...
 
@@ -85,6 +89,7 @@ def trace(
     *,
     forward: bool = False,
     definitions: dg.Definitions | None = None,
+    instance: dg.DagsterInstance | None = None,
     most: int = MOST_ROWS,
 ) -> Traces[Trace] | Traces[Became]:
     """Where rows of a published asset come from, or with ``forward`` what they became.
@@ -97,6 +102,7 @@ def trace(
         partition: The partition's key; ``None``: all that are published.
         forward: Follow the rows down to what they became in the assets that read them, instead of up.
         definitions: The code location; ``None``: the project around the current folder is loaded.
+        instance: Knows the dynamic partitions, for prompts that are rendered again; ``None``: one in memory.
         most: Rows that are traced, 1 or more; the others are counted.
 
     Returns:
@@ -121,10 +127,14 @@ def trace(
         raise PlanError('Say which row to trace: where="id = 17" (a condition on its columns) or row_id="...".')
     if most < 1:
         raise PlanError(f"most={most!r}: give a number of rows, 1 or more.")
-    with _location(definitions) as location, PublishedAssets(location) as assets:
+    with (
+        _location(definitions) as location,
+        PublishedAssets(location, instance) as assets,
+        PromptsAgain(location, instance) as again,
+    ):
         key = _key_of(location, asset)
         found = _found(assets, key, where, row_id, partition, most)
-        tracer, matched = Tracer(assets), sum(one.total for one in found)
+        tracer, matched = Tracer(assets, again), sum(one.total for one in found)
         taken = _taken(found, most)
         if forward:
             return Traces(rows=[row for one in taken for row in _forward(tracer, one)], matched=matched)

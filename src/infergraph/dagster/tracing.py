@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import polars as pl
 
 from infergraph.dagster.layout import Place
+from infergraph.dagster.prompts_again import PromptsAgain
 from infergraph.dagster.publish import Version
 from infergraph.dagster.published_assets import (
     PublishedAssets,
@@ -48,10 +50,12 @@ class Tracer:
 
     Args:
         assets: What is published.
+        again: Renders prompts that the store does not keep.
     """
 
-    def __init__(self, assets: PublishedAssets) -> None:
+    def __init__(self, assets: PublishedAssets, again: PromptsAgain) -> None:
         self._assets = assets
+        self._again = again
 
     # -- backwards ---------------------------------------------------------------------------------
 
@@ -68,9 +72,13 @@ class Tracer:
         told = published(place, version)
         if lineage is None:
             return {row_id: self._plain_with_id(place, version, row_id, values) for row_id in row_ids}
-        records = RunRecords(lineage, rejects_of_version(version), self._assets.store(place.asset))
+        records = self._records(place, version, lineage)
         traces = trace_rows(records, row_ids, lambda wanted: self._sources(version, wanted), known=values)
         return {row_id: replace(trace, asset=told, values=values.get(row_id)) for row_id, trace in traces.items()}
+
+    def _records(self, place: Place, version: Version, lineage: pl.LazyFrame) -> RunRecords:
+        rejects, store = rejects_of_version(version), self._assets.store(place.asset)
+        return RunRecords(lineage, rejects, store, partial(self._again.request, place))
 
     def plain_row(self, place: Place, version: Version, position: int, values: Mapping[str, Any]) -> Trace:
         """A row of an asset without row ids: its trace ends here."""
@@ -177,7 +185,7 @@ class Tracer:
         """What rows that a version's run read, made, dropped or rejected became in it and further down, by row id."""
         lineage = lineage_of(version)
         assert lineage is not None, "only runs with lineage name such rows"
-        records = RunRecords(lineage, rejects_of_version(version), self._assets.store(place.asset))
+        records = self._records(place, version, lineage)
 
         def go_on(reached: Sequence[str]) -> dict[str, Sequence[Became]]:
             places = positions_of(version, reached)

@@ -7,10 +7,12 @@ request hash proves that it is the very one.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
+from itertools import chain
 
 from infergraph.errors import PlanError, did_you_mean
 from infergraph.frame import plan as plans
-from infergraph.frame.estimate import first_contents
+from infergraph.frame.estimate import all_contents, first_contents
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.run import RunOptions
 from infergraph.models.model import Request
@@ -41,14 +43,25 @@ def rendered_again(
         raise PlanError(f"The plan has no operator {operator!r}. {did_you_mean(operator, names.values())}")
     for model in _models(frame, step):
         options = RunOptions(model=None if model == step.model else model)
-        for _, content in first_contents(frame.session, step, names, 1, row_id=row_id, options=options):
-            request = step.operator.request(content)
-            found = hash_text(RequestHasher(frame.session.models[model]).hash(request))
-            if request_hash is None or found == request_hash:
-                return request
+        own = [text for _, text in first_contents(frame.session, step, names, 1, row_id=row_id, options=options)]
         if request_hash is None:
-            return None
+            return step.operator.request(own[0]) if own else None
+        hasher = RequestHasher(frame.session.models[model])
+        # Rows without a key are named by the columns that are read, which are others for a whole run.
+        with closing(all_contents(frame.session, step, names, options)) as others:
+            for content in chain(own, () if _keyed(step) else others):
+                request = step.operator.request(content)
+                if hash_text(hasher.hash(request)) == request_hash:
+                    return request
     return None
+
+
+def _keyed(step: plans.OperatorStep) -> bool:
+    """Whether row ids are the same whatever of the plan is read."""
+    sources = [node for node in plans.walk(step) if isinstance(node, plans.Source)]
+    return all(source.key or source.carries_ids for source in sources) and not any(
+        isinstance(node, plans.Step) and node.row_ids == "new" for node in plans.walk(step)
+    )
 
 
 def _models(frame: SemanticFrame, step: plans.OperatorStep) -> Iterator[str]:

@@ -9,7 +9,7 @@ rows that are read or not as it happens, before a later step has all that it wan
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.row_ids import DOUBT, ROW_ID
 from infergraph.frame.run import RunOptions
 from infergraph.frame.session import Session
+from infergraph.frame.window import MORSEL_ROWS
 from infergraph.models.model import Request
 from infergraph.store.hashes import RequestHasher, hash_text
 
@@ -230,18 +231,45 @@ def first_contents(
         row_id: Only this row; ``None``: any.
         options: The options that the run would get; left out, the defaults.
     """
+    walk, wanted = _contents(session, step, names, row_id, options or RunOptions())
+    try:
+        return list(wanted.head(n).collect(engine="streaming").iter_rows())
+    finally:
+        walk.activity.stop()
+
+
+def all_contents(
+    session: Session, step: plans.OperatorStep, names: dict[int, str], options: RunOptions
+) -> Generator[str]:
+    """What ``first_contents`` gives of the first rows, of all of them as they are read; close it when it is left early.
+
+    Args:
+        session: Knows models and store.
+        step: The operator's node.
+        names: Operators' names by ``id(step)``.
+        options: The options that the run would get.
+    """
+    walk, wanted = _contents(session, step, names, None, options)
+    try:
+        for batch in wanted.collect_batches(chunk_size=MORSEL_ROWS, engine="streaming"):
+            yield from batch[CONTENT]
+    finally:
+        walk.activity.stop()
+        walk.activity.join(10)
+
+
+def _contents(
+    session: Session, step: plans.OperatorStep, names: dict[int, str], row_id: str | None, options: RunOptions
+) -> tuple[Doubtful, pl.LazyFrame]:
+    """Row ids and contents of the rows whose content is known, and the walk that reads them."""
     before = plans.operator_steps(step.inputs[0])
-    options = options or RunOptions()
     rates = {id(one): Rates(session, one, names[id(one)], model_of(one, options), None) for one in before}
     walk = Doubtful(session, options, names, before, rates, {id(one) for one in before}, None)
     rows = walk.frame(step.inputs[0], (ROW_ID, DOUBT)).with_columns(content_of(step, walk.content(step)).alias(CONTENT))
     unknown = FOG | UNKNOWN if feeds(step).reads else FOG
     wanted = rows.filter(pl.col(CONTENT).is_not_null() & ((pl.col(DOUBT) & unknown) == 0))
     wanted = wanted if row_id is None else wanted.filter(pl.col(ROW_ID) == row_id)
-    try:
-        return list(wanted.select(ROW_ID, CONTENT).head(n).collect(engine="streaming").iter_rows())
-    finally:
-        walk.activity.stop()
+    return walk, wanted.select(ROW_ID, CONTENT)
 
 
 def _messages(request: Request) -> list[dict[str, str]]:
