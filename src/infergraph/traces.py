@@ -141,8 +141,8 @@ class RunRecords:
         request = self.render(operator, row_id, request_hash) if lost and self.render is not None else None
         if request is None:
             return attempts
-        known = {"messages": tuple(request.messages), "embed_text": request.embed_text}
-        return [replace(one, **known) if one in lost else one for one in attempts]
+        messages, text = tuple(request.messages), request.embed_text
+        return [replace(one, messages=messages, embed_text=text) if one in lost else one for one in attempts]
 
     def _attempts_of(self, request_hash: str) -> list[StoredAttempt]:
         if request_hash not in self._attempts:
@@ -236,10 +236,10 @@ def follow_rows(
     for child, method, parent, total in edges["row_id", "operator", "parent", "children"].iter_rows():
         children.setdefault(parent, []).append((child, method))
         totals[parent] = total
-    unfollowed = _unfollowed(run.lineage)
+    unfollowed, filters = _unfollowed(run.lineage), _filters(run.lineage)
 
     def build(row_id: str, method: str) -> Became:
-        state, why = _fate(row_id in published, bool(children.get(row_id)), steps.get(row_id, []), unfollowed)
+        state, why = _fate(row_id in published, bool(children.get(row_id)), steps.get(row_id, []), unfollowed, filters)
         return Became(
             row_id=row_id,
             state=state,
@@ -262,7 +262,15 @@ def _unfollowed(lineage: pl.LazyFrame) -> str:
     return str(found.item()) if found.height else ""
 
 
-def _fate(published: bool, has_children: bool, steps: Sequence[TraceStep], unfollowed: str) -> tuple[State, str]:
+def _filters(lineage: pl.LazyFrame) -> list[str]:
+    """The semantic filters of a run that asked anything."""
+    decided = lineage.filter(pl.col("kept").is_not_null()).select(pl.col("operator").unique()).collect()
+    return sorted(decided["operator"])
+
+
+def _fate(
+    published: bool, has_children: bool, steps: Sequence[TraceStep], unfollowed: str, filters: Sequence[str]
+) -> tuple[State, str]:
     rejected = "".join(f"; {step.operator} rejected it ({step.rejected})" for step in steps if step.rejected)
     if published:
         return "published", f"in the result{rejected}"
@@ -280,4 +288,7 @@ def _fate(published: bool, has_children: bool, steps: Sequence[TraceStep], unfol
             "not followed",
             f"not in the result under this id; rows cannot be followed through {unfollowed}{rejected}",
         )
-    return "gone", f"not in the result: a plain step (filter, join, unique, head...) left it out{rejected}"
+    asked = {step.operator for step in steps}
+    silent = " or ".join(repr(name) for name in filters if name not in asked)
+    nulls = f", or the semantic filter {silent}, which asks nothing of a null" if silent else ""
+    return "gone", f"not in the result: a plain step (filter, join, unique, head...) left it out{nulls}{rejected}"

@@ -588,6 +588,21 @@ def asset(frame):
     assert of("prompts").version == of("prompts").version != of("words").version
 
 
+def test_a_file_beside_the_code_is_named_from_the_projects_root(tmp_path: Path) -> None:
+    text = "from pathlib import Path\n\ndef asset(frame):\n    return Path(__file__).parent / 'words'\n"
+    shown = "from infergraph.dagster.code_version import code_version_of; import my; print(code_version_of(my.asset).version)"
+    found = set()
+    for folder in (tmp_path / "here", tmp_path / "there" / "below"):
+        folder.mkdir(parents=True)
+        (folder / "my.py").write_text(text)
+        (folder / "workspace.yaml").touch()
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
+        found.add(
+            subprocess.run([sys.executable, "-c", shown], env=environment, capture_output=True, check=True).stdout
+        )
+    assert len(found) == 1
+
+
 def test_lambdas_on_one_line_are_told_apart(version: Version) -> None:
     text = "PAIR = (lambda a: a + 1), (lambda a: a + 2)\n\n\ndef asset(frame):\n    return PAIR[0](frame)\n"
     one = version({"__init__.py": "", "assets.py": text}, own=False)

@@ -264,6 +264,8 @@ class _Walk:
         return self._named(value, label)
 
     def _named(self, value: object, label: str) -> str:
+        if label.endswith(".__file__") and isinstance(value, str):
+            value = Path(value)  # counts from the project's root: where the project lies is no part of its code
         if isinstance(value, _CONSTANTS):
             self.reached[label] = None
         return self.value(value, label)
