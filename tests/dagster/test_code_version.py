@@ -590,7 +590,7 @@ def asset(frame):
 
 def test_a_file_beside_the_code_is_named_from_the_projects_root(tmp_path: Path) -> None:
     text = "from pathlib import Path\n\ndef asset(frame):\n    return Path(__file__).parent / 'words'\n"
-    shown = "from infergraph.dagster.code_version import code_version_of; import my; print(code_version_of(my.asset).version)"
+    shown = "import my, infergraph.dagster.code_version as cv; print(cv.code_version_of(my.asset).version)"
     found = set()
     for folder in (tmp_path / "here", tmp_path / "there" / "below"):
         folder.mkdir(parents=True)

@@ -10,6 +10,7 @@ import pytest
 from dagster._core.remote_representation.external_data import RepositorySnap
 from dagster._serdes import serialize_value
 
+import infergraph as ig
 from infergraph.dagster.resources import (
     ModelSettings,
     ModelsResource,
@@ -43,6 +44,15 @@ def test_settings_are_those_of_the_model() -> None:
         name="openai:gpt-5-mini", temperature=0.5, timeout_s=3, price=PriceSettings(input=1, output=2)
     ).as_model()
     assert made == Model("openai:gpt-5-mini", temperature=0.5, timeout_s=3, price=Price(input=1.0, output=2.0))
+
+
+def test_redact_is_written_as_for_a_model() -> None:
+    kinds: Any = True  # what Dagster describes is a list
+    every = ModelSettings(name="openai:x", redact=kinds)
+    assert every.as_model().redact == ig.Model("openai:x", redact=True).redact
+    assert ModelsResource(models={"m": every}, redact=kinds).redact == ["all"]
+    kinds = False
+    assert ModelSettings(name="openai:x", redact=kinds).as_model().redact is None
 
 
 def test_a_key_is_sent_to_a_server_of_ones_own_only_when_given() -> None:

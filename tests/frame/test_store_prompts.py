@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -167,7 +168,7 @@ def test_what_a_provider_quotes_of_the_prompt_is_not_kept_either(
         message = session.store.attempts_of(hashed)[0].message
         again = out.run()
     assert words(contents_of(tmp_path)) == []
-    assert message == r"400: cannot take '<body>\n[...]\n</body>' at all"
+    assert message == "400: cannot take '[...]' at all"
     if outcome == "permanent":
         for one in (result, again):
             assert one.rejects["prompt"].to_list() == [None]
@@ -182,6 +183,16 @@ def test_estimates_still_learn_from_past_answers(tmp_path: Path) -> None:
         assert out.head(10).run().usage.output_tokens == 1000
         assert out.estimate().calls == 10
         assert out.estimate().output_tokens == 1000
+
+
+def test_a_passage_that_is_quoted_as_json_or_as_python_writes_it_is_cut_out() -> None:
+    content = 'Ann said "I am ill":\n\tsince Mönday\nand I leave'
+    request = Request(messages=(Message("system", "Sum up"), Message("user", content)))
+    for quoted in (json.dumps(content), json.dumps(content, ensure_ascii=False), repr(content)):
+        told = without_echoes(f"400: cannot take {quoted}", request)
+        assert "Ann" not in told
+        assert "ill" not in told
+        assert "leave" not in told
 
 
 TEXTS = st.text(alphabet="abcdefgh ", min_size=0, max_size=60)

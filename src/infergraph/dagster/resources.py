@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from infergraph.errors import ConfigurationError
 from infergraph.models.model import UNSET, Model, Price
@@ -78,6 +78,11 @@ class ModelSettings(dg.Config):
     redact: list[str] = Field(default=[], description="Kinds replaced before this model is sent anything, or ['all'].")
     redact_patterns: dict[str, str] = Field(default={}, description="Kinds of your own: name -> regular expression.")
 
+    @field_validator("redact", mode="before")
+    @classmethod
+    def _kinds(cls, value: Any) -> Any:
+        return _redact_kinds(value)
+
     def __getstate__(self) -> dict[Any, Any]:
         # A pickle travels to other processes and onto disks; the name of a variable may, a key may not.
         state = super().__getstate__()
@@ -97,6 +102,11 @@ class ModelSettings(dg.Config):
         price = None if self.price is None else Price(**self.price.model_dump())
         redact = redaction_of(self.redact, self.redact_patterns)
         return Model(**plain, price=price, redact=redact, api_key=no_key if self.api_key is None else self.api_key)
+
+
+def _redact_kinds(value: Any) -> Any:
+    """``True`` and ``False`` as ``ig.Model`` takes them, in the form that Dagster can describe."""
+    return (["all"] if value else []) if isinstance(value, bool) else value
 
 
 def redaction_of(kinds: Sequence[str], patterns: Mapping[str, str]) -> Redaction | None:
@@ -135,6 +145,11 @@ class ModelsResource(dg.ConfigurableResource):
     max_cost_usd_per_month: float | None = Field(default=None, description="Money of all processes for a month (UTC).")
     redact: list[str] = Field(default=[], description="Kinds replaced before anything is sent or stored, or ['all'].")
     redact_patterns: dict[str, str] = Field(default={}, description="Kinds of your own: name -> regular expression.")
+
+    @field_validator("redact", mode="before")
+    @classmethod
+    def _kinds(cls, value: Any) -> Any:
+        return _redact_kinds(value)
 
     def as_models(self) -> dict[str, Model]:
         """The models as ``ig.Model``, by name; empty: the embedded model."""

@@ -5,6 +5,8 @@ Providers quote a request in their errors, and so do authors' validators: the pa
 
 from __future__ import annotations
 
+import json
+
 from infergraph.models.model import Request
 
 QUOTED = "[...]"
@@ -30,6 +32,8 @@ def without_echoes(message: str, request: Request) -> str:
     """
     own = [sent.content for sent in request.messages[len(request.prefix) :]]
     texts = [*own, *([request.embed_text] if request.embed_text is not None else [])]
+    # A quotation may be written as JSON or as Python writes a text.
+    texts = list(dict.fromkeys(form for text in texts for form in (text, *_quoted(text))))
     parts: list[str] = []
     at = 0
     while at < len(message):
@@ -41,6 +45,10 @@ def without_echoes(message: str, request: Request) -> str:
             parts.append(message[at])
             at += 1
     return "".join(parts)
+
+
+def _quoted(text: str) -> list[str]:
+    return [json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]]
 
 
 def _common(message: str, at: int, text: str) -> int:
