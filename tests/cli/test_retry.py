@@ -14,11 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from rich.console import Console
 
 from infergraph.cli.app import run_command
+from infergraph.cli.materialize import materialize
+from infergraph.cli.progress import board_for
+from infergraph.cli.project import open_project
 from infergraph.dagster.resources import close_sessions
 from infergraph.errors import ConfigurationError, PlanError
 from infergraph.models.model import Request
@@ -54,9 +59,16 @@ def daily(context, tickets: ig.SemanticFrame) -> ig.SemanticFrame:
 def strict(tickets: ig.SemanticFrame) -> ig.SemanticFrame:
     return tickets.semantic.extract("body", Fact)
 
+class First(dg.Config):
+    most: int = 3
+
+@ig.semantic_asset(key={"tickets": "id"}, max_reject_rate=0.7)
+def first(config: First, tickets: ig.SemanticFrame) -> ig.SemanticFrame:
+    return tickets.filter(pl.col("id") < config.most).semantic.extract("body", Fact)
+
 price = PriceSettings(input=1, output=2)
 defs = dg.Definitions(
-    assets=[tickets, facts, daily, strict],
+    assets=[tickets, facts, daily, strict, first],
     resources={
         "models": ModelsResource(
             models={
@@ -234,6 +246,21 @@ def test_a_run_that_was_not_published_is_retried_too(typed: Run, project: Path, 
     assert first_attempts(smart) == ["bad chair", "bad stool"]
     assert rows_of(project, "strict")["product"].to_list() == ["the lamp", "x", "the desk", "x", "x"]
     assert not list(project.rglob(".failed"))
+
+
+def test_a_retry_has_the_config_that_the_asset_was_made_with(typed: Run, project: Path, made: Script) -> None:
+    opened = open_project()
+    with opened.instance() as instance:
+        keys = [dg.AssetKey("first")]
+        board = board_for(Console(), silent=True)
+        config = {"first": {"most": 5}}
+        assert materialize(opened.definitions, keys, instance=instance, board=board, op_config=config).success
+    before = rows_of(project, "first")
+    assert before.height == 5
+    with script("smart", clever):
+        result = parsed(typed("retry", "first", "--model", "smart", "--json"))
+    assert result["retry"] == {"rejects": 3, "requests": 2, "calls": 2, "left": 1}
+    assert rows_of(project, "first")["id"].to_list() == before["id"].to_list()
 
 
 def test_what_cannot_be_retried_is_said(typed: Run, made: Script) -> None:

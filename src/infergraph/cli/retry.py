@@ -53,7 +53,9 @@ def retry(asset: str, *, partition: str | None, model: str | None, yes: bool, js
         if not json:
             asked = figures.plural(last.rejects.height, "reject")
             screen.err().print(f"{asset}: {asked}; looking whether anything else would change", soft_wrap=True)
-        options = Options(**last.config, retry_rejects=True, retry_model=model)
+        op = project.definitions.resolve_asset_graph().get(key).assets_def.op.name
+        own = last.own_config(instance, op)
+        options = Options(**last.config, retry_rejects=True, retry_model=model, own=own)
         _refuse_other_changes(project, key, partition, instance, last, options)
         if not yes:
             above, asks = ask_above(project.root, None), sys.stdin.isatty() and not json

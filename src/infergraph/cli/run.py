@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -34,10 +34,13 @@ class Options:
     retry_model: str | None = None
     model: str | None = None
     max_cost_usd: float | None = None
+    own: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the function's own config, where one asset runs as it ran before."""
 
     def as_config(self) -> dict[str, Any]:
         """The values that were given, as a semantic asset's run config."""
-        return {name: value for name, value in asdict(self).items() if value is not None and value is not False}
+        options = {name: value for name, value in asdict(self).items() if value is not None and value is not False}
+        return {**options.pop("own"), **options}
 
 
 def run(

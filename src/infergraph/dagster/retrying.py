@@ -17,6 +17,7 @@ import dagster as dg
 import polars as pl
 from upath import UPath
 
+from infergraph.dagster.config import OPTION_NAMES
 from infergraph.dagster.data_version import rows_digest
 from infergraph.dagster.publish import scan
 from infergraph.dagster.storage import PolarsStorage
@@ -42,6 +43,7 @@ class LastRun:
         data_version: Of its rows; empty where it is not known.
         data: Its rows, where they are published.
         config: The options that it had and a retry needs too, as run config.
+        run_id: The Dagster run.
     """
 
     name: str
@@ -51,6 +53,19 @@ class LastRun:
     data_version: str = ""
     data: UPath | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
+    run_id: str = ""
+
+    def own_config(self, instance: dg.DagsterInstance, op: str) -> dict[str, Any]:
+        """What that run gave the function's own config, as Dagster keeps it; none where Dagster forgot the run.
+
+        Args:
+            instance: Dagster's instance.
+            op: Name of the asset's op.
+        """
+        run = instance.get_run_by_id(self.run_id) if self.run_id else None
+        ops: Any = run.run_config.get("ops", {}) if run is not None else {}
+        given = (ops.get(op) or {}).get("config") or {}
+        return {name: value for name, value in given.items() if name not in OPTION_NAMES}
 
     @property
     def requests(self) -> int:
@@ -75,7 +90,7 @@ def last_run(storage: PolarsStorage, asset: dg.AssetKey, partition: str | None =
     failed = storage.failed(asset, partition)
     if failed is not None:
         rejects, facts, data = failed.rejects().collect(), failed.facts, None
-        known = facts.get("fingerprint", ""), facts.get("data_version", "")
+        known, run_id = (facts.get("fingerprint", ""), facts.get("data_version", "")), failed.run_id
     else:
         version = storage.version(asset, partition)
         if version is None:
@@ -85,7 +100,7 @@ def last_run(storage: PolarsStorage, asset: dg.AssetKey, partition: str | None =
         except FileNotFoundError as error:
             raise PlanError(f"{name} has no rejects: it was not made by an @ig.semantic_asset.") from error
         facts, data = version.facts, version.path("data")
-        known = version.fingerprint, version.data_version
+        known, run_id = (version.fingerprint, version.data_version), version.run_id
     config = {option: facts[option] for option in ("limit", "model") if facts.get(option) is not None}
     return LastRun(
         name=name,
@@ -95,6 +110,7 @@ def last_run(storage: PolarsStorage, asset: dg.AssetKey, partition: str | None =
         data_version=known[1],
         data=data,
         config=config,
+        run_id=run_id,
     )
 
 
