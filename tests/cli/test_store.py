@@ -168,7 +168,7 @@ def test_what_judges_answered_is_said_and_stays_with_the_rows_that_they_graded(
     with script("grader", lambda request: {request.choices.field: True} if request.choices else "") as asked:
         code_first, first, _ = typed("run", "tickets+", "-y")
         assert (code_first, len(asked.requests)) == (0, 2)
-        assert "facts: its checks made 2 calls more, cost $" in first
+        assert "facts: its checks made 2 calls more, $" in first
         grow_old(project, days=100)
         done = parsed(typed("store", "prune", "--older-than", "90d", "--yes", "--json"))
         assert (done["answers"], done["kept"]) == (0, 5)
