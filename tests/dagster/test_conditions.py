@@ -222,6 +222,27 @@ def test_conditions_alone_look_at_all_published_partitions(shop: Any) -> None:
     assert all(shop.told(result, name)["passed_check"] for name in others)
 
 
+def test_conditions_alone_look_at_each_partition_by_itself(shop: Any) -> None:
+    parts = dg.StaticPartitionsDefinition(["de", "en"])
+    own = [
+        ig.check("unique", pl.col("id").is_unique()),
+        ig.check("few", pl.len() == 2),
+        ig.check("no_desk", pl.col("summary").str.contains("desk").any().not_(), blocking=False),
+    ]
+    tickets, notes = shop.tickets(parts), shop.notes(partitions_def=parts, checks=own)
+    for key, bodies in (("de", ["lamp 7", "sofa 12"]), ("en", ["desk 50", "sofa 12"])):
+        shop.bodies = bodies
+        assert shop.run(tickets, notes, partition=key).success
+    result = shop.check_only(notes)
+    for name in ("unique", "few"):
+        told = shop.told(result, name)
+        assert told["passed_check"], told
+        assert (told["rows"], told["partitions"], told["failed_partitions"]) == (4, 2, 0)
+    told = shop.told(result, "no_desk")
+    assert not told["passed_check"]
+    assert told["says"] == "partition 'en': it is false"
+
+
 def test_conditions_alone_on_rows_that_lack_the_column(shop: Any) -> None:
     class Longer(BaseModel):
         summary: str

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from infergraph.dagster import row_count, schema_check
+from infergraph.dagster.by_partition import together
 from infergraph.dagster.findings import Asking, Findings, OwnCheck, check_result
 from infergraph.dagster.judging import Judge
 from infergraph.dagster.rejects_told import rejects_sample
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 REJECT_RATE, BUDGET = "reject_rate", "budget"
 EVERY_ASSETS = (schema_check.SCHEMA, row_count.ROW_COUNT, REJECT_RATE, BUDGET)
 WARN_REJECT_RATE = 0.10
+_NO_COLUMNS = "they do not have the plan's columns"
 
 
 def check_specs(
@@ -97,26 +99,35 @@ def evaluate(
     Returns:
         One result a check that was evaluated; severity ``ERROR`` where the check blocks, else ``WARN``.
     """
-    results = [
-        schema_check.evaluate(asset, frame, findings),
-        row_count.evaluate(asset, findings),
-        _reject_rate(asset, findings, max_reject_rate),
-        _budget(asset, findings, blocking=not asking.publish_partial),
-    ]
     published = asking.published
-    wanted = [check for check in own if check.name in selected or not (published or isinstance(check, Judge))]
-    if not schema_check.has_columns(frame, findings):
-        return [
-            *results,
-            *(_not_evaluated(asset, check.name, "they do not have the plan's columns") for check in wanted),
+    judges = [check for check in own if isinstance(check, Judge) and check.name in selected]
+    others = [check for check in own if not isinstance(check, Judge) and (check.name in selected or not published)]
+
+    def alone(part: Findings) -> list[dg.AssetCheckResult]:
+        standard = [
+            schema_check.evaluate(asset, frame, part),
+            row_count.evaluate(asset, part),
+            _reject_rate(asset, part, max_reject_rate),
+            _budget(asset, part, blocking=not asking.publish_partial),
         ]
-    for check in sorted(wanted, key=lambda check: isinstance(check, Judge)):
+        if not schema_check.has_columns(frame, part):
+            return [*standard, *(_not_evaluated(asset, check.name, _NO_COLUMNS) for check in others)]
+        return standard + [check.evaluate(asset, frame, part, asking) for check in others]
+
+    if len(findings.parts) > 1:
+        found = {key: alone(part) for key, part in findings.parts.items()}
+        results = [together(asset, dict(zip(found, same, strict=True))) for same in zip(*found.values(), strict=True)]
+    else:
+        results = alone(findings)
+    for judge in judges:
         failed = [result.check_name or "" for result in results if blocks(result)]
-        if isinstance(check, Judge) and failed and not published:
+        if not schema_check.has_columns(frame, findings):
+            results.append(_not_evaluated(asset, judge.name, _NO_COLUMNS))
+        elif failed and not published:
             # Nothing is spent on rows that nobody will see.
-            results.append(_not_evaluated(asset, check.name, f"they are not published: {', '.join(failed)} failed"))
+            results.append(_not_evaluated(asset, judge.name, f"they are not published: {', '.join(failed)} failed"))
         else:
-            results.append(check.evaluate(asset, frame, findings, asking))
+            results.append(judge.evaluate(asset, frame, findings, asking))
     return results
 
 

@@ -33,6 +33,7 @@ class Findings:
         usage: What the run asked and cost, as metadata; empty where no run made these rows just now.
         rows_in: Rows that the upstream had when the rows were made; ``None``: that was not written down.
         keeps_rows: Whether the plan gives as many rows as the upstream has.
+        parts: The same of each partition alone, where these are several partitions' rows.
     """
 
     data: pl.LazyFrame
@@ -41,6 +42,7 @@ class Findings:
     usage: Mapping[str, int | float] = field(default_factory=dict)
     rows_in: int | None = None
     keeps_rows: bool = False
+    parts: Mapping[str, Findings] = field(default_factory=dict)
 
     @property
     def rows(self) -> pl.LazyFrame:

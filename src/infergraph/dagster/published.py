@@ -1,6 +1,7 @@
 """What checks look at that run alone: the rows that are published.
 
-Dagster gives such a run no partition, so of a partitioned asset they look at all its published partitions together.
+Dagster gives such a run no partition, so of a partitioned asset they look at each of its published partitions; a judge
+draws its sample from all of them together.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ _COUNTS = ("rows", "nulls", "pending", "rejected")
 
 def published_versions(
     context: dg.AssetExecutionContext, asset: dg.AssetKey, storage: Any, *, partitioned: bool
-) -> list[Version]:
-    """The published versions that a run of checks alone looks at, in the order of their partitions.
+) -> dict[str, Version]:
+    """The published versions that a run of checks alone looks at, by partition's key and in its order.
 
     Args:
         context: Of that run.
@@ -47,18 +48,21 @@ def published_versions(
     else:
         keys = sorted(context.instance.get_materialized_partitions(asset))
         places = [Place(asset=path, partition=key) for key in keys]
-    versions = [version for place in places if (version := current_version(base, place)) is not None]
+    versions = {
+        place.partition or "": version for place in places if (version := current_version(base, place)) is not None
+    }
     if not versions:
         raise ConfigurationError(f"Nothing is published of {Place(asset=path)}: materialize it first.")
     return versions
 
 
-def published_findings(versions: Sequence[Version]) -> Findings:
+def published_findings(by_partition: Mapping[str, Version]) -> Findings:
     """What is known of published rows: they themselves, and what their runs wrote down beside them.
 
     Args:
-        versions: One or more.
+        by_partition: One or more.
     """
+    versions = list(by_partition.values())
     known = [version.facts.get("rows_in") for version in versions]
     rows_in = [rows for rows in known if rows is not None]
     return Findings(
@@ -67,6 +71,9 @@ def published_findings(versions: Sequence[Version]) -> Findings:
         operators=_added_up([row for version in versions for row in version.facts.get("operators", [])]),
         rows_in=sum(rows_in) if len(rows_in) == len(known) else None,
         keeps_rows=all(version.facts.get("keeps_rows", False) for version in versions),
+        parts={key: published_findings({key: version}) for key, version in by_partition.items()}
+        if len(versions) > 1
+        else {},
     )
 
 
