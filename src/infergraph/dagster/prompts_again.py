@@ -7,6 +7,7 @@ that was sent.
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
@@ -18,6 +19,8 @@ from infergraph.dagster.planning import planned
 from infergraph.frame.again import rendered_again
 from infergraph.frame.frame import SemanticFrame
 from infergraph.models.model import Request
+
+_LOG = logging.getLogger(__name__)
 
 
 class PromptsAgain:
@@ -57,8 +60,10 @@ class PromptsAgain:
         try:
             frame = self._frame(place)
             return None if frame is None else rendered_again(frame, operator, row_id, request_hash=request_hash)
-        except Exception:
+        except Exception as error:
             # The asset's own code, or rows that it cannot read any more, may raise anything: the rest is worth showing.
+            # What it says may hold a row's content, so only its kind is told.
+            _LOG.warning("The prompts of %s could not be rendered again: %s.", place, type(error).__name__)
             return None
 
     def _frame(self, place: Place) -> SemanticFrame | None:
