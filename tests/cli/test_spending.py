@@ -96,7 +96,9 @@ def desk() -> Iterator[Script]:
 
 
 @pytest.fixture
-def typed(project: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+def typed(project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("COLUMNS", "120")  # a wide terminal: tables that fold are looked at in test_terminal.py
+
     def type_it(*arguments: str) -> tuple[int, str, str]:
         os.environ.pop("DAGSTER_HOME", None)
         sys.modules.pop("definitions", None)
