@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from infergraph.frame import plan as plans
-from infergraph.frame.doubt_marks import UNKNOWN
+from infergraph.frame.doubt_marks import FOG, UNKNOWN
 from infergraph.frame.estimate_look_up import CONTENT, LookUp, Walking
 from infergraph.frame.lockstep import Lockstep
 from infergraph.frame.room import room_of
@@ -24,6 +24,9 @@ from infergraph.frame.row_ids import DOUBT
 from infergraph.models.model import Request
 from infergraph.operators.rounds import Question, Reply, RoundsOperator
 from infergraph.store.rows import StoredAnswer
+
+_STAND_IN = "\ufffc\ufffc"
+"""Stands for a text that is not known: two of the character that stands for an object in a text."""
 
 
 @dataclass(slots=True)
@@ -80,11 +83,14 @@ class RoundsLookUp(LookUp):
             rows[place] = _Row(low, expected, not unknown)
             # Whether a row with an unknown ``where`` is asked at all is open, also where the answers are there.
             rows[place].missing = self._feeds.where and bool(doubt & UNKNOWN)
-        dtype = batch.schema[CONTENT]
-        values = self._drive(rows, self._contents(contents, rows, dtype, most=False), self._usual)
+        values = self._drive(rows, self._contents(contents, rows, batch.schema[CONTENT], most=False), self._usual)
+        for row in rows.values():
+            if not row.name:
+                # Nothing is to be asked; a run counts it as a row that needs no answer.
+                self._add("rows", row.low, row.expected)
         again = {place: row for place, row in rows.items() if not row.sure}
         if self._count is not None and again:
-            self._drive(again, self._contents(contents, again, dtype, most=True), self._most)
+            self._drive(again, self._contents(contents, again, batch.schema[CONTENT], most=True), self._most)
             for row in again.values():
                 self._count_later(row)
         missing = [place in rows and not rows[place].sure for place in range(batch.height)]
@@ -97,7 +103,7 @@ class RoundsLookUp(LookUp):
         text = "x" * self._rates.content_characters(most=most)
         made: list[Any] = [None] * len(contents)
         for place, row in rows.items():
-            made[place] = contents[place] if row.known else filled(contents[place], dtype, text)
+            made[place] = contents[place] if row.known else filled(contents[place], dtype, text, stand_in=_STAND_IN)
         return made
 
     def _drive(
@@ -182,13 +188,46 @@ class RoundsLookUp(LookUp):
             self._count.ask(request, 0, 0, 1)
 
 
-def filled(value: Any, dtype: pl.DataType, text: str) -> Any:
+def with_content(step: plans.OperatorStep, rows: pl.LazyFrame, content: pl.Expr) -> pl.LazyFrame:
+    """The possible rows with an operator's content, a stand-in wherever it reads an answer that is not known.
+
+    What an operator makes of nulls (it may leave them out of a list) it is not to make of what is to come.
+
+    Args:
+        step: The operator's node.
+        rows: Its input, with the doubts.
+        content: The row's part of its requests.
+    """
+    before = step.inputs[0]
+    read = [name for name in step.operator.reads if name in before.answers]
+    if step.rounds is None or not read:
+        return rows.with_columns(content.alias(CONTENT))
+    unknown = (pl.col(DOUBT) & (FOG | UNKNOWN)) > 0
+    own = {name: f"__own_{place}" for place, name in enumerate(read)}
+    filling = [
+        pl.when(unknown).then(_all_filled(pl.col(name), before.schema[name])).otherwise(pl.col(name)) for name in read
+    ]
+    made = rows.with_columns(pl.col(name).alias(kept) for name, kept in own.items())
+    made = made.with_columns(one.alias(name) for one, name in zip(filling, read, strict=True))
+    made = made.with_columns(content.alias(CONTENT))
+    return made.with_columns(pl.col(kept).alias(name) for name, kept in own.items()).drop(own.values())
+
+
+def _all_filled(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    def fill(values: pl.Series) -> pl.Series:
+        return pl.Series(values.name, [filled(value, dtype, _STAND_IN) for value in values.to_list()], dtype=dtype)
+
+    return column.map_batches(fill, return_dtype=dtype, is_elementwise=True)
+
+
+def filled(value: Any, dtype: pl.DataType, text: str, *, stand_in: str = "") -> Any:
     """Content with a text wherever one is not known; of a list that is not known, one.
 
     Args:
         value: Content, or a part of it.
         dtype: Its type.
-        text: Stands in for texts.
+        text: Is put in.
+        stand_in: What stands for a text that is not known, beside null; empty: nothing does.
 
     Example:
         >>> filled([{"body": None}, {"body": "b"}], pl.List(pl.Struct({"body": pl.String})), "?")
@@ -196,18 +235,19 @@ def filled(value: Any, dtype: pl.DataType, text: str) -> Any:
     """
     match dtype:
         case pl.String():
-            return text if value is None else value
+            if value is None:
+                return text
+            return value.replace(stand_in, text) if stand_in else value
         case pl.List():
-            inner = _inner(dtype)
-            return [filled(one, inner, text) for one in (value or [None])]
+            inner = _typed(dtype.inner)
+            return [filled(one, inner, text, stand_in=stand_in) for one in (value or [None])]
         case pl.Struct():
-            return {one.name: filled((value or {}).get(one.name), _typed(one.dtype), text) for one in dtype.fields}
+            of = value or {}
+            return {
+                one.name: filled(of.get(one.name), _typed(one.dtype), text, stand_in=stand_in) for one in dtype.fields
+            }
         case _:
             return value
-
-
-def _inner(dtype: pl.List) -> pl.DataType:
-    return _typed(dtype.inner)
 
 
 def _typed(dtype: Any) -> pl.DataType:

@@ -19,7 +19,7 @@ from infergraph.frame.doubt_marks import FIRST_DECIDER, MAYBE, OPEN, UNKNOWN
 from infergraph.frame.estimate_count import Count
 from infergraph.frame.estimate_look_up import CONTENT, LookUp, feeds, model_of
 from infergraph.frame.estimate_rates import PASS_SHARE, Rates
-from infergraph.frame.estimate_rounds import RoundsLookUp
+from infergraph.frame.estimate_rounds import RoundsLookUp, with_content
 from infergraph.frame.execution import cut
 from infergraph.frame.expressions import roots
 from infergraph.frame.redacting import redacted_content
@@ -317,7 +317,7 @@ class Doubtful(Walk):
         written = {*step.operator.writes, DOUBT}
         early, late = split_predicate(predicate, written) if bounded or n_rows is None else (None, predicate)
         upstream = before if n_rows is None or not bounded else before.head(n_rows)
-        upstream = upstream.with_columns(content_of(step, self.content(step)).alias(CONTENT))
+        upstream = with_content(step, upstream, content_of(step, self.content(step)))
         upstream = upstream if early is None else upstream.filter(early)
         carried = [name for name in columns if name not in step.operator.writes]
         upstream = upstream.select(list(dict.fromkeys([*carried, *step.judges_by, DOUBT, CONTENT])))

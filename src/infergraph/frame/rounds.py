@@ -228,18 +228,16 @@ class RoundsAsker:
     def _write(self, morsel: RoundsMorsel, asked: Sequence[Answered]) -> None:
         ids = morsel.rows[ROW_ID].to_list()
         if asked:
-            self._wiring.lineage.add_columns(
-                {
-                    "row_id": [ids[one.place] for one in asked],
-                    "operator": [self._tally.operator] * len(asked),
-                    "model": [one.outcome.model for one in asked],
-                    "request_hash": [hash_text(one.outcome.hash) for one in asked],
-                    "source": [one.outcome.source for one in asked],
-                    "via": [one.outcome.via for one in asked],
-                    "kept": [None] * len(asked),
-                    PART: [one.part for one in asked],
-                }
-            )
+            made = {
+                "row_id": [ids[one.place] for one in asked],
+                "model": [one.outcome.model for one in asked],
+                "request_hash": [hash_text(one.outcome.hash) for one in asked],
+                "source": [one.outcome.source for one in asked],
+                "via": [one.outcome.via for one in asked],
+                PART: [one.part for one in asked],
+            }
+            named = pl.lit(self._tally.operator).alias("operator")
+            self._wiring.lineage.add(pl.DataFrame(made, schema=dict.fromkeys(made, pl.String)).with_columns(named))
         rejected = [one for one in asked if one.outcome.rejected is not None]
         if rejected:
             listed = rejects_of(

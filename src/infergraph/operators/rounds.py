@@ -61,7 +61,8 @@ class RoundsOperator(Operator, Protocol):
 
     Its ``content`` is text, or a list or struct (of lists and structs) of texts. Where rows are redacted, the texts in
     it are redacted before ``rounds`` sees them, delimiters of ``tags`` excepted; so are the texts in replies, which may
-    go into later requests. ``answer_schema`` is the one of all answers that have one; ``None``: all are texts.
+    go into later requests. Lists in it may hold nulls: of texts that are null, and in an estimate of answers that are
+    still to come. ``answer_schema`` is the one of all answers that have one; ``None``: all are texts.
     """
 
     def rounds(self, content: Any, room: Room) -> Rounds:
