@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from infergraph.errors import InternalError, RunCancelled
+from infergraph.errors import InternalError, PlanError, RunCancelled
 from infergraph.operators.rounds import Question, Reply, Room, Rounds, RoundsOperator
 
 
@@ -99,6 +99,10 @@ class Lockstep:
             self.values[place] = ended.value
             del self._working[place]
             return ()
+        except PlanError:
+            # It says on purpose what the author of the plan is to change.
+            self.close()
+            raise
         except Exception as error:
             # What an operator raises is our bug, whatever it is; the error itself may hold a row's content.
             self.close()

@@ -70,6 +70,10 @@ class RoundsOperator(Operator, Protocol):
 
         Which questions there are, and their order, follows from the content, the room and the replies alone: no clock,
         no random numbers, no state. Estimates, replays and prompts that are rendered again run it anew.
+
+        Raises:
+            PlanError: What the author asks cannot be done (an instruction leaves no room for content): it ends the run.
+                Whatever else is raised is told as a bug.
         """
         ...
 
