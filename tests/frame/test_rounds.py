@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import infergraph as ig
 from infergraph.frame import plan as plans
@@ -129,7 +131,7 @@ JOINED = ["abcd", None, "e", None, "fgh", "ab", "ijklm"]
 QUESTIONS = 3 + 2 + 1 + 4
 
 
-def framed(session: ig.Session, lists: list[list[str] | None] = LISTS) -> ig.SemanticFrame:  # type: ignore[assignment]
+def framed(session: ig.Session, lists: list[list[str] | None] = LISTS) -> ig.SemanticFrame:
     data = pl.DataFrame({"id": range(len(lists)), "texts": lists}, schema_overrides={"texts": pl.List(pl.String)})
     return session.frame(data, name="lists", key="id")
 
@@ -437,6 +439,32 @@ def test_an_estimate_of_texts_that_are_answers_themselves(session: ig.Session) -
         assert low <= expected <= high
         assert frame.estimate().calls == 0
         assert frame.run().usage.calls == 0
+
+
+texts = st.one_of(st.none(), st.lists(st.sampled_from("abcdefgh"), max_size=9))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(texts, max_size=6), st.lists(st.sampled_from(["a+b", "c+d", "ab+cd", "e+f"]), max_size=2), st.data())
+def test_a_run_lies_within_its_estimate_and_asks_nothing_twice(
+    lists: list[list[str] | None], bad: list[str], data: st.DataObject
+) -> None:
+    models = {"fast": ig.Model("scripted:law")}
+    with ig.Session(models, store="sqlite://", progress=False) as session, script("law", refusing(*bad)) as asked:
+        stored = data.draw(st.lists(st.sampled_from(lists), max_size=2)) if lists else []
+        halved(framed(session, stored)).run()
+        before = len(asked.requests)
+        frame = halved(framed(session, lists))
+        low, _, high = calls(frame.estimate())
+        result = frame.run()
+        assert low <= len(asked.requests) - before == result.usage.calls <= high
+        assert adds_up(result.usage)
+        assert len({one.messages[-1].content for one in asked.requests}) == len(asked.requests)
+        if not bad:
+            assert result.frame["joined"].to_list() == ["".join(one) or None if one else None for one in lists]
+        again = frame.estimate()
+        assert calls(again) == (0, 0, 0)
+        assert again.operators[0].rows == frame.run().usage.rows
 
 
 def test_prompts_are_those_of_the_first_round(session: ig.Session) -> None:
