@@ -18,10 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import infergraph as ig
-from infergraph.frame import plan as plans
 from infergraph.frame.again import rendered_again
 from infergraph.frame.estimate import estimate
-from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.redacting import redacted_texts
 from infergraph.frame.replay import replay
 from infergraph.frame.room import room_of
@@ -111,14 +109,7 @@ def halved(
     frame: ig.SemanticFrame, *, model: str | None = None, where: pl.Expr | None = None, operator: Halve | None = None
 ) -> ig.SemanticFrame:
     """The frame with its lists of texts joined."""
-    session = frame.session
-    taken = len(plans.operator_steps(frame.node))
-    name = "halve" if not taken else f"halve_{taken + 1}"
-    node = plans.operator_step(
-        operator or Halve(), name=name, model=session.model_name(model), where=where, keeps_undecided=False,
-        before=frame.node,
-    )  # fmt: skip
-    return SemanticFrame(session, node)
+    return frame.semantic._add(operator or Halve(), model, None, where)
 
 
 def joins(request: Request) -> str:
@@ -366,6 +357,42 @@ def test_two_operators_behind_one_another_and_projections(session: ig.Session) -
         assert twice.run().usage.calls == 0
     assert whole.usage.by_operator["operator"].to_list() == ["halve", "halve_2"]
     assert adds_up(whole.usage)
+
+
+def test_many_morsels_in_different_rounds_keep_their_order(tmp_path: Path) -> None:
+    lists: list[list[str] | None] = [[f"{row}.{part}" for part in range(row % 7)] for row in range(400)]
+
+    async def unevenly(request: Request) -> Any:
+        await asyncio.sleep(0.01 if "9." in request.messages[-1].content else 0)
+        return joins(request)
+
+    models = {"m": ig.Model("scripted:narrow", max_concurrency=16)}
+    with ig.Session(models, root=tmp_path, progress=False) as session, script("narrow", unevenly) as asked:
+        result = halved(framed(session, lists)).run()
+    assert result.frame["joined"].to_list() == ["".join(texts or []) or None for texts in lists]
+    assert len(asked.requests) == result.usage.calls == sum(max(0, len(texts or []) - 1) for texts in lists)
+    assert adds_up(result.usage)
+
+
+def test_a_refresh_asks_every_question_once_more(session: ig.Session) -> None:
+    frame = halved(framed(session))
+    with script("fast", joins):
+        frame.run()
+    with script("fast", lambda request: joins(request).upper()) as asked:
+        result = frame.run(refresh=True)
+        # "ab+cd" is asked as "AB+CD" now, as it follows from the new answers.
+        assert result.frame["joined"].to_list() == ["ABCD", None, "e", None, "FGH", "AB", "IJKLM"]
+        assert len(asked.requests) == result.usage.calls == QUESTIONS - 1
+        assert frame.run().usage.calls == 0
+
+
+def test_data_goes_to_allowed_models_only(session: ig.Session) -> None:
+    data = pl.DataFrame({"texts": [["a", "b"]]})
+    frame = session.frame(data, name="secret", allowed_models=["other"])
+    with pytest.raises(ig.PlanError, match="secret"):
+        halved(frame)
+    with script("other", joins):
+        assert halved(frame, model="other").run().frame["joined"].to_list() == ["ab"]
 
 
 def test_where_leaves_rows_unasked(session: ig.Session) -> None:
