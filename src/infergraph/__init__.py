@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from infergraph import text
     from infergraph.dagster import check, judge, rejects_of, semantic_asset, trace
     from infergraph.errors import (
         BudgetExceeded,
@@ -81,6 +82,7 @@ __all__ = [
     "judge",
     "rejects_of",
     "semantic_asset",
+    "text",
     "trace",
 ]
 
@@ -119,6 +121,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "text":
+        return importlib.import_module("infergraph.text")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'infergraph' has no attribute {name!r}")
