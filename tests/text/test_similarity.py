@@ -98,15 +98,16 @@ def test_one_vector_is_compared_with_all_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("expr", "says"),
+    ("arguments", "says"),
     [
-        (lambda: ig.text.similarity.fuzzy("a", "b", method="ration"), "no method 'ration'"),
-        (lambda: ig.text.similarity.fuzzy(3, "b"), "a column is a name or a Polars expression"),
+        (("a", "b", "ration"), "no method 'ration'"),
+        ((3, "b", "ratio"), "a column is a name or a Polars expression"),
     ],
 )
-def test_what_is_wrong_is_said_when_the_expression_is_built(expr: Any, says: str) -> None:
+def test_what_is_wrong_is_said_when_the_expression_is_built(arguments: tuple[Any, Any, Any], says: str) -> None:
+    left, right, method = arguments
     with pytest.raises(PlanError, match=says):
-        expr()
+        ig.text.similarity.fuzzy(left, right, method=method)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from infergraph.text import similarity
+    from infergraph.text import similarity, transcripts
 
-__all__ = ["similarity"]
+__all__ = ["similarity", "transcripts"]
 
 
 def __getattr__(name: str) -> Any:
