@@ -21,6 +21,8 @@ _CLAUDE_FACTOR = 1.3
 class _Tokenizer(Protocol):
     def count(self, text: str) -> int: ...
 
+    def pretokenize(self, text: str) -> list[str]: ...
+
 
 def encoding_of(model_id: str) -> tuple[str, float, bool]:
     """How the tokens of a model are counted.
@@ -93,3 +95,27 @@ def _tokenizer(encoding: str) -> _Tokenizer:
     from bpe_openai._bindings import tokenizer_for_encoding
 
     return cast(_Tokenizer, tokenizer_for_encoding(encoding))
+
+
+def pieces_of(model_id: str, text: str) -> list[tuple[str, int]]:
+    """A text as its tokenizer takes it apart before it looks for tokens, with the tokens of each piece.
+
+    Args:
+        model_id: A model id, or the name of an encoding.
+        text: Any text.
+
+    Returns:
+        Pieces that make up the text exactly, and how many tokens each has; a lone surrogate counts as one character.
+
+    Example:
+        >>> pieces_of("gpt-5-mini", "hello world")
+        [('hello', 1), (' world', 1)]
+    """
+    encoding, factor, _ = encoding_of(model_id)
+    tokenizer = _tokenizer(encoding)
+    pieces, place = [], 0
+    for piece in tokenizer.pretokenize(_clean(text)):
+        length = tokenizer.count(piece)
+        pieces.append((text[place : place + len(piece)], length if factor == 1 else -int(-length * factor // 1)))
+        place += len(piece)
+    return pieces
