@@ -10,9 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from infergraph.text import chunks, similarity, transcripts
+    from infergraph.text import chunks, similarity, tokens, transcripts
 
-__all__ = ["chunks", "similarity", "transcripts"]
+__all__ = ["chunks", "similarity", "tokens", "transcripts"]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,7 +17,7 @@ from infergraph.text.row_wise import Column, column_of, of_each_text
 from infergraph.text.spans import Span
 
 Unit = Literal["characters", "words", "tokens"]
-ENCODING = "o200k_base"
+MODEL = "o200k_base"
 
 CHUNK = pl.Struct({"index": pl.Int64(), "text": pl.String(), "start": pl.Int64(), "end": pl.Int64()})
 """One chunk: its number from 0, and the source's characters from ``start`` (included) to ``end`` (not included)."""
@@ -80,14 +80,14 @@ def words(column: Column, size: int, *, overlap: int = 0) -> pl.Expr:
     return _chunks(column, lambda text: spans.chunks_of(spans.words(text), size, overlap), where)
 
 
-def tokens(column: Column, size: int, *, overlap: int = 0, encoding: str = ENCODING) -> pl.Expr:
+def tokens(column: Column, size: int, *, overlap: int = 0, model: str = MODEL) -> pl.Expr:
     """Chunks of so many tokens, cut between words where that is possible.
 
     Args:
         column: A String column.
         size: Most tokens of a chunk, 1 or more; only a single character of more tokens is longer.
         overlap: Most tokens that a chunk repeats of the one before it, 0 or more and less than ``size``.
-        encoding: An encoding (``o200k_base``, ``cl100k_base``) or a model id; see ``ig.text.tokens`` for exactness.
+        model: A model id, or an encoding (``o200k_base``, ``cl100k_base``); see ``ig.text.tokens`` for exactness.
 
     Returns:
         As ``characters``.
@@ -102,12 +102,10 @@ def tokens(column: Column, size: int, *, overlap: int = 0, encoding: str = ENCOD
         ['Grüße aus Köln.', ' Bis bald!']
     """
     where = _checked("tokens", size, overlap)
-    return _chunks(column, lambda text: spans.chunks_of(spans.tokens(text, encoding, size), size, overlap), where)
+    return _chunks(column, lambda text: spans.chunks_of(spans.tokens(text, model, size), size, overlap), where)
 
 
-def recursive(
-    column: Column, size: int, *, overlap: int = 0, unit: Unit = "characters", encoding: str = ENCODING
-) -> pl.Expr:
+def recursive(column: Column, size: int, *, overlap: int = 0, unit: Unit = "characters", model: str = MODEL) -> pl.Expr:
     """Chunks cut where the text has its strongest breaks: empty lines, then lines, sentences, words, letters.
 
     Args:
@@ -115,7 +113,7 @@ def recursive(
         size: Most characters, words or tokens of a chunk, 1 or more.
         overlap: Most of them that a chunk repeats of the one before it, 0 or more and less than ``size``.
         unit: What sizes are measured in.
-        encoding: For tokens, as in ``tokens``.
+        model: For tokens, as in ``tokens``.
 
     Returns:
         As ``characters``.
@@ -132,7 +130,7 @@ def recursive(
         ['A first part.\\n\\n', 'A second one. It is longer.']
     """
     where = _checked("recursive", size, overlap, unit)
-    return _chunks(column, partial(_split, kind="TextSplitter", measure=_measure(size, overlap, unit, encoding)), where)
+    return _chunks(column, partial(_split, kind="TextSplitter", measure=_measure(size, overlap, unit, model)), where)
 
 
 def markdown(
@@ -141,7 +139,7 @@ def markdown(
     *,
     overlap: int = 0,
     unit: Unit = "characters",
-    encoding: str = ENCODING,
+    model: str = MODEL,
     keep: Literal["headings"] | None = "headings",
 ) -> pl.Expr:
     """Chunks cut where a Markdown document has its strongest breaks: headings, then blocks, items, sentences, words.
@@ -151,7 +149,7 @@ def markdown(
         size: Most characters, words or tokens of a chunk, 1 or more.
         overlap: Most of them that a chunk repeats of the one before it, 0 or more and less than ``size``.
         unit: What sizes are measured in.
-        encoding: For tokens, as in ``tokens``.
+        model: For tokens, as in ``tokens``.
         keep: ``"headings"``: each chunk has the titles of the sections that it begins in, outermost first; ``None``:
             it has not.
 
@@ -174,7 +172,7 @@ def markdown(
     where = _checked("markdown", size, overlap, unit)
     if keep not in ("headings", None):
         raise PlanError(f"{where}: keep={keep!r}: write 'headings' or None.")
-    cut = partial(_split, kind="MarkdownSplitter", measure=_measure(size, overlap, unit, encoding))
+    cut = partial(_split, kind="MarkdownSplitter", measure=_measure(size, overlap, unit, model))
     return _chunks(column, cut, where) if keep is None else _chunks(column, cut, where, heading_paths)
 
 
@@ -254,12 +252,12 @@ def _chunks(
 Measure = tuple[int, int, Callable[[str], int] | None]
 
 
-def _measure(size: int, overlap: int, unit: Unit, encoding: str) -> Measure:
+def _measure(size: int, overlap: int, unit: Unit, model: str) -> Measure:
     if unit == "characters":
         return size, overlap, None
     if unit == "words":
         return size, overlap, lambda text: len(text.split())
-    return size, overlap, lambda text: count_tokens(encoding, text)[0]
+    return size, overlap, lambda text: count_tokens(model, text)[0]
 
 
 def _split(text: str, *, kind: Literal["TextSplitter", "MarkdownSplitter"], measure: Measure) -> list[Span]:
