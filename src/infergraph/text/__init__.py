@@ -10,9 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from infergraph.text import chunks, html, json, markdown, similarity, templates, tokens, transcripts
+    from infergraph.text import chunks, html, json, markdown, pdf, similarity, templates, tokens, transcripts
 
-__all__ = ["chunks", "html", "json", "markdown", "similarity", "templates", "tokens", "transcripts"]
+__all__ = ["chunks", "html", "json", "markdown", "pdf", "similarity", "templates", "tokens", "transcripts"]
 
 
 def __getattr__(name: str) -> Any:
