@@ -96,6 +96,7 @@ PUBLIC_NAMES = [
     "check",
     "concat",
     "judge",
+    "read_documents",
     "rejects_of",
     "semantic_asset",
     "text",

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from infergraph.models.model import Model, Price
     from infergraph.models.redaction import Redaction
     from infergraph.records import Usage
+    from infergraph.text.documents import read_documents
     from infergraph.validation.quote import Quote
 
 __version__ = "0.1.0"
@@ -80,6 +81,7 @@ __all__ = [
     "check",
     "concat",
     "judge",
+    "read_documents",
     "rejects_of",
     "semantic_asset",
     "text",
@@ -116,6 +118,7 @@ _HOMES = {
     "Redaction": "infergraph.models.redaction",
     "Usage": "infergraph.records",
     "Quote": "infergraph.validation.quote",
+    "read_documents": "infergraph.text.documents",
     **dict.fromkeys(["check", "judge", "rejects_of", "semantic_asset", "trace"], "infergraph.dagster"),
 }
 
