@@ -126,7 +126,7 @@ def _reached(path_or_url: str | Path | UPath, storage_options: dict[str, Any]) -
     from upath import UPath
 
     try:
-        base = UPath(path_or_url, **storage_options)
+        base: UPath = UPath(path_or_url, **storage_options)
         found = base.exists()
     except (OSError, ImportError, TypeError, ValueError) as error:
         raise PlanError(f"{_WHERE}: {str(path_or_url)!r} cannot be reached: {error}") from error
