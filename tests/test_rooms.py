@@ -54,6 +54,8 @@ MUST_NOT_KNOW = {
 
 IMPORTED_WHERE_USED = {
     "openai", "anthropic", "great_expectations", "xllamacpp", "onnxruntime", "tokenizers", "genai_prices", "bpe_openai",
+    "rapidfuzz", "selectolax", "html_to_markdown", "jq", "pypdfium2", "json_repair", "pyromark",
+    "semantic_text_splitter",
 }  # fmt: skip
 HEAVY = {*IMPORTED_WHERE_USED, "dagster", "dagster_webserver", "typer", "rich", "llm", "llama_cpp"}
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "core", "misc", "shared", "base", "lib"}
@@ -94,8 +96,10 @@ PUBLIC_NAMES = [
     "check",
     "concat",
     "judge",
+    "read_documents",
     "rejects_of",
     "semantic_asset",
+    "text",
     "trace",
 ]
 

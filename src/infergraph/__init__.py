@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from infergraph import text
     from infergraph.dagster import check, judge, rejects_of, semantic_asset, trace
     from infergraph.errors import (
         BudgetExceeded,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from infergraph.models.model import Model, Price
     from infergraph.models.redaction import Redaction
     from infergraph.records import Usage
+    from infergraph.text.documents import read_documents
     from infergraph.validation.quote import Quote
 
 __version__ = "0.1.0"
@@ -79,8 +81,10 @@ __all__ = [
     "check",
     "concat",
     "judge",
+    "read_documents",
     "rejects_of",
     "semantic_asset",
+    "text",
     "trace",
 ]
 
@@ -114,11 +118,14 @@ _HOMES = {
     "Redaction": "infergraph.models.redaction",
     "Usage": "infergraph.records",
     "Quote": "infergraph.validation.quote",
+    "read_documents": "infergraph.text.documents",
     **dict.fromkeys(["check", "judge", "rejects_of", "semantic_asset", "trace"], "infergraph.dagster"),
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "text":
+        return importlib.import_module("infergraph.text")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'infergraph' has no attribute {name!r}")

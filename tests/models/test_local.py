@@ -22,6 +22,7 @@ from infergraph.models.local import LocalProvider, local_server_url
 from infergraph.models.local_process import DIR_VARIABLE, IDLE_VARIABLE, stop_server
 from infergraph.models.model import AnswerSchema, CallFailed, Message, Model, Provider, Request, Response
 from infergraph.models.openai import OpenAIProvider
+from infergraph.text.packaged import package_folder
 
 CHAT = LocalProvider(Model("local:smollm2-135m"))
 EMBED = LocalProvider(Model("local:minilm"))
@@ -199,7 +200,7 @@ def test_importing_the_library_loads_no_package_of_the_extra() -> None:
 @pytest.mark.parametrize(("package", "model"), [("xllamacpp", "smollm2-135m"), ("tokenizers", "minilm")])
 def test_a_missing_extra_is_named(package: str, model: str, tmp_path: Path) -> None:
     # A real interpreter over the same packages but one: links instead of a second installation.
-    site = Path(minilm.package_folder("pydantic")).parent
+    site = Path(package_folder("pydantic")).parent
     for entry in site.iterdir():
         if entry.name.split("-")[0] != package and entry.suffix != ".pth":
             (tmp_path / entry.name).symlink_to(entry)

@@ -96,7 +96,7 @@ def test_nothing_is_loaded_or_fetched_before_it_is_needed() -> None:
         "import sys, socket\n"
         "def never(*_): raise SystemExit('network')\n"
         "socket.getaddrinfo = socket.socket.connect = never\n"
-        "import infergraph.models.prices as prices, infergraph.models.tokens as tokens\n"
+        "import infergraph.models.prices as prices, infergraph.text.encodings as tokens\n"
         "from infergraph.models.model import Model, Tokens\n"
         "import infergraph.models.openai, infergraph.models.anthropic\n"
         "mine = {'genai_prices', 'bpe_openai', 'openai', 'anthropic', 'aiohttp'} & set(sys.modules)\n"

@@ -21,7 +21,7 @@ from infergraph.models.model import AnswerSchema, CallFailed, Capabilities, Fini
 from infergraph.models.prices import context_tokens
 from infergraph.models.prompt_cache import cacheable_prefix_tokens
 from infergraph.models.schemas import ANTHROPIC, schema_problems, strict_schema
-from infergraph.models.tokens import count_tokens
+from infergraph.text.encodings import count_tokens
 
 _OWN_URL = "https://api.anthropic.com"
 _KEY = "ANTHROPIC_API_KEY"

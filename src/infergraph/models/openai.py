@@ -21,7 +21,7 @@ from infergraph.models.http import Envelope, Line, counted, key_of, own_headers
 from infergraph.models.model import AnswerSchema, CallFailed, Capabilities, Finish, Model, Request, Response, Tokens
 from infergraph.models.prices import context_tokens
 from infergraph.models.schemas import COMPATIBLE, OPENAI, Dialect, schema_problems, strict_schema
-from infergraph.models.tokens import count_tokens
+from infergraph.text.encodings import count_tokens
 
 _OWN_URL = "https://api.openai.com/v1"
 _OWN_HOSTS = ("api.openai.com", ".api.openai.com", ".openai.azure.com")

@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 
 from infergraph.models.model import AnswerSchema, Message, Model, Request
-from infergraph.models.tokens import count_many
+from infergraph.text.encodings import count_many
 
 _OPENAI_LEAST = 1024
 # Anthropic documents 1,024 tokens for most older models; where sources disagree, the larger number stands here.

@@ -22,15 +22,19 @@ from typing import Any
 import polars as pl
 from jinja2 import TemplateError as JinjaError
 from jinja2 import TemplateSyntaxError, nodes
+from jinja2.meta import find_undeclared_variables
 from jinja2.runtime import ChainableUndefined, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from infergraph.errors import PlanError, TemplateError
+from infergraph.errors import PlanError, TemplateError, did_you_mean
 from infergraph.text import template_syntax as syntax
 from infergraph.text.delimiters import Data, Escape, blocks_expr, escape_expr, tag_for
 from infergraph.text.rendering import json_text, plain_values, render_value_expr, text_of
+from infergraph.text.row_wise import Column, column_of
 
-__all__ = ["CompiledTemplate", "blocks_expr", "compile_template", "escape_expr", "render_value_expr", "tag_for"]
+__all__ = [
+    "CompiledTemplate", "blocks_expr", "compile_template", "escape_expr", "render", "render_value_expr", "tag_for",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +109,80 @@ def compile_template(source: str, columns: pl.Schema, *, where: str) -> Compiled
         instruction="".join(f"<{tags[part]}>" if part in tags else part for part in _sequence(parsed)).strip(),
         content=content,
     )
+
+
+def render(template: str, **columns: Column) -> pl.Expr:
+    r"""A text for each row, out of a template over its columns: no prompt, the text as it stands.
+
+    Args:
+        template: Jinja, sandboxed as prompts are: values, fields, conditions, loops and the filters of prompts. Common
+            indentation is dropped.
+        columns: What the template's names stand for; a name that is not given is the column of that name.
+
+    Returns:
+        A row-wise String expression, values written as in prompts; null where a column is null that the template reads
+        outside any condition on it.
+
+    Raises:
+        TemplateError: A syntax error, or no name in it; at run time, where it does not fit the columns' types.
+
+    Example:
+        >>> import infergraph as ig
+        >>> frame = pl.DataFrame({"name": ["Ann", None], "tags": [["a", "b"], []]})
+        >>> text = ig.text.templates.render("{{ who }}{% for tag in tags %} #{{ tag }}{% endfor %}", who="name")
+        >>> frame.select(text).to_series().to_list()
+        ['Ann #a #b', None]
+    """
+    where = "ig.text.templates.render"
+    if not isinstance(template, str):
+        raise TemplateError(f"{where}: a template is a text such as 'Dear {{{{ name }}}}', not {template!r:.80}.")
+    text = textwrap.dedent(template)
+    names = sorted(find_undeclared_variables(_parse(text, where)))
+    if not names:
+        raise TemplateError(f"{where}: the template names no column, for example {{{{ name }}}}.")
+    for name in columns:
+        if name not in names:
+            raise TemplateError(f"{where}: {name}= is no name in the template. {did_you_mean(name, names)}")
+    made: dict[tuple[Any, ...], pl.Expr] = {}
+
+    def batch(rows: pl.Series) -> pl.Series:
+        frame = rows.struct.unnest()
+        key = tuple(frame.schema.items())
+        if key not in made:
+            made[key] = _text_expr(text, frame.schema, where)
+        return frame.select(made[key]).to_series()
+
+    given = [column_of(columns.get(name, name), where).alias(name) for name in names]
+    return pl.struct(given).map_batches(batch, return_dtype=pl.String, is_elementwise=True)
+
+
+def _text_expr(text: str, columns: pl.Schema, where: str) -> pl.Expr:
+    """The template's own text, nothing escaped."""
+    parsed = _checked(text, columns, where)
+    required = syntax.required_of(parsed, columns)
+    parts = _parts(parsed)
+    if all(isinstance(key, tuple) for key in parts):
+        pieces = [
+            pl.lit(part) if isinstance(part, str) else _path_expr(parts[part], columns, where).fill_null("")
+            for part in _sequence(parsed)
+        ]
+        made = pl.concat_str(pieces)
+    else:
+        environment = _environment()
+        rendered = environment.from_string(parsed).render
+        reads = syntax.variables_of(parsed, columns)
+        _try_out(rendered, {name: columns[name] for name in reads}, required, where)
+        values = [plain_values(pl.col(name), columns[name], where=repr(name)).alias(name) for name in reads]
+
+        def rows(given: pl.Series) -> pl.Series:
+            texts = [
+                None if any(row[name] is None for name in required) else _rendered(rendered, row, where)
+                for row in given.to_list()
+            ]
+            return pl.Series(given.name, texts, dtype=pl.String)
+
+        made = pl.struct(values).map_batches(rows, return_dtype=pl.String, is_elementwise=True)
+    return pl.when(pl.all_horizontal(pl.col(name).is_not_null() for name in required)).then(made) if required else made
 
 
 def _parse(text: str, where: str) -> nodes.Template:

@@ -1,8 +1,8 @@
 """How many tokens a text has, without asking anyone and without downloads.
 
-For OpenAI's models the tokenizer is at hand and the count is exact. For all others it is an estimate, and
-says so: for Claude 1.3 times the ``o200k_base`` count (its tokenizers are not published; English prose lies at
-1.1 to 1.35 times, rather more for code and other languages), for unknown models that count itself.
+For OpenAI's models and the embedded one the tokenizer is at hand and the count is exact. For all others it is an
+estimate, and says so: for Claude 1.3 times the ``o200k_base`` count (its tokenizers are not published; English prose
+lies at 1.1 to 1.35 times, rather more for code and other languages), for unknown models that count itself.
 """
 
 from __future__ import annotations
@@ -10,23 +10,29 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
+
+from infergraph.text.packaged import CHAT_MODEL
 
 _O200K = re.compile(r"^(gpt-4o|gpt-4\.[15]|gpt-5|gpt-oss|chatgpt-4o|o[134](-|$)|o200k_base$|ft:gpt-4(o|\.1))")
 _CL100K = re.compile(r"^(gpt-4(-|$)|gpt-3\.5|text-embedding-(3-|ada-002)|cl100k_base$|ft:gpt-(3\.5|4-))")
 _CLAUDE = re.compile(r"(^|[./])claude")
 _CLAUDE_FACTOR = 1.3
+_PROVIDERS = ("openai", "anthropic", "local")
 
 
 class _Tokenizer(Protocol):
     def count(self, text: str) -> int: ...
+
+    def pretokenize(self, text: str) -> list[str]: ...
 
 
 def encoding_of(model_id: str) -> tuple[str, float, bool]:
     """How the tokens of a model are counted.
 
     Args:
-        model_id: A model id, or the name of an encoding (``o200k_base``, ``cl100k_base``).
+        model_id: A model id, with or without its provider, or the name of an encoding (``o200k_base``,
+            ``cl100k_base``).
 
     Returns:
         The encoding, a factor on its count, and whether that is exact.
@@ -36,6 +42,11 @@ def encoding_of(model_id: str) -> tuple[str, float, bool]:
         (('o200k_base', 1.0, True), ('o200k_base', 1.3, False))
     """
     name = model_id.lower()
+    provider, _, rest = name.partition(":")
+    if provider in _PROVIDERS:
+        name = rest
+    if name == CHAT_MODEL:
+        return CHAT_MODEL, 1.0, True
     if _O200K.match(name):
         return "o200k_base", 1.0, True
     if _CL100K.match(name):
@@ -87,9 +98,52 @@ def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+class _Embedded:
+    """The embedded chat model's own tokenizer."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def count(self, text: str) -> int:
+        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def pretokenize(self, text: str) -> list[str]:
+        pieces = self._tokenizer.pre_tokenizer.pre_tokenize_str(text)
+        return [text[start:end] for _, (start, end) in pieces]
+
+
 @cache
 def _tokenizer(encoding: str) -> _Tokenizer:
+    if encoding == CHAT_MODEL:
+        from infergraph.text import gguf
+        from infergraph.text.packaged import chat_model_file
+
+        return _Embedded(gguf.tokenizer_in(chat_model_file()))
     # The package's public face refuses texts of over 200,000 tokens; the tokenizer underneath does not.
     from bpe_openai._bindings import tokenizer_for_encoding
 
     return cast(_Tokenizer, tokenizer_for_encoding(encoding))
+
+
+def pieces_of(model_id: str, text: str) -> list[tuple[str, int]]:
+    """A text as its tokenizer takes it apart before it looks for tokens, with the tokens of each piece.
+
+    Args:
+        model_id: A model id, or the name of an encoding.
+        text: Any text.
+
+    Returns:
+        Pieces that make up the text exactly, and how many tokens each has; a lone surrogate counts as one character.
+
+    Example:
+        >>> pieces_of("gpt-5-mini", "hello world")
+        [('hello', 1), (' world', 1)]
+    """
+    encoding, factor, _ = encoding_of(model_id)
+    tokenizer = _tokenizer(encoding)
+    pieces, place = [], 0
+    for piece in tokenizer.pretokenize(_clean(text)):
+        length = tokenizer.count(piece)
+        pieces.append((text[place : place + len(piece)], length if factor == 1 else -int(-length * factor // 1)))
+        place += len(piece)
+    return pieces

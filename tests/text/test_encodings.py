@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from infergraph.models.tokens import count_many, count_tokens, encoding_of
+from infergraph.text.encodings import count_many, count_tokens, encoding_of
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ vocabularies this file says that it cannot, and the caller estimates.
 from __future__ import annotations
 
 import struct
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -56,6 +57,12 @@ def _value(file: IO[bytes], kind: int) -> Any:
         return [_value(file, of) for _ in range(length)]
     size = struct.calcsize(_NUMBERS[of])
     return [number for (number,) in struct.iter_unpack(_NUMBERS[of], file.read(size * length))]
+
+
+@cache
+def tokenizer_in(file: Path) -> Any | None:
+    """The tokenizer of a GGUF file, read once; see ``tokenizer_of``."""
+    return tokenizer_of(read_metadata(file))
 
 
 def tokenizer_of(metadata: dict[str, Any]) -> Any | None:

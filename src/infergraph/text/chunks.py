@@ -1,0 +1,284 @@
+"""Long texts in pieces that fit a model: each chunk with its place in the source, none of the source left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import pairwise
+from typing import Any, Literal, get_args
+
+import polars as pl
+
+from infergraph.errors import PlanError
+from infergraph.text import spans
+from infergraph.text.encodings import count_tokens
+from infergraph.text.headings import heading_paths
+from infergraph.text.row_wise import Column, column_of, of_each_text
+from infergraph.text.spans import Span
+
+Unit = Literal["characters", "words", "tokens"]
+MODEL = "o200k_base"
+
+CHUNK = pl.Struct({"index": pl.Int64(), "text": pl.String(), "start": pl.Int64(), "end": pl.Int64()})
+"""One chunk: its number from 0, and the source's characters from ``start`` (included) to ``end`` (not included)."""
+CHUNK_WITH_HEADINGS = pl.Struct([*CHUNK.fields, pl.Field("headings", pl.List(pl.String()))])
+CHUNK_WITH_NEIGHBOURS = pl.Struct([*CHUNK.fields, pl.Field("before", pl.String()), pl.Field("after", pl.String())])
+
+
+def characters(column: Column, size: int, *, overlap: int = 0) -> pl.Expr:
+    """Chunks of so many characters, cut anywhere.
+
+    Args:
+        column: A String column.
+        size: Characters of a chunk, 1 or more.
+        overlap: Characters that a chunk repeats of the one before it, 0 or more and less than ``size``.
+
+    Returns:
+        A row-wise expression: a list of structs ``index``, ``text``, ``start``, ``end`` (``CHUNK``), in order; ``text``
+        is the source from ``start`` to ``end``, as ``pl.col(column).str.slice(start, end - start)`` gives it. Empty for
+        an empty text, null for null.
+
+    Raises:
+        PlanError: A size or an overlap that cannot be.
+
+    Example:
+        >>> import infergraph as ig
+        >>> frame = pl.DataFrame({"doc": ["abcdefg"]})
+        >>> frame.select(ig.text.chunks.characters("doc", 4, overlap=1)).to_series()[0].struct.unnest().rows()
+        [(0, 'abcd', 0, 4), (1, 'defg', 3, 7)]
+    """
+    where = _checked("characters", size, overlap)
+
+    def cut(text: str) -> Iterable[Span]:
+        last = max(len(text) - overlap, 1) if text else 0
+        return ((start, min(start + size, len(text))) for start in range(0, last, size - overlap))
+
+    return _chunks(column, cut, where)
+
+
+def words(column: Column, size: int, *, overlap: int = 0) -> pl.Expr:
+    """Chunks of so many words, with the white space behind them.
+
+    Args:
+        column: A String column.
+        size: Words of a chunk, 1 or more; a word is what stands between white space.
+        overlap: Words that a chunk repeats of the one before it, 0 or more and less than ``size``.
+
+    Returns:
+        As ``characters``.
+
+    Raises:
+        PlanError: A size or an overlap that cannot be.
+
+    Example:
+        >>> import infergraph as ig
+        >>> frame = pl.DataFrame({"doc": ["one two  three"]})
+        >>> frame.select(ig.text.chunks.words("doc", 2)).to_series()[0].struct.field("text").to_list()
+        ['one two  ', 'three']
+    """
+    where = _checked("words", size, overlap)
+    return _chunks(column, lambda text: spans.chunks_of(spans.words(text), size, overlap), where)
+
+
+def tokens(column: Column, size: int, *, overlap: int = 0, model: str = MODEL) -> pl.Expr:
+    """Chunks of so many tokens, cut between words where that is possible.
+
+    Args:
+        column: A String column.
+        size: Most tokens of a chunk, 1 or more; only a single character of more tokens is longer.
+        overlap: Most tokens that a chunk repeats of the one before it, 0 or more and less than ``size``.
+        model: A model id, or an encoding (``o200k_base``, ``cl100k_base``); see ``ig.text.tokens`` for exactness.
+
+    Returns:
+        As ``characters``.
+
+    Raises:
+        PlanError: A size or an overlap that cannot be.
+
+    Example:
+        >>> import infergraph as ig
+        >>> frame = pl.DataFrame({"doc": ["Grüße aus Köln. Bis bald!"]})
+        >>> frame.select(ig.text.chunks.tokens("doc", 6)).to_series()[0].struct.field("text").to_list()
+        ['Grüße aus Köln.', ' Bis bald!']
+    """
+    where = _checked("tokens", size, overlap)
+    return _chunks(column, lambda text: spans.chunks_of(spans.tokens(text, model, size), size, overlap), where)
+
+
+def recursive(column: Column, size: int, *, overlap: int = 0, unit: Unit = "characters", model: str = MODEL) -> pl.Expr:
+    """Chunks cut where the text has its strongest breaks: empty lines, then lines, sentences, words, letters.
+
+    Args:
+        column: A String column.
+        size: Most characters, words or tokens of a chunk, 1 or more.
+        overlap: Most of them that a chunk repeats of the one before it, 0 or more and less than ``size``.
+        unit: What sizes are measured in.
+        model: For tokens, as in ``tokens``.
+
+    Returns:
+        As ``characters``.
+
+    Raises:
+        PlanError: A size, an overlap or a unit that cannot be.
+
+    The breaks are those of the library semantic-text-splitter (Unicode sentence, word and grapheme boundaries).
+
+    Example:
+        >>> import infergraph as ig
+        >>> frame = pl.DataFrame({"doc": ["A first part.\\n\\nA second one. It is longer."]})
+        >>> frame.select(ig.text.chunks.recursive("doc", 30)).to_series()[0].struct.field("text").to_list()
+        ['A first part.\\n\\n', 'A second one. It is longer.']
+    """
+    where = _checked("recursive", size, overlap, unit)
+    return _chunks(column, partial(_split, kind="TextSplitter", measure=_measure(size, overlap, unit, model)), where)
+
+
+def markdown(
+    column: Column,
+    size: int,
+    *,
+    overlap: int = 0,
+    unit: Unit = "characters",
+    model: str = MODEL,
+    keep: Literal["headings"] | None = "headings",
+) -> pl.Expr:
+    """Chunks cut where a Markdown document has its strongest breaks: headings, then blocks, items, sentences, words.
+
+    Args:
+        column: A String column of Markdown.
+        size: Most characters, words or tokens of a chunk, 1 or more.
+        overlap: Most of them that a chunk repeats of the one before it, 0 or more and less than ``size``.
+        unit: What sizes are measured in.
+        model: For tokens, as in ``tokens``.
+        keep: ``"headings"``: each chunk has the titles of the sections that it begins in, outermost first; ``None``:
+            it has not.
+
+    Returns:
+        As ``characters``, with a list ``headings`` in each struct where ``keep`` asks for it (``CHUNK_WITH_HEADINGS``).
+        The headings are not part of ``text`` nor of the size.
+
+    Raises:
+        PlanError: A size, an overlap, a unit or ``keep`` that cannot be.
+
+    Example:
+        >>> import infergraph as ig
+        >>> frame = pl.DataFrame({"doc": ["# Tea\\n\\n## Green\\n\\nSteam it.\\n\\n## Black\\n\\nDry it.\\n"]})
+        >>> for chunk in frame.select(ig.text.chunks.markdown("doc", 24)).to_series()[0].to_list():
+        ...     print(chunk["headings"], repr(chunk["text"]))
+        ['Tea'] '# Tea\\n\\n'
+        ['Tea', 'Green'] '## Green\\n\\nSteam it.\\n\\n'
+        ['Tea', 'Black'] '## Black\\n\\nDry it.\\n'
+    """
+    where = _checked("markdown", size, overlap, unit)
+    if keep not in ("headings", None):
+        raise PlanError(f"{where}: keep={keep!r}: write 'headings' or None.")
+    cut = partial(_split, kind="MarkdownSplitter", measure=_measure(size, overlap, unit, model))
+    return _chunks(column, cut, where) if keep is None else _chunks(column, cut, where, heading_paths)
+
+
+def window(column: Column, *, before: int = 1, after: int = 1) -> pl.Expr:
+    """Each chunk with the text around it, so that a model sees what it goes on from.
+
+    Args:
+        column: A column of chunks, as the other functions of this module give them.
+        before: Chunks in front whose text is added, 0 or more.
+        after: Chunks behind whose text is added, 0 or more.
+
+    Returns:
+        A row-wise expression: the structs ``index``, ``text``, ``start``, ``end`` with the fields ``before`` and
+        ``after`` (``CHUNK_WITH_NEIGHBOURS``); ``before + text + after`` is one piece of the source, overlaps once.
+
+    Raises:
+        PlanError: A number that cannot be; at run time, where the column holds no chunks.
+
+    Example:
+        >>> import infergraph as ig
+        >>> frame = pl.DataFrame({"doc": ["abcdefg"]}).select(chunks=ig.text.chunks.characters("doc", 3, overlap=1))
+        >>> around = frame.select(ig.text.chunks.window("chunks")).to_series()[0].struct
+        >>> list(zip(around.field("before"), around.field("text"), around.field("after")))
+        [('', 'abc', 'de'), ('ab', 'cde', 'fg'), ('cd', 'efg', '')]
+    """
+    where = "ig.text.chunks.window"
+    for name, value in (("before", before), ("after", after)):
+        if type(value) is not int or value < 0:
+            raise PlanError(f"{where}: {name}={value!r}: give a number of chunks, 0 or more.")
+    returns = pl.List(CHUNK_WITH_NEIGHBOURS)
+
+    def batch(values: pl.Series) -> pl.Series:
+        inner = values.dtype.inner if isinstance(values.dtype, pl.List) else None
+        names = {field.name for field in inner.fields} if isinstance(inner, pl.Struct) else set()
+        if values.dtype != pl.Null and not names.issuperset({"index", "text", "start", "end"}):
+            raise PlanError(
+                f"{where}: the column {values.name!r} is {values.dtype}, not a list of chunks. Write for example "
+                f"ig.text.chunks.recursive({values.name!r}, 2_000) first."
+            )
+        around = [None if chunks is None else _around(chunks, before, after) for chunks in values.to_list()]
+        return pl.Series(values.name, around, dtype=returns)
+
+    return column_of(column, where).map_batches(batch, return_dtype=returns, is_elementwise=True)
+
+
+def _checked(function: str, size: int, overlap: int, unit: str = "characters") -> str:
+    where = f"ig.text.chunks.{function}"
+    if type(size) is not int or size < 1:
+        raise PlanError(f"{where}: size={size!r}: give a number, 1 or more.")
+    if type(overlap) is not int or not 0 <= overlap < size:
+        raise PlanError(f"{where}: overlap={overlap!r}: give a number from 0 to less than size={size}.")
+    if unit not in get_args(Unit):
+        raise PlanError(f"{where}: unit={unit!r}: write 'characters', 'words' or 'tokens'.")
+    return where
+
+
+def _chunks(
+    column: Column,
+    cut: Callable[[str], Iterable[Span]],
+    where: str,
+    headings: Callable[[str, list[int]], list[list[str]]] | None = None,
+) -> pl.Expr:
+    def chunks(text: str) -> list[dict[str, Any]]:
+        found = list(cut(text))
+        made: list[dict[str, Any]] = [
+            {"index": number, "text": text[start:end], "start": start, "end": end}
+            for number, (start, end) in enumerate(found)
+        ]
+        if headings is not None:
+            for chunk, path in zip(made, headings(text, [start for start, _ in found]), strict=True):
+                chunk["headings"] = path
+        return made
+
+    return of_each_text(column, chunks, pl.List(CHUNK if headings is None else CHUNK_WITH_HEADINGS), where=where)
+
+
+Measure = tuple[int, int, Callable[[str], int] | None]
+
+
+def _measure(size: int, overlap: int, unit: Unit, model: str) -> Measure:
+    if unit == "characters":
+        return size, overlap, None
+    if unit == "words":
+        return size, overlap, lambda text: len(text.split())
+    return size, overlap, lambda text: count_tokens(model, text)[0]
+
+
+def _split(text: str, *, kind: Literal["TextSplitter", "MarkdownSplitter"], measure: Measure) -> list[Span]:
+    import semantic_text_splitter
+
+    size, overlap, count = measure
+    splitter = getattr(semantic_text_splitter, kind)
+    made = (
+        splitter(size, overlap, trim=False)
+        if count is None
+        else splitter.from_callback(count, size, overlap, trim=False)
+    )
+    return [(start, start + len(chunk)) for start, chunk in made.chunk_indices(text)]
+
+
+def _around(chunks: list[dict[str, Any]], before: int, after: int) -> list[dict[str, Any]]:
+    made = []
+    for place, chunk in enumerate(chunks):
+        up_to, from_here = chunks[max(0, place - before) : place + 1], chunks[place : place + 1 + after]
+        front = [one["text"][: following["start"] - one["start"]] for one, following in pairwise(up_to)]
+        back = [one["text"][max(0, last["end"] - one["start"]) :] for last, one in pairwise(from_here)]
+        own = {name: chunk[name] for name in ("index", "text", "start", "end")}
+        made.append({**own, "before": "".join(front), "after": "".join(back)})
+    return made

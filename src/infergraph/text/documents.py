@@ -1,0 +1,213 @@
+"""Folders of documents as lazy frames: one row a file, read as the rows are wanted.
+
+Polars asks for columns, conditions and a number of rows; a file's content is read only where its text or bytes are
+wanted, so that listing a folder, or the first ten files of it, costs just that.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from infergraph.errors import PlanError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from upath import UPath
+
+DOCUMENTS = pl.Schema(
+    {
+        "path": pl.String(), "name": pl.String(), "kind": pl.String(), "text": pl.String(), "bytes": pl.Binary(),
+        "modified": pl.Datetime("us", "UTC"), "size": pl.Int64(), "error": pl.String(),
+    }
+)  # fmt: skip
+_KINDS: dict[str, tuple[str, ...]] = {
+    "text": ("txt", "text", "log", "rst", "org", "tex"),
+    "markdown": ("md", "markdown", "mdown", "mkd"),
+    "html": ("html", "htm", "xhtml"),
+    "json": ("json", "jsonl", "ndjson", "geojson"),
+    "transcript": ("srt", "vtt"),
+    "table": ("csv", "tsv"),
+    "xml": ("xml", "svg", "rss", "atom"),
+    "email": ("eml",),
+    "config": ("yaml", "yml", "toml", "ini", "cfg"),
+    "code": ("py", "js", "ts", "java", "c", "h", "cpp", "rs", "go", "sql", "sh", "r", "rb", "css"),
+    "pdf": ("pdf",),
+    "image": ("png", "jpg", "jpeg", "gif", "webp", "tif", "tiff", "bmp"),
+    "audio": ("mp3", "wav", "m4a", "flac", "ogg"),
+    "video": ("mp4", "mov", "mkv", "webm"),
+    "office": ("docx", "xlsx", "pptx", "odt", "ods", "odp", "doc", "xls", "ppt"),
+    "archive": ("zip", "gz", "tar", "7z", "bz2", "xz", "zst"),
+}
+KIND_OF_SUFFIX = {suffix: kind for kind, suffixes in _KINDS.items() for suffix in suffixes}
+_BINARY = {"pdf", "image", "audio", "video", "office", "archive"}
+_BATCH_FILES, _BATCH_BYTES = 256, 32 * 2**20
+_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+
+
+def read_documents(
+    path_or_url: str | Path | UPath,
+    *,
+    pattern: str = "**/*",
+    encoding: str = "utf-8",
+    max_bytes: int = 256 * 2**20,
+    storage_options: Mapping[str, Any] | None = None,
+) -> pl.LazyFrame:
+    """The files of a folder as rows, read as they are wanted.
+
+    Args:
+        path_or_url: A folder or a single file; any universal-pathlib URL (``s3://``, ``gs://``, ``https://``...).
+        pattern: Which files of the folder, as ``Path.glob`` reads it; hidden files (``.name``) only where the pattern
+            names them.
+        encoding: Of text files without a byte order mark.
+        max_bytes: Larger files are not read, 1 or more.
+        storage_options: What fsspec needs for that URL (endpoint, region, ``anon=True``...).
+
+    Returns:
+        A lazy frame (``DOCUMENTS``), one row a file, in the order of their paths: ``path``, ``name``, ``kind`` (by the
+        ending: ``text markdown html json transcript table xml email config code pdf image audio video office archive``;
+        ``other`` where there is none of these), ``text`` (of kinds that are text, and of others that hold UTF-8; else
+        null), ``bytes`` (of those that are not), ``modified`` (UTC; null where the storage does not say), ``size`` in
+        bytes, and ``error``: why a file could not be read, else null. The folder is listed each time the frame is
+        collected.
+
+    Raises:
+        PlanError: There is no such folder or file, a pattern or an option that cannot be.
+
+    Example:
+        >>> import tempfile, pathlib, infergraph as ig
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> _ = pathlib.Path(folder.name, "tea.md").write_text("# Tea")
+        >>> files = ig.read_documents(folder.name, pattern="*.md")
+        >>> files.select("name", "kind", "text", "size", "error").collect().rows()
+        [('tea.md', 'markdown', '# Tea', 5, None)]
+        >>> folder.cleanup()
+    """
+    _check(pattern, encoding, max_bytes)
+    base = _reached(path_or_url, dict(storage_options or {}))
+
+    def read(
+        wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        columns = list(DOCUMENTS) if wanted is None else wanted
+        conditions = set() if predicate is None else set(predicate.meta.root_names())
+        content = not {"text", "bytes", "error"}.isdisjoint({*columns, *conditions})
+        for rows in _batches(base, pattern, n_rows, encoding=encoding, max_bytes=max_bytes if content else 0):
+            frame = pl.DataFrame(rows, schema=DOCUMENTS, orient="row")
+            yield (frame if predicate is None else frame.filter(predicate)).select(columns)
+
+    return register_io_source(read, schema=DOCUMENTS, explain_name=f"documents {base}")
+
+
+_WHERE = "ig.read_documents"
+
+
+def _check(pattern: str, encoding: str, max_bytes: int) -> None:
+    if not isinstance(pattern, str) or not pattern or pattern.startswith("/"):
+        raise PlanError(f"{_WHERE}: pattern={pattern!r}: write for example '*.md' or '**/*.pdf'.")
+    if type(max_bytes) is not int or max_bytes < 1:
+        raise PlanError(f"{_WHERE}: max_bytes={max_bytes!r}: give a number of bytes, 1 or more.")
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        raise PlanError(
+            f"{_WHERE}: encoding={encoding!r}: there is none of that name; write for example 'latin-1'."
+        ) from None
+
+
+def _reached(path_or_url: str | Path | UPath, storage_options: dict[str, Any]) -> UPath:
+    """The folder or file, which is there."""
+    from upath import UPath
+
+    try:
+        base: UPath = UPath(path_or_url, **storage_options)
+        found = base.exists()
+    except (OSError, ImportError, TypeError, ValueError) as error:
+        raise PlanError(f"{_WHERE}: {str(path_or_url)!r} cannot be reached: {error}") from error
+    if not found:
+        raise PlanError(f"{_WHERE}: there is no folder or file {str(base)!r}.")
+    return base
+
+
+def _batches(
+    base: UPath, pattern: str, n_rows: int | None, *, encoding: str, max_bytes: int
+) -> Iterator[list[tuple[Any, ...]]]:
+    """Rows, some at a time: so many files, or so many bytes, whatever comes first."""
+    rows: list[tuple[Any, ...]] = []
+    size = 0
+    for number, path in enumerate(_files(base, pattern)):
+        if n_rows is not None and number >= n_rows:
+            break
+        row = _row(path, encoding, max_bytes)
+        rows.append(row)
+        size += row[6] or 0
+        if len(rows) >= _BATCH_FILES or size >= _BATCH_BYTES:
+            yield rows
+            rows, size = [], 0
+    if rows:
+        yield rows
+
+
+def _files(base: UPath, pattern: str) -> list[UPath]:
+    if base.is_file():
+        return [base]
+    hidden = any(part.startswith(".") for part in pattern.split("/"))
+    found = (path for path in base.glob(pattern) if hidden or not _is_hidden(path, base))
+    # A link to nowhere is no folder either, and has to be told of.
+    return sorted((path for path in found if not path.is_dir()), key=str)
+
+
+def _is_hidden(path: UPath, base: UPath) -> bool:
+    below = str(path)[len(str(base)) :]
+    return any(part.startswith(".") for part in below.replace("\\", "/").split("/"))
+
+
+def _row(path: UPath, encoding: str, max_bytes: int) -> tuple[Any, ...]:
+    """One file as a row; ``max_bytes`` of 0: its content is not wanted."""
+    kind = KIND_OF_SUFFIX.get(path.suffix.lower().removeprefix("."), "other")
+    size, modified, error = _stat(path)
+    text: str | None = None
+    content: bytes | None = None
+    if max_bytes and error is None:
+        if size is not None and size > max_bytes:
+            error = f"too large: {size:,} bytes, at most {max_bytes:,} are read (max_bytes=)"
+        else:
+            text, content, error = _content(path, kind, encoding)
+            size = size if size is not None or content is None else len(content)
+    return str(path), path.name, kind, text, content, modified, size, error
+
+
+def _stat(path: UPath) -> tuple[int | None, datetime | None, str | None]:
+    try:
+        said = path.stat()
+    except OSError as error:
+        return None, None, _why(error)
+    modified = getattr(said, "st_mtime", 0) or None
+    return said.st_size, None if modified is None else datetime.fromtimestamp(modified, UTC), None
+
+
+def _content(path: UPath, kind: str, encoding: str) -> tuple[str | None, bytes | None, str | None]:
+    """Text or bytes of a file, and why there is none."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return None, None, _why(error)
+    if kind in _BINARY:
+        return None, data, None
+    named = next((name for mark, name in _MARKS if data.startswith(mark)), encoding)
+    try:
+        return data.decode(named), None, None
+    except UnicodeDecodeError as error:
+        if kind == "other":
+            return None, data, None
+        return None, data, f"not {named}: byte {error.start:,} cannot be read (encoding=)"
+
+
+def _why(error: OSError) -> str:
+    return f"cannot be read: {error.strerror or error.__class__.__name__}"

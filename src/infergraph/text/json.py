@@ -1,0 +1,250 @@
+"""JSON in text columns: queries, types, containment, validity, and repair of what is almost JSON."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from infergraph.errors import PlanError
+from infergraph.text.row_wise import Column, of_each_text
+
+DType = pl.DataType | builtins.type[pl.DataType]
+_NAMES = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
+
+
+class _NotJson:
+    """Stands for a text that is no JSON, where ``None`` is the value null."""
+
+
+_NOT_JSON = _NotJson()
+
+
+def jq(column: Column, query: str, *, dtype: DType | None = None) -> pl.Expr:
+    """What a jq query gives for each JSON text.
+
+    Args:
+        column: A String column of JSON.
+        query: A query in the language of jq 1.8, such as ``".items[] | .name"``.
+        dtype: The type of the query's first result, such as ``pl.Int64`` or ``pl.List(pl.String)``; ``None``: all
+            results are wanted, each as JSON text.
+
+    Returns:
+        A row-wise expression: ``List(String)``, each result as JSON; or, with ``dtype``, the first result as
+        that type (null where there is none, and where it does not fit). Null for null, where the text is no JSON, and
+        where the query fails on it (``is_valid`` tells the two apart).
+
+    Raises:
+        PlanError: The query does not compile; the message is jq's own.
+
+    Example:
+        >>> import infergraph as ig
+        >>> frame = pl.DataFrame({"doc": ['{"items": [{"n": 1}, {"n": 2}]}', "no json"]})
+        >>> frame.select(
+        ...     all=ig.text.json.jq("doc", ".items[]"), n=ig.text.json.jq("doc", "[.items[].n] | add", dtype=pl.Int64)
+        ... ).rows()
+        [(['{"n": 1}', '{"n": 2}'], 3), (None, None)]
+    """
+    where = "ig.text.json.jq"
+    if not isinstance(query, str):
+        raise PlanError(f"{where}: query={query!r}: write a query such as '.items[] | .name'.")
+    program = _compiled(query, where)
+
+    def results(text: str) -> list[str] | None:
+        try:
+            return [line for line in str(program.input_text(text).text()).split("\n") if line]
+        except ValueError:
+            return None
+
+    if dtype is None:
+        return of_each_text(column, results, pl.List(pl.String()), where=where)
+
+    def batch(texts: pl.Series) -> pl.Series:
+        values = [None if not lines else json.loads(lines[0]) for lines in texts.to_list()]
+        return pl.Series(texts.name, values, dtype=dtype, strict=False)
+
+    every = of_each_text(column, results, pl.List(pl.String()), where=where)
+    return every.map_batches(batch, return_dtype=dtype, is_elementwise=True)
+
+
+def type(column: Column) -> pl.Expr:
+    """The type of each JSON text's value.
+
+    Args:
+        column: A String column of JSON.
+
+    Returns:
+        A row-wise String expression: ``object``, ``array``, ``string``, ``number``, ``boolean`` or ``null``; null where
+        the text is no JSON, and for null.
+
+    Example:
+        >>> import infergraph as ig
+        >>> frame = pl.DataFrame({"doc": ["[1]", "null", "1e3", "nul", None]})
+        >>> frame.select(ig.text.json.type("doc")).to_series().to_list()
+        ['array', 'null', 'number', None, None]
+    """
+
+    def name(text: str) -> str | None:
+        value = _parsed(text)
+        if isinstance(value, _NotJson):
+            return None
+        return "null" if value is None else _NAMES[value.__class__]
+
+    return of_each_text(column, name, pl.String(), where="ig.text.json.type")
+
+
+def contains(column: Column, value: Any) -> pl.Expr:
+    """Whether a value stands anywhere in each JSON text.
+
+    Args:
+        column: A String column of JSON.
+        value: A dict, list, text, number, bool or ``None``. A dict is found in an object that has at least its keys,
+            with values that are found in the same way; a list is found where there is an equal one; anything else where
+            there is the same value.
+
+    Returns:
+        A row-wise Boolean expression; null where the text is no JSON, and for null.
+
+    Raises:
+        PlanError: ``value`` has no JSON.
+
+    Example:
+        >>> import infergraph as ig
+        >>> frame = pl.DataFrame({"doc": ['{"a": {"b": 1, "c": [1, 2]}}', '{"b": 2}', "x"]})
+        >>> frame.select(ig.text.json.contains("doc", {"b": 1})).to_series().to_list()
+        [True, False, None]
+    """
+    where = "ig.text.json.contains"
+    try:
+        wanted = json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PlanError(f"{where}: value={value!r:.80} has no JSON: {error}.") from error
+
+    def found(text: str) -> bool | None:
+        document = _parsed(text)
+        return None if isinstance(document, _NotJson) else any(_fits(part, wanted) for part in _parts(document))
+
+    return of_each_text(column, found, pl.Boolean(), where=where)
+
+
+def is_valid(column: Column) -> pl.Expr:
+    """Whether each text is JSON (RFC 8259: no ``NaN``, no trailing comma, no comments).
+
+    Args:
+        column: A String column.
+
+    Returns:
+        A row-wise Boolean expression; null for null.
+
+    Example:
+        >>> import infergraph as ig
+        >>> frame = pl.DataFrame({"doc": ['{"a": 1}', "{'a': 1}", "NaN", None]})
+        >>> frame.select(ig.text.json.is_valid("doc")).to_series().to_list()
+        [True, False, False, None]
+    """
+
+    def valid(text: str) -> bool:
+        return not isinstance(_parsed(text), _NotJson)
+
+    return of_each_text(column, valid, pl.Boolean(), where="ig.text.json.is_valid")
+
+
+def repair(column: Column) -> pl.Expr:
+    """JSON out of what is almost JSON: single quotes, missing quotes and brackets, trailing commas, comments, fences.
+
+    Args:
+        column: A String column, such as answers of models.
+
+    Returns:
+        A row-wise String expression: the text itself where it is JSON, else JSON made of it (what was cut off is
+        closed, nothing is made up); null where nothing in it looks like JSON, and for null.
+
+    What is mended, and how, is that of the library json-repair.
+
+    Example:
+        >>> import infergraph as ig
+        >>> frame = pl.DataFrame({"doc": ["```json\\n{'a': [1, 2,\\n```", '{"a": 1}', "Sorry, I cannot."]})
+        >>> frame.select(ig.text.json.repair("doc")).to_series().to_list()
+        ['{"a": [1, 2]}', '{"a": 1}', None]
+    """
+    return of_each_text(column, _repaired, pl.String(), where="ig.text.json.repair")
+
+
+def _compiled(query: str, where: str) -> Any:
+    import jq
+
+    try:
+        return jq.compile(query)
+    except ValueError as error:
+        raise PlanError(f"{where}: the query {query!r} does not compile. {str(error).strip()}") from error
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return _NOT_JSON
+
+
+def _parts(document: Any) -> Sequence[Any]:
+    """The document and every value in it."""
+    parts = [document]
+    for part in parts:
+        if isinstance(part, dict):
+            parts += part.values()
+        elif isinstance(part, list):
+            parts += part
+    return parts
+
+
+def _fits(part: Any, wanted: Any) -> bool:
+    if isinstance(wanted, Mapping):
+        return isinstance(part, dict) and all(key in part and _fits(part[key], value) for key, value in wanted.items())
+    return _same(part, wanted)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(_same(a, b) for a, b in zip(one, other, strict=True))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
+    return bool(one == other)
+
+
+def _repaired(text: str) -> str | None:
+    if not isinstance(_parsed(text), _NotJson):
+        return text
+    if not any(mark in text for mark in '{["'):
+        return None
+    import json_repair
+
+    try:
+        value = json_repair.loads(text, skip_json_loads=True)
+    except (ValueError, RecursionError):
+        return None
+    if value == "" or not _is_json(value):
+        return None
+    written = json.dumps(value, ensure_ascii=False)
+    return written if _is_unicode(written) else json.dumps(value)
+
+
+def _is_json(value: Any) -> bool:
+    return not any(isinstance(part, float) and not math.isfinite(part) for part in _parts(value))
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,128 @@
+"""Opens PDF documents and reads their pages (the library pypdfium2, which is Chromium's PDFium).
+
+PDFium keeps one state for the whole process and may be used by one thread at a time, so that everything here holds one
+lock.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+_LOCK = threading.Lock()
+_WRONG_PASSWORD, _UNKNOWN_SECURITY = 4, 5
+_DATE = re.compile(r"^(?:D:)?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:([+\-Zz])(\d\d)?'?(\d\d)?)?")
+
+
+class UnreadablePdf(Exception):
+    """A document that cannot be opened; the message says why."""
+
+    def __init__(self, message: str, *, encrypted: bool = False) -> None:
+        super().__init__(message)
+        self.encrypted = encrypted
+
+
+@contextmanager
+def opened(content: bytes) -> Iterator[Any]:
+    """The document, for as long as the block runs; no other thread reads a PDF meanwhile.
+
+    Args:
+        content: The file's bytes.
+
+    Raises:
+        UnreadablePdf: It is broken, encrypted with a password, or no PDF.
+    """
+    import pypdfium2
+
+    with _LOCK:
+        if not content:
+            raise UnreadablePdf("the file is empty")
+        try:
+            document = pypdfium2.PdfDocument(content)
+        except pypdfium2.PdfiumError as error:
+            code = getattr(error, "err_code", None)
+            if code in (_WRONG_PASSWORD, _UNKNOWN_SECURITY):
+                raise UnreadablePdf("the file is encrypted and needs a password", encrypted=True) from error
+            said = "the file is no PDF" if b"%PDF" not in content[:1024] else "the file is broken and cannot be opened"
+            raise UnreadablePdf(said) from error
+        try:
+            yield document
+        finally:
+            document.close()
+
+
+def page_texts(content: bytes) -> list[str]:
+    """The text layer of each page, ``""`` for a page without one (a scan).
+
+    Args:
+        content: The file's bytes.
+
+    Raises:
+        UnreadablePdf: It cannot be opened, or one of its pages cannot be read.
+    """
+    import pypdfium2
+
+    with opened(content) as document:
+        texts = []
+        for number in range(len(document)):
+            try:
+                page = document[number]
+                layer = page.get_textpage()
+                texts.append(_clean(layer.get_text_bounded()))
+                layer.close()
+                page.close()
+            except pypdfium2.PdfiumError as error:
+                raise UnreadablePdf(f"page {number + 1} is broken and cannot be read") from error
+        return texts
+
+
+def facts(content: bytes) -> dict[str, Any]:
+    """What a document says of itself; see ``pdf.METADATA``.
+
+    Args:
+        content: The file's bytes.
+
+    Raises:
+        UnreadablePdf: It cannot be opened.
+    """
+    with opened(content) as document:
+        said = {name.lower(): _clean(value) or None for name, value in document.get_metadata_dict().items()}
+        names = ("title", "author", "subject", "keywords", "creator", "producer")
+        return {
+            "pages": len(document),
+            **{name: said.get(name) for name in names},
+            "created": date_of(said.get("creationdate")),
+            "modified": date_of(said.get("moddate")),
+        }
+
+
+def date_of(text: str | None) -> datetime | None:
+    """A date as PDF writes it (``D:20261122101537+01'00'``) in UTC; ``None`` where it is none.
+
+    Example:
+        >>> date_of("D:20261122101537+01'00'").isoformat(), date_of("yesterday")
+        ('2026-11-22T09:15:37+00:00', None)
+    """
+    found = _DATE.match(text or "")
+    if found is None:
+        return None
+    year, month, day, hour, minute, second, sign, hours, minutes = found.groups()
+    try:
+        away = timedelta(hours=int(hours or 0), minutes=int(minutes or 0)) * (-1 if sign == "-" else 1)
+        local = datetime(
+            int(year), int(month or 1), int(day or 1), int(hour or 0), int(minute or 0), int(second or 0),
+            tzinfo=timezone(away),
+        )  # fmt: skip
+        return local.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _clean(text: str) -> str:
+    """Lines end as everywhere; what is no character (a broken font gives such) goes."""
+    plain = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
+    return plain.encode("utf-8", "ignore").decode().replace("\ufffe", "-")

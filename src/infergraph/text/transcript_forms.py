@@ -1,0 +1,248 @@
+"""The forms in which transcripts come: for each one, how it is recognised and how its turns are read.
+
+A reader gets the lines of a transcript and gives turns as they stand; numbers, missing ends and empty turns are seen to
+by ``transcripts.py``. Patterns are bounded, so that a line of ten megabytes costs no more than ten megabytes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+NOBODY = "-"
+CLOCK = r"(?:\d{1,3}:)?\d{1,2}:\d{2}(?:[.,]\d{1,6})?"
+_NAME = r"[^\s:\[\]()<>{}\"][^:\[\]()<>{}\n]{0,79}?"
+_CUE = re.compile(rf"^\s*(?P<start>{CLOCK}|\d+:\d+:\d+(?:\.\d+)?)\s*-->\s*(?P<end>{CLOCK}|\d+:\d+:\d+(?:\.\d+)?)?")
+_VOICE = re.compile(r"^<v(?:\.[^\s>]{1,40})?\s+(?P<name>[^>]{1,200})>(?P<text>.*)$", re.DOTALL)
+_TAG = re.compile(r"</?(?:v|c|i|b|u|ruby|rt|lang|font)(?:[.\s][^>]{0,200})?>|<\d[\d:.]{0,20}>")
+_NAMED = re.compile(rf"^(?P<name>{_NAME}):[ \t]+(?P<text>.*)$", re.DOTALL)
+_TIMED_LINES = (
+    # Name (00:01:02): text      Name [00:01:02]: text
+    re.compile(rf"^\s*(?P<name>{_NAME})\s*[\[(](?P<start>{CLOCK})[\])]\s*:[ \t]*(?P<text>.*)$"),
+    # [00:01:02] Name: text      (00:01:02) Name: text      00:01:02 Name: text      00:01:02 - Name: text
+    re.compile(rf"^\s*[\[(]?(?P<start>{CLOCK})[\])]?\s*(?:-\s*)?(?P<name>{_NAME}):[ \t]+(?P<text>.*)$"),
+)
+_HEADINGS = (
+    # Name (00:01:02)      Name [00:01:02]      Name  0:03      [Name] 10:03:14
+    re.compile(rf"^\s*(?P<name>{_NAME})\s*[\[(](?P<start>{CLOCK})[\])]\s*$"),
+    re.compile(rf"^\s*(?P<name>{_NAME})(?:\s{{2,20}}|\t)(?P<start>{CLOCK})\s*$"),
+    re.compile(rf"^\s*\[(?P<name>{_NAME})\]\s+(?P<start>{CLOCK})\s*$"),
+)
+_CLOCK_LINE = re.compile(rf"^\s*(?P<start>{CLOCK})\s*$")
+_NUMBER_LINE = re.compile(r"^\s*\d{1,9}\s*$")
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one person said; times in seconds, ``None`` where the transcript does not say."""
+
+    speaker: str | None
+    start: float | None
+    end: float | None
+    text: str
+
+
+def seconds(clock: str) -> float:
+    """A time such as ``1:02:03.5``, ``02:03`` or ``00:02:03,500`` in seconds.
+
+    Example:
+        >>> seconds("1:02:03.5"), seconds("02:03,250")
+        (3723.5, 123.25)
+    """
+    whole = 0.0
+    for part in clock.replace(",", ".").split(":"):
+        whole = whole * 60 + float(part)
+    return round(whole, 6)
+
+
+def detect(content: str) -> str | None:
+    """The form of a transcript: a key of ``READERS``, or ``None``."""
+    head = content[:_LOOKED_AT]
+    if head.lstrip()[:1] in ("{", "[") and _segments(content) is not None:
+        return "whisper"
+    lines = head.split("\n")
+    if lines[0].lstrip().startswith("WEBVTT"):
+        return "webvtt"
+    cues = [number for number, line in enumerate(lines) if _CUE.match(line[:_LINE])]
+    if cues:
+        return "srt" if any(n and _NUMBER_LINE.match(lines[n - 1][:_LINE]) for n in cues) else "teams"
+    shapes = [_shape(line[:_LINE]) for line in lines if line.strip()]
+    if "bracketed" in shapes:
+        return "zoom"
+    if "spaced" in shapes:
+        return "teams"
+    if "clock" in shapes and "named" in shapes:
+        return "meet"
+    return "generic" if {"timed", "heading", "named"}.intersection(shapes) else None
+
+
+def read_cues(lines: Sequence[str]) -> Iterator[Turn]:
+    """Subtitles: a line with times, then the words, up to an empty line or the next times."""
+    turn: Turn | None = None
+    words: list[str] = []
+    for place, line in enumerate(lines):
+        cue = _CUE.match(line[:_LINE])
+        if cue is not None:
+            if turn is not None:
+                # Without an empty line between, the number of the next cue stands last.
+                yield _spoken(turn, words[:-1] if words and _NUMBER_LINE.match(words[-1]) else words)
+            end = cue["end"]
+            turn, words = Turn(None, seconds(cue["start"]), seconds(end) if end else None, ""), []
+        elif not line.strip() and turn is not None and not _goes_on(lines, place):
+            yield _spoken(turn, words)
+            turn, words = None, []
+        elif turn is not None and line.strip():
+            words.append(line.strip())
+    if turn is not None:
+        yield _spoken(turn, words)
+
+
+def read_teams(lines: Sequence[str]) -> Iterator[Turn]:
+    """Teams: cues whose first line is the speaker, or ``Name  0:03`` above the words."""
+    if not any(_CUE.match(line[:_LINE]) for line in lines):
+        yield from read_generic(lines)
+        return
+    for turn in read_cues(lines):
+        if turn.speaker is None and "\n" in turn.text:
+            name, _, rest = turn.text.partition("\n")
+            if len(name) <= 80:
+                turn = Turn(name.strip(), turn.start, turn.end, rest)
+        yield turn
+
+
+def read_meet(lines: Sequence[str]) -> Iterator[Turn]:
+    """Google Meet: ``Name: text``, with a time alone on a line every few minutes."""
+    start: float | None = None
+    turn: Turn | None = None
+    for line in lines:
+        clock, named = _CLOCK_LINE.match(line[:_LINE]), _NAMED.match(line.strip())
+        if clock is not None:
+            if turn is not None:
+                yield turn
+            start, turn = seconds(clock["start"]), None
+        elif named is not None:
+            if turn is not None:
+                yield turn
+            turn = Turn(named["name"].strip(), start, None, named["text"].strip())
+        elif turn is not None and line.strip():
+            turn.text = f"{turn.text}\n{line.strip()}"
+    if turn is not None:
+        yield turn
+
+
+def read_generic(lines: Sequence[str]) -> Iterator[Turn]:
+    """Texts whose turns begin with a name, a time or both, on the line of the words or on the line above them."""
+    turn: Turn | None = None
+    for line in lines:
+        # What is indented below a turn goes on with it, as ``to_text`` writes it.
+        begun = None if turn is not None and line.startswith("  ") else _begun(line)
+        if begun is not None:
+            if turn is not None:
+                yield turn
+            turn = begun
+        elif turn is not None and line.strip():
+            turn.text = f"{turn.text}\n{line.strip()}" if turn.text else line.strip()
+    if turn is not None:
+        yield turn
+
+
+def read_whisper(lines: Sequence[str]) -> Iterator[Turn]:
+    """Whisper's JSON: ``segments`` with seconds, or whisper.cpp's ``transcription`` with milliseconds."""
+    for segment in _segments("\n".join(lines)) or []:
+        offsets = segment.get("offsets")
+        if isinstance(offsets, dict):
+            start, end = (_number(offsets.get(key), 1000) for key in ("from", "to"))
+        else:
+            start, end = _number(segment.get("start"), 1), _number(segment.get("end"), 1)
+        speaker = segment.get("speaker")
+        yield Turn(speaker if isinstance(speaker, str) else None, start, end, str(segment.get("text") or "").strip())
+
+
+READERS: dict[str, Callable[[Sequence[str]], Iterator[Turn]]] = {
+    "srt": read_cues,
+    "webvtt": read_cues,
+    "zoom": read_generic,
+    "teams": read_teams,
+    "meet": read_meet,
+    "whisper": read_whisper,
+    "generic": read_generic,
+}
+_LOOKED_AT = 20_000
+_LINE = 400
+
+
+def _goes_on(lines: Sequence[str], place: int) -> bool:
+    """Whether what follows an empty line is still the same cue: Teams puts one between the times and the words."""
+    before = lines[place - 1] if place else ""
+    return _CUE.match(before[:_LINE]) is not None and not any(
+        _CUE.match(line[:_LINE]) for line in lines[place : place + 3]
+    )
+
+
+def _spoken(turn: Turn, words: Sequence[str]) -> Turn:
+    """The cue's words, its speaker taken out of a voice tag or from in front of a colon."""
+    text = "\n".join(words)
+    voice = _VOICE.match(text)
+    if voice is not None:
+        return Turn(voice["name"].strip(), turn.start, turn.end, _TAG.sub("", voice["text"]).strip())
+    text = _TAG.sub("", text).strip()
+    named = _NAMED.match(text)
+    if named is not None:
+        return Turn(named["name"].strip(), turn.start, turn.end, named["text"].strip())
+    return Turn(None, turn.start, turn.end, text)
+
+
+def _begun(line: str) -> Turn | None:
+    for form in _TIMED_LINES:
+        found = form.match(line)
+        if found is not None:
+            return Turn(_name(found), seconds(found["start"]), None, found["text"].strip())
+    for form in _HEADINGS:
+        found = form.match(line[:_LINE]) if len(line) < _LINE else None
+        if found is not None:
+            return Turn(_name(found), seconds(found["start"]), None, "")
+    named = _NAMED.match(line.strip())
+    return None if named is None else Turn(_name(named), None, None, named["text"].strip())
+
+
+def _name(found: re.Match[str]) -> str | None:
+    """The speaker; a dash stands for one that is not known."""
+    name = str(found["name"]).strip()
+    return None if name == NOBODY else name
+
+
+def _shape(line: str) -> str | None:
+    if _HEADINGS[2].match(line):
+        return "bracketed"
+    if _HEADINGS[1].match(line):
+        return "spaced"
+    if _CLOCK_LINE.match(line):
+        return "clock"
+    if any(form.match(line) for form in _TIMED_LINES):
+        return "timed"
+    if _HEADINGS[0].match(line):
+        return "heading"
+    return "named" if _NAMED.match(line.strip()) else None
+
+
+def _segments(content: str) -> list[dict[str, Any]] | None:
+    try:
+        parsed = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    found = parsed if isinstance(parsed, list) else None
+    if isinstance(parsed, dict):
+        found = parsed.get("segments", parsed.get("transcription"))
+    if not isinstance(found, list):
+        return None
+    segments = [one for one in found if isinstance(one, dict) and "text" in one]
+    return segments if len(segments) == len(found) else None
+
+
+def _number(value: Any, per_second: int) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        return None
+    return round(value / per_second, 6)

@@ -1,0 +1,178 @@
+"""Chunks cover the text, their offsets are true, they are as long as asked for at most, and nothing raises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import infergraph as ig
+from infergraph.errors import PlanError
+from infergraph.text.encodings import count_tokens
+from infergraph.text.headings import heading_paths, headings_of
+
+chunks = ig.text.chunks
+TEXTS = st.text(max_size=300) | st.lists(
+    st.sampled_from(
+        [
+            "word ",
+            "Zoë ",
+            "日本語",
+            "\n\n",
+            "\n",
+            "# Title\n",
+            "## Sub\n",
+            "- item\n",
+            "```\n# code\n```\n",
+            "| a | b |\n|---|---|\n",
+            "don't stop. ",
+            "\r\n",
+            "x" * 40,
+            "\t",
+            "===\n",
+            "> quoted\n",
+        ]
+    ),
+    max_size=40,
+).map("".join)
+SIZES = st.integers(1, 40).flatmap(lambda size: st.tuples(st.just(size), st.integers(0, size - 1)))
+
+
+def length_in_words(text: str) -> int:
+    return len(text.split())
+
+
+def length_in_tokens(text: str) -> int:
+    return count_tokens("o200k_base", text)[0]
+
+
+WAYS: dict[str, tuple[Callable[..., pl.Expr], Callable[[str], int]]] = {
+    "characters": (chunks.characters, len),
+    "words": (chunks.words, length_in_words),
+    "tokens": (chunks.tokens, length_in_tokens),
+    "recursive": (chunks.recursive, len),
+    "recursive, words": (lambda *a, **k: chunks.recursive(*a, unit="words", **k), length_in_words),
+    "recursive, tokens": (lambda *a, **k: chunks.recursive(*a, unit="tokens", **k), length_in_tokens),
+    "markdown": (chunks.markdown, len),
+    "markdown, tokens": (lambda *a, **k: chunks.markdown(*a, unit="tokens", **k), length_in_tokens),
+}
+
+
+def cut(way: str, text: str | None, size: int, overlap: int = 0) -> Any:
+    frame = pl.DataFrame({"t": pl.Series([text], dtype=pl.String)})
+    return frame.select(WAYS[way][0]("t", size, overlap=overlap)).to_series().to_list()[0]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@given(text=TEXTS, sizes=SIZES)
+@settings(max_examples=60)
+def test_chunks_cover_the_text_and_their_offsets_are_true(way: str, text: str, sizes: tuple[int, int]) -> None:
+    size, overlap = sizes
+    found = cut(way, text, size, overlap)
+    covered = 0
+    for number, chunk in enumerate(found):
+        assert chunk["index"] == number
+        assert chunk["text"] == text[chunk["start"] : chunk["end"]] != ""
+        assert chunk["start"] <= covered < chunk["end"]
+        covered = chunk["end"]
+    assert covered == len(text)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@given(text=TEXTS, sizes=SIZES)
+@settings(max_examples=60)
+def test_chunks_are_as_long_as_asked_for_at_most(way: str, text: str, sizes: tuple[int, int]) -> None:
+    size, overlap = sizes
+    measure = WAYS[way][1]
+    for chunk in cut(way, text, size, overlap):
+        assert measure(chunk["text"]) <= size or len(chunk["text"]) == 1
+
+
+@pytest.mark.parametrize("way", ["characters", "words", "tokens"])
+def test_chunks_overlap_as_far_as_asked_for(way: str) -> None:
+    text = "one two three four five six seven eight nine ten eleven twelve"
+    found = cut(way, text, 6, 3)
+    assert all(after["start"] < before["end"] for before, after in pairwise(found))
+    for before, after in pairwise(found):
+        assert WAYS[way][1](text[after["start"] : before["end"]]) == 3
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_null_and_empty(way: str) -> None:
+    assert cut(way, None, 5) is None
+    assert cut(way, "", 5) == []
+
+
+@pytest.mark.parametrize("way", ["characters", "words", "recursive"])
+def test_ten_megabytes_in_one_line(way: str) -> None:
+    text = "word " * 2_000_000
+    assert cut(way, text, 100_000)[-1]["end"] == len(text)
+
+
+def test_tokens_of_a_long_word_and_a_long_text() -> None:
+    text = "a" * 20_000 + " " + "sentence after sentence. " * 4_000
+    found = cut("tokens", text, 500, 50)
+    assert found[-1]["end"] == len(text)
+    assert all(length_in_tokens(chunk["text"]) <= 500 for chunk in found)
+
+
+def test_markdown_chunks_know_their_headings() -> None:
+    text = "before\n\n# A\n\ntext of a\n\n## B *b* `c`\n\ntext of b\n\n```\n# not one\n```\n\n"
+    text += "C\n---\n\ntext of c\n\n# D\n\nlast"
+    found = {chunk["text"].strip().split("\n")[-1]: chunk["headings"] for chunk in cut("markdown", text, 24)}
+    assert found["before"] == []
+    assert found["text of a"] == ["A"]
+    assert found["text of b"] == ["A", "B b c"]
+    assert found["text of c"] == ["A", "C"]
+    assert found["last"] == ["D"]
+    frame = pl.DataFrame({"t": [text]}).select(chunks.markdown("t", 24, keep=None))
+    assert "headings" not in frame.to_series()[0].struct.fields
+
+
+@given(TEXTS)
+@settings(max_examples=150)
+def test_headings_stand_where_they_say(text: str) -> None:
+    for heading in headings_of(text):
+        assert heading.title[:1] in text[heading.start :].split("\n")[0] or not heading.title
+        assert heading.start == 0 or text[heading.start - 1] in "\r\n"
+    assert len(heading_paths(text, [0, len(text)])) == 2
+
+
+@given(TEXTS, SIZES, st.integers(0, 3), st.integers(0, 3))
+def test_a_chunk_with_its_neighbours_is_a_piece_of_the_source(
+    text: str, sizes: tuple[int, int], before: int, after: int
+) -> None:
+    frame = pl.DataFrame({"t": [text]}).select(c=chunks.characters("t", sizes[0], overlap=sizes[1]))
+    found = frame.select(chunks.window("c", before=before, after=after)).to_series().to_list()[0]
+    for place, chunk in enumerate(found):
+        whole = chunk["before"] + chunk["text"] + chunk["after"]
+        start = found[max(0, place - before)]["start"]
+        assert whole == text[start : found[min(len(found) - 1, place + after)]["end"]]
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: chunks.words("t", 0), "size=0: give a number, 1 or more"),
+        (lambda: chunks.words("t", 5, overlap=5), "from 0 to less than size=5"),
+        (lambda: chunks.recursive("t", 5, unit=WRONG), "'characters', 'words' or 'tokens'"),
+        (lambda: chunks.markdown("t", 5, keep=WRONG), "write 'headings' or None"),
+        (lambda: chunks.window("t", before=-1), "before=-1"),
+    ],
+)
+def test_what_cannot_be_is_said_when_the_expression_is_built(call: Callable[[], pl.Expr], says: str) -> None:
+    with pytest.raises(PlanError, match=says):
+        call()
+
+
+WRONG: Any = "lines"
+
+
+def test_a_column_that_holds_no_chunks_is_named() -> None:
+    with pytest.raises((PlanError, pl.exceptions.ComputeError), match="not a list of chunks"):
+        pl.DataFrame({"t": ["x"]}).select(chunks.window("t"))

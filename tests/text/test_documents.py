@@ -1,0 +1,171 @@
+"""Folders of documents as frames: nothing left out, nothing read that nobody wants, unreadable files say why."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from upath import UPath
+
+import infergraph as ig
+from infergraph.errors import PlanError
+from infergraph.testing.pdf_files import pdf_file
+from infergraph.text.documents import DOCUMENTS
+
+NO_BYTES = bytes(range(128, 256))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "sub" / "deep").mkdir(parents=True)
+    (tmp_path / "a.md").write_text("# Tee für Zoë", encoding="utf-8")
+    (tmp_path / "b.TXT").write_bytes(b"\xef\xbb\xbfwith a mark")
+    (tmp_path / "c.txt").write_bytes("sixteen".encode("utf-16"))
+    (tmp_path / "d.txt").write_bytes(NO_BYTES)
+    (tmp_path / "e").write_text("no ending")
+    (tmp_path / "f.bin").write_bytes(NO_BYTES)
+    (tmp_path / ".hidden.txt").write_text("hidden")
+    (tmp_path / "sub" / "g.pdf").write_bytes(pdf_file(["Hello"]))
+    (tmp_path / "sub" / "deep" / "h.json").write_text("{}")
+    (tmp_path / "sub" / "deep" / "i.txt").write_text("")
+    os.utime(tmp_path / "a.md", (1_700_000_000, 1_700_000_000))
+    return tmp_path
+
+
+def test_every_file_is_a_row_in_the_order_of_paths(folder: Path) -> None:
+    frame = ig.read_documents(folder)
+    assert frame.collect_schema() == DOCUMENTS
+    found = frame.collect()
+    assert found.schema == DOCUMENTS
+    assert found["path"].is_sorted()
+    kinds = dict(found.select("name", "kind").iter_rows())
+    assert kinds == {
+        "a.md": "markdown", "b.TXT": "text", "c.txt": "text", "d.txt": "text", "e": "other", "f.bin": "other",
+        "g.pdf": "pdf", "h.json": "json", "i.txt": "text",
+    }  # fmt: skip
+    rows = {row["name"]: row for row in found.iter_rows(named=True)}
+    assert [rows[name]["text"] for name in ("a.md", "b.TXT", "c.txt", "e", "i.txt")] == [
+        "# Tee für Zoë", "with a mark", "sixteen", "no ending", "",
+    ]  # fmt: skip
+    assert rows["a.md"]["modified"] == datetime.fromtimestamp(1_700_000_000, UTC)
+    assert rows["a.md"]["size"] == len("# Tee für Zoë".encode())
+    assert (rows["f.bin"]["text"], rows["f.bin"]["bytes"], rows["f.bin"]["error"]) == (None, NO_BYTES, None)
+    assert rows["g.pdf"]["bytes"].startswith(b"%PDF")
+    assert rows["d.txt"]["error"] == "not utf-8: byte 0 cannot be read (encoding=)"
+    assert rows["d.txt"]["bytes"] == NO_BYTES
+    assert found.filter(pl.col("error").is_null() & pl.col("text").is_null() & pl.col("bytes").is_null()).is_empty()
+
+
+def test_the_text_of_a_pdf(folder: Path) -> None:
+    files = ig.read_documents(folder, pattern="**/*.pdf")
+    assert files.select(ig.text.pdf.text("bytes")).collect().item() == "Hello"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*.md", ["a.md"]),
+        ("**/*.json", ["h.json"]),
+        ("*.txt", ["c.txt", "d.txt"]),
+        ("nothing*", []),
+        (".*.txt", [".hidden.txt"]),
+    ],
+)
+def test_patterns(folder: Path, pattern: str, names: list[str]) -> None:
+    assert ig.read_documents(folder, pattern=pattern).collect()["name"].to_list() == names
+
+
+def test_a_single_file_and_a_url(folder: Path) -> None:
+    assert ig.read_documents(folder / "a.md").collect()["text"].to_list() == ["# Tee für Zoë"]
+    assert ig.read_documents(f"file://{folder}", pattern="*.md").collect()["text"].to_list() == ["# Tee für Zoë"]
+    memory = UPath("memory://documents-test")
+    memory.mkdir(parents=True, exist_ok=True)
+    (memory / "x.md").write_text("in memory")
+    assert ig.read_documents("memory://documents-test").collect()["text"].to_list() == ["in memory"]
+
+
+def test_another_encoding(folder: Path) -> None:
+    found = ig.read_documents(folder / "d.txt", encoding="latin-1").collect()
+    assert (found["text"][0], found["error"][0]) == (NO_BYTES.decode("latin-1"), None)
+
+
+def test_what_nobody_wants_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    real = Path.read_bytes
+
+    def counted(path: Path) -> bytes:
+        read.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    frame = ig.read_documents(folder)
+    assert frame.select("name", "size", "kind").collect().height == 9
+    assert frame.filter(pl.col("kind") == "pdf").select("name").collect()["name"].to_list() == ["g.pdf"]
+    assert read == []
+    assert frame.head(2).collect().height == 2
+    assert read == ["a.md", "b.TXT"]
+
+
+def test_unreadable_and_large_files_say_why(folder: Path) -> None:
+    (folder / "gone.txt").symlink_to(folder / "nowhere")
+    large = ig.read_documents(folder, pattern="a.md", max_bytes=3).collect()
+    assert large["text"].to_list() == [None]
+    assert large["error"][0].startswith("too large: 15 bytes, at most 3 are read")
+    gone = ig.read_documents(folder, pattern="gone*").collect()
+    assert gone.select("name", "error", "size").rows() == [
+        ("gone.txt", "cannot be read: No such file or directory", None)
+    ]
+
+
+def test_a_file_that_goes_away_while_it_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.read_bytes
+
+    def vanishing(path: Path) -> bytes:
+        if path.name == "b.TXT":
+            path.unlink()
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", vanishing)
+    found = ig.read_documents(folder, pattern="*.*").collect()
+    assert dict(found.select("name", "error").iter_rows())["b.TXT"] == "cannot be read: No such file or directory"
+    assert "a.md" in found["name"].to_list()
+
+
+def test_many_files_come_in_batches(tmp_path: Path) -> None:
+    for number in range(600):
+        (tmp_path / f"{number:03}.txt").write_text(str(number))
+    frame = ig.read_documents(tmp_path)
+    assert frame.collect(engine="streaming")["text"].to_list() == [str(number) for number in range(600)]
+    assert frame.filter(pl.col("text") == "599").collect()["name"].to_list() == ["599.txt"]
+
+
+def test_documents_feed_a_semantic_frame(folder: Path) -> None:
+    from infergraph.models.scripted import script
+
+    with (
+        script("desk", lambda request: "short"),
+        ig.Session(models={"m": ig.Model("scripted:desk")}, default_model="m", store="sqlite://") as session,
+    ):
+        files = session.frame(ig.read_documents(folder, pattern="*.md"), name="files", key="path")
+        made = files.semantic.map("Shorten {{ text }}", into="short").collect()
+    assert made["short"].to_list() == ["short"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"path_or_url": "/no/such/folder"}, "there is no folder or file"),
+        ({"pattern": ""}, "write for example"),
+        ({"pattern": "/abs"}, "write for example"),
+        ({"max_bytes": 0}, "max_bytes=0"),
+        ({"encoding": "utf-9"}, "there is none of that name"),
+        ({"path_or_url": "nosuch://x"}, "cannot be reached"),
+    ],
+)
+def test_what_cannot_be_is_said_at_once(tmp_path: Path, arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(PlanError, match=says):
+        ig.read_documents(**{"path_or_url": tmp_path, **arguments})

@@ -1,0 +1,86 @@
+"""PDF files, sound, scanned, broken and encrypted, as text, pages and metadata."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import infergraph as ig
+from infergraph.errors import PlanError
+from infergraph.testing.pdf_files import pdf_file
+
+pdf = ig.text.pdf
+LETTER = pdf_file(["Dear Ann (Lee),\nwe deliver 12 kettles.", "", "Yours, Zoë"], title="A letter")
+
+
+def computed(expr: pl.Expr, *files: bytes | None) -> list[Any]:
+    frame = pl.DataFrame({"f": pl.Series(files, dtype=pl.Binary)})
+    return frame.lazy().select(expr).collect(engine="streaming").to_series().to_list()
+
+
+def test_text_and_pages() -> None:
+    assert computed(pdf.pages("f"), LETTER, None) == [
+        [
+            {"page": 1, "text": "Dear Ann (Lee),\nwe deliver 12 kettles."},
+            {"page": 2, "text": ""},
+            {"page": 3, "text": "Yours, Zoë"},
+        ],
+        None,
+    ]
+    assert computed(pdf.text("f", separator="\n--- {page} ---\n"), LETTER) == [
+        "Dear Ann (Lee),\nwe deliver 12 kettles.\n--- 2 ---\n\n--- 3 ---\nYours, Zoë"
+    ]
+
+
+def test_what_a_document_says_of_itself() -> None:
+    (said,) = computed(pdf.metadata("f"), LETTER)
+    assert {name: said[name] for name in ("pages", "title", "author", "created", "encrypted", "error")} == {
+        "pages": 3, "title": "A letter", "author": None, "created": datetime(2026, 1, 2, 2, 4, 5, tzinfo=UTC),
+        "encrypted": False, "error": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "encrypted", "says"),
+    [
+        (b"", False, "the file is empty"),
+        (b"just words", False, "the file is no PDF"),
+        (LETTER[:120], False, "the file is broken and cannot be opened"),
+        (pdf_file(["secret"], encrypted=True), True, "the file is encrypted and needs a password"),
+    ],
+)
+def test_files_that_cannot_be_read_say_why_and_spoil_no_other(content: bytes, encrypted: bool, says: str) -> None:
+    said, sound = computed(pdf.metadata("f"), content, LETTER)
+    assert (said["encrypted"], said["error"], said["pages"]) == (encrypted, says, None)
+    assert sound["error"] is None
+    assert computed(pdf.text("f"), content, LETTER)[0] is None
+    assert computed(pdf.pages("f"), LETTER, content)[1] is None
+
+
+@given(st.integers(0, len(LETTER) - 1), st.binary(min_size=1, max_size=8))
+@settings(max_examples=80)
+def test_nothing_raises_on_a_damaged_file(place: int, damage: bytes) -> None:
+    damaged = LETTER[:place] + damage + LETTER[place + len(damage) :]
+    for made in (pdf.text("f"), pdf.pages("f"), pdf.metadata("f")):
+        computed(made, damaged)
+
+
+def test_many_threads_may_read_at_once() -> None:
+    files = [pdf_file([f"page {number}"] * 3) for number in range(40)]
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda file: computed(pdf.text("f", separator=" "), file)[0], files))
+    assert found == [" ".join([f"page {number}"] * 3) for number in range(40)]
+
+
+def test_a_column_without_bytes_is_named() -> None:
+    with pytest.raises((PlanError, pl.exceptions.ComputeError), match="is String, not Binary"):
+        pl.DataFrame({"f": ["a.pdf"]}).select(pdf.text("f"))
+    wrong: Any = 3
+    with pytest.raises(PlanError, match="separator=3"):
+        pdf.text("f", separator=wrong)

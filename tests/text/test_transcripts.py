@@ -1,0 +1,205 @@
+"""Transcripts of every form, as they really come, read into turns and written as text again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import infergraph as ig
+from infergraph.errors import PlanError
+from infergraph.text.transcript_forms import READERS
+from infergraph.text.transcripts import TURNS
+
+transcripts = ig.text.transcripts
+ANN_BO = [("Ann Lee", 1.0, 4.0, "Hello.\nHow are you?"), ("Bo", 4.5, 6.25, "Fine!")]
+OPEN_END = [("Ann Lee", 1.0, 4.0, "Hello.\nHow are you?"), ("Bo", 4.0, None, "Fine!")]
+NO_TIMES = [("Ann Lee", None, None, "Hello.\nHow are you?"), ("Bo", None, None, "Fine!")]
+
+FORMS: dict[str, tuple[str, str, list[Any]]] = {
+    "WebVTT with voices": (
+        "webvtt",
+        "WEBVTT - a title\nKind: captions\n\nNOTE a\nnote\n\nSTYLE\n::cue { color: red }\n\nid-1\n"
+        "00:00:01.000 --> 00:00:04.000 align:start\n<v.loud Ann Lee>Hello.\nHow <i>are</i> you?</v>\n\n"
+        "00:04.500 --> 00:06.250\n<v Bo>Fine!</v>\n",
+        ANN_BO,
+    ),
+    "WebVTT of Zoom": (
+        "webvtt",
+        "WEBVTT\n\n1\n00:00:01.000 --> 00:00:04.000\nAnn Lee: Hello.\nHow are you?\n\n"
+        "2\n00:00:04.500 --> 00:00:06.250\nBo: Fine!",
+        ANN_BO,
+    ),
+    "SRT": (
+        "srt",
+        "1\n00:00:01,000 --> 00:00:04,000\nAnn Lee: Hello.\nHow are you?\n\n\n"
+        "2\n00:00:04,500 --> 00:00:06,250\nBo: Fine!\n",
+        ANN_BO,
+    ),
+    "SRT without empty lines": (
+        "srt",
+        "1\n00:00:01,000 --> 00:00:04,000\nAnn Lee: Hello.\nHow are you?\n2\n00:00:04,500 --> 00:00:06,250\nBo: Fine!",
+        ANN_BO,
+    ),
+    "SRT with a missing end": (
+        "srt",
+        "1\n00:00:01,000 -->\nAnn Lee: Hello.\nHow are you?\n\n2\n00:00:04,000 -->\nBo: Fine!",
+        OPEN_END,
+    ),
+    "Zoom's saved captions": ("zoom", "[Ann Lee] 0:00:01\nHello.\nHow are you?\n\n[Bo] 0:00:04\nFine!\n", OPEN_END),
+    "Teams' cues": (
+        "teams",
+        "0:0:1.0 --> 0:0:4.0\nAnn Lee\nHello.\nHow are you?\n0:0:4.5 --> 0:0:6.25\nBo\nFine!\n",
+        ANN_BO,
+    ),
+    "Teams' document": ("teams", "Ann Lee   0:01\nHello.\nHow are you?\n\nBo   0:04\nFine!", OPEN_END),
+    "Meet": (
+        "meet",
+        "Weekly - Transcript\n\n00:00:01\n\nAnn Lee: Hello.\nHow are you?\n\n00:00:04\nBo: Fine!\n",
+        OPEN_END,
+    ),
+    "Whisper": (
+        "whisper",
+        json.dumps(
+            {
+                "text": "all",
+                "segments": [
+                    {"id": 0, "start": 1, "end": 4.0, "text": " Hello.\nHow are you?", "speaker": "Ann Lee"},
+                    {"id": 1, "start": 4.5, "end": 6.25, "text": " Fine!", "speaker": "Bo"},
+                ],
+            }
+        ),
+        ANN_BO,
+    ),
+    "name, time in round brackets": ("generic", "Ann Lee (0:01): Hello.\nHow are you?\nBo (00:00:04): Fine!", OPEN_END),
+    "name, time in square brackets": ("generic", "Ann Lee [0:01]: Hello.\nHow are you?\nBo [0:04]: Fine!", OPEN_END),
+    "time in brackets, name": ("generic", "[00:00:01] Ann Lee: Hello.\nHow are you?\n\n[00:00:04] Bo: Fine!", OPEN_END),
+    "time, name": ("generic", "00:01 Ann Lee: Hello.\nHow are you?\n00:04 - Bo: Fine!", OPEN_END),
+    "name and time above": ("generic", "Ann Lee (00:01)\nHello.\nHow are you?\n\nBo (00:04)\nFine!", OPEN_END),
+    "names alone": ("generic", "Ann Lee: Hello.\nHow are you?\nBo: Fine!", NO_TIMES),
+}
+
+
+def computed(expr: pl.Expr, *texts: str | None) -> list[Any]:
+    return pl.DataFrame({"t": pl.Series(texts, dtype=pl.String)}).select(expr).to_series().to_list()
+
+
+def turns(text: str, **options: Any) -> list[tuple[Any, ...]]:
+    found = computed(transcripts.parse("t", **options), text)[0]
+    assert [turn["index"] for turn in found] == list(range(len(found)))
+    return [(turn["speaker"], turn["start"], turn["end"], turn["text"]) for turn in found]
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_every_form_is_recognised_and_read(name: str, ending: str, mark: str) -> None:
+    form, text, expected = FORMS[name]
+    text = mark + text.replace("\n", ending)
+    assert computed(transcripts.detect("t"), text) == [form]
+    assert turns(text) == expected
+    assert turns(text, format=form) == expected
+
+
+def test_whisper_cpp_counts_milliseconds_and_names_nobody() -> None:
+    text = json.dumps({"transcription": [{"offsets": {"from": 250, "to": 4000}, "text": " Hi"}, {"text": ""}]})
+    assert turns(text) == [(None, 0.25, 4.0, "Hi")]
+
+
+def test_overlapping_cues_keep_their_times_and_order() -> None:
+    text = "WEBVTT\n\n00:01.000 --> 00:09.000\n<v A>one\n\n00:02.000 --> 00:03.000\n<v B>two"
+    assert turns(text) == [("A", 1.0, 9.0, "one"), ("B", 2.0, 3.0, "two")]
+
+
+@pytest.mark.parametrize("text", ["", "   \n", "Dear Ann,\nthank you.", "{}", '{"segments": 3}', "[1, 2]", "12:30"])
+def test_what_is_no_transcript_has_no_turns(text: str) -> None:
+    assert computed(transcripts.detect("t"), text) == [None]
+    assert turns(text) == []
+
+
+def test_null_stays_null_and_the_types_hold() -> None:
+    frame = pl.DataFrame({"t": pl.Series([None], dtype=pl.String)})
+    parsed = frame.lazy().select(t=transcripts.parse("t"))
+    assert parsed.collect_schema() == {"t": TURNS}
+    for made in (transcripts.to_text("t"), transcripts.merge_speakers("t")):
+        assert parsed.select(made).collect().to_series().to_list() == [None]
+    assert frame.select(transcripts.detect("t")).to_series().to_list() == [None]
+
+
+def test_turns_of_one_speaker_are_merged() -> None:
+    merged = transcripts.merge_speakers(transcripts.parse("t"))
+    text = "[0:01] A: one\n[0:02] A: two\n[0:03] B: three\n[0:04] A: four\n[0:05] -: five\n[0:06] -: six"
+    found = computed(merged, text)[0]
+    assert [(one["index"], one["speaker"], one["start"], one["end"], one["text"]) for one in found] == [
+        (0, "A", 1, 3, "one two"), (1, "B", 3, 4, "three"), (2, "A", 4, 5, "four"), (3, None, 5, 6, "five"),
+        (4, None, 6, None, "six"),
+    ]  # fmt: skip
+
+
+@given(st.text(max_size=400), st.sampled_from([None, *READERS]))
+@settings(max_examples=200)
+def test_nothing_raises_on_any_text(text: str, form: Any) -> None:
+    for turn in computed(transcripts.parse("t", format=form), text)[0]:
+        assert turn["text"]
+        assert turn["start"] is None or turn["start"] >= 0
+
+
+BITS = (
+    "WEBVTT", "\n", "\n\n", "00:01.000 --> ", "00:02,000", "<v Ann>", "Ann", ": ", "(0:01)", "[", "]", " ", "0:03", "7",
+    "words", "</v>", "-->", "{", '"segments"',
+)  # fmt: skip
+PIECES = st.lists(st.sampled_from(BITS), max_size=40).map("".join)
+
+
+@given(PIECES, st.sampled_from([None, *READERS]))
+@settings(max_examples=200)
+def test_nothing_raises_on_half_broken_transcripts(text: str, form: Any) -> None:
+    computed(transcripts.parse("t", format=form), text)
+    computed(transcripts.detect("t"), text)
+
+
+NAMES = st.from_regex(r"[A-Za-zÀ-ž][A-Za-zÀ-ž.' ]{0,20}[A-Za-z]", fullmatch=True)
+LINES = (
+    st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=30)
+    .map(str.strip)
+    .filter(bool)
+)
+SAID = st.builds(
+    lambda speaker, start, words: {"speaker": speaker, "start": start, "words": words},
+    NAMES | st.none(),
+    st.integers(0, 359_999).map(lambda tenths: tenths / 10) | st.none(),
+    st.lists(LINES, min_size=1, max_size=3),
+)
+
+
+@given(st.lists(SAID, max_size=6))
+@settings(max_examples=200)
+def test_what_is_written_is_read_again(said: list[dict[str, Any]]) -> None:
+    given_turns = [
+        {"index": n, "speaker": one["speaker"], "start": one["start"], "end": None, "text": "\n".join(one["words"])}
+        for n, one in enumerate(said)
+    ]
+    frame = pl.DataFrame({"turns": pl.Series([given_turns], dtype=TURNS)})
+    text = frame.select(transcripts.to_text("turns")).item()
+    again = computed(transcripts.parse("t", format="generic"), text)[0]
+    assert [{**turn, "end": None} for turn in again] == given_turns
+
+
+def test_a_line_of_ten_megabytes_is_read() -> None:
+    words = "word " * 2_000_000
+    assert turns(f"[0:01] Ann: {words}\n[0:02] Bo: yes") == [
+        ("Ann", 1.0, 2.0, words.strip()), ("Bo", 2.0, None, "yes"),
+    ]  # fmt: skip
+    assert turns(words) == []
+
+
+def test_a_wrong_format_and_a_wrong_column_are_named() -> None:
+    wrong: Any = "vtt"
+    with pytest.raises(PlanError, match=r"no format 'vtt'.*webvtt"):
+        transcripts.parse("t", format=wrong)
+    with pytest.raises((PlanError, pl.exceptions.ComputeError), match="not a list of turns"):
+        pl.DataFrame({"t": ["x"]}).select(transcripts.to_text("t"))
