@@ -11,11 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from hashlib import blake2b
 from typing import Any, Literal, TypeVar
 
 import polars as pl
 
 from infergraph.records import usd
+from infergraph.store.hashes import hash_text
 from infergraph.store.rows import StoredAttempt
 
 State = Literal["published", "became", "dropped", "rejected", "pending", "gone", "not followed"]
@@ -65,6 +67,7 @@ class TraceStep:
     model: str
     """``provider:model-id`` that gave the ending."""
     request_hash: str
+    """Empty where the row could not be asked: an image of it could not be sent."""
     source: str
     """``call``, ``store``, ``shared``, ``rejected_before`` or ``pending``: where the run had the ending from."""
     via: str
@@ -273,7 +276,16 @@ def plain(value: Any) -> Any:
         return {str(name): plain(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple, pl.Series)):
         return [plain(inner) for inner in value]
-    return value.hex() if isinstance(value, bytes) else str(value)
+    if isinstance(value, bytes):
+        return value.hex() if len(value) <= _BYTES_SHOWN else f"[{len(value):,} bytes, {_digest(value)}]"
+    return str(value)
+
+
+_BYTES_SHOWN = 64
+
+
+def _digest(value: bytes) -> str:
+    return hash_text(blake2b(value, digest_size=16).digest())
 
 
 def _cost(attempts: Sequence[StoredAttempt]) -> Decimal | None:
@@ -297,7 +309,7 @@ def _attempt(attempt: StoredAttempt) -> dict[str, Any]:
         "message": attempt.message,
         "via": attempt.via,
         "prompt_kept": attempt.prompt_kept,
-        "messages": [{"role": m.role, "content": m.content} for m in attempt.messages],
+        "messages": [{"role": m.role, "content": m.shown} for m in attempt.messages],
         "embed_text": attempt.embed_text,
         "response": None if response is None else response.text,
         "input_tokens": None if response is None else response.tokens.input,

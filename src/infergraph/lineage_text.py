@@ -121,7 +121,7 @@ def _attempt_lines(attempt: StoredAttempt, depth: int) -> Iterator[str]:
     if attempt.embed_text is not None:
         yield from _text_lines("embed", attempt.embed_text, pad)
     for message in attempt.messages:
-        yield from _text_lines(message.role, message.content, pad)
+        yield from _text_lines(message.role, message.shown, pad)
     if response is not None:
         yield from _text_lines("->", response.text or "a vector", pad)
 

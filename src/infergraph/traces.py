@@ -110,7 +110,7 @@ class RunRecords:
         Args:
             rows: Lineage rows, those without a request among them.
         """
-        asked = rows.filter(pl.col("request_hash").is_not_null())
+        asked = rows.filter(pl.col("source").is_not_null())
         rejected = self._rejected(asked["row_id"].unique().to_list())
         steps: dict[str, list[TraceStep]] = {}
         for row in asked.iter_rows(named=True):
@@ -118,10 +118,10 @@ class RunRecords:
                 TraceStep(
                     operator=row["operator"],
                     model=row["model"],
-                    request_hash=row["request_hash"],
+                    request_hash=row["request_hash"] or "",
                     source=row["source"],
                     via=row["via"],
-                    attempts=self._with_prompts(row["operator"], row["row_id"], row["request_hash"]),
+                    attempts=self._tries(row),
                     kept=row["kept"],
                     rejected=_of_part(rejected.get((row["row_id"], row["operator"]), []), row.get("part")),
                     part=row.get("part"),
@@ -138,6 +138,11 @@ class RunRecords:
         for row_id, name, reason, said in found.collect().iter_rows():
             rejected.setdefault((row_id, name), []).append((reason, said))
         return rejected
+
+    def _tries(self, row: Mapping[str, Any]) -> list[StoredAttempt]:
+        """The attempts of a row; none where it could not be asked."""
+        asked = row["request_hash"]
+        return [] if asked is None else self._with_prompts(row["operator"], row["row_id"], asked)
 
     def _with_prompts(self, operator: str, row_id: str, request_hash: str) -> list[StoredAttempt]:
         """The attempts of a row, those that asked its first request with the prompt where it can be had again."""
@@ -186,7 +191,7 @@ def trace_rows(
     rows = ancestors(run.lineage, row_ids, most)
     steps = run.steps(rows)
     edges = rows.filter(pl.col("parent").is_not_null())
-    ends = dict(rows.filter(pl.col("parent").is_null() & pl.col("request_hash").is_null())["row_id", "operator"].rows())
+    ends = dict(rows.filter(pl.col("parent").is_null() & pl.col("source").is_null())["row_id", "operator"].rows())
     parents: dict[str, list[str]] = {}
     made_by: dict[str, tuple[str, int]] = {}
     for child, method, parent, total in edges["row_id", "operator", "parent", "parents"].iter_rows():
@@ -270,7 +275,7 @@ def follow_rows(
 
 def _unfollowed(lineage: pl.LazyFrame) -> str:
     """The step of a run that rows cannot be followed through; empty where there is none."""
-    ends = lineage.filter(pl.col("parent").is_null() & pl.col("request_hash").is_null()).select("operator").head(1)
+    ends = lineage.filter(pl.col("parent").is_null() & pl.col("source").is_null()).select("operator").head(1)
     found = ends.collect()
     return str(found.item()) if found.height else ""
 

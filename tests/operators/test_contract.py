@@ -25,6 +25,11 @@ from infergraph.operators.sentiment import SentimentOperator
 COLUMNS = pl.Schema({"id": pl.Int64(), "body": pl.String(), "raw": pl.Binary()})
 
 
+def no_image(column: str) -> pl.Expr:
+    """An image column that is null in every row, so that the rows' texts make the content."""
+    return pl.when(pl.col(column).is_null()).then(pl.col(column).cast(pl.String)).alias("photo")
+
+
 class Ticket(BaseModel):
     product: str
     severity: Literal["low", "high"]
@@ -79,6 +84,35 @@ CASES = {
         value=TICKET,
         writes={"ticket": pl.Struct(FIELDS)},
         wrong=said('{"product": 1, "severity": "low"}'),
+    ),
+    "extract with images": Case(
+        build=lambda schema, column: ExtractOperator.build(schema, column, Ticket, images=no_image(column)),
+        good=said('{"product": "lamp", "severity": "low"}'),
+        value=TICKET,
+        writes=FIELDS,
+        wrong=said('{"product": "lamp", "severity": "medium"}'),
+    ),
+    "extract with images into a Struct": Case(
+        build=lambda schema, column: ExtractOperator.build(
+            schema, column, Ticket, into="ticket", images=no_image(column)
+        ),
+        good=said('{"product": "lamp", "severity": "low"}'),
+        value=TICKET,
+        writes={"ticket": pl.Struct(FIELDS)},
+        wrong=said('{"product": 1, "severity": "low"}'),
+    ),
+    "map with images": Case(
+        build=lambda schema, column: MapOperator.build(
+            schema,
+            f"{{% if photo %}}As {{{{ photo }}}} shows, {{% endif %}}sum up {{{{ {column} }}}}",
+            into=None,
+            schema=Ticket,
+            images=no_image(column),
+        ),
+        good=said('{"product": "lamp", "severity": "low"}'),
+        value=TICKET,
+        writes=FIELDS,
+        wrong=said('{"product": "lamp", "severity": "medium"}'),
     ),
     "classify": Case(
         build=lambda schema, column: ClassifyOperator.build(schema, column, ["bug", "billing"]),

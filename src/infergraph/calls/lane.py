@@ -234,6 +234,8 @@ class Lane:
         chars = sum(len(message.content) for message in request.messages) + len(request.embed_text or "")
         chars += len(request.schema.text) if request.schema is not None else 0
         tokens_in = chars // _CHARS_PER_TOKEN + 1
+        if images := request.images:
+            tokens_in += sum(map(self.provider.capabilities.vision.tokens, images))
         if request.embed_text is not None:
             return tokens_in, 0
         mean = self._lengths.usual(question.asker)

@@ -133,15 +133,17 @@ class History:
         """Whether enough rows were asked with the head of now to look at no others."""
         self.rows = same if self.alike else rows
 
-    def line(self, count: Callable[[Request], int]) -> Line | None:
+    def line(self, count: Callable[[Request], int], *, sees: bool = False) -> Line | None:
         """How the provider's count follows from ours; ``None``: nothing is known.
 
         Args:
             count: Our count of a request.
+            sees: The operator has images, of which other operators' requests tell nothing.
         """
         rows, least = self.rows, _LEAST_ERROR if self.alike else _OTHER_OPERATORS_ERROR
         if len(rows) < LEAST_ROWS:
-            rows, least = self._rows(None, None), _OTHER_OPERATORS_ERROR
+            others = [] if sees else self._rows(None, None)
+            rows, least = [row for row in others if not row.request.images], _OTHER_OPERATORS_ERROR
         told = [row for row in rows if row.request.messages or row.request.embed_text is not None]
         pairs = [(float(count(row.request)), float(row.tokens.input)) for row in told]
         return fitted([(ours, theirs) for ours, theirs in pairs if ours > 0 and theirs > 0], least)

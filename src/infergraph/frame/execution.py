@@ -26,6 +26,7 @@ from infergraph.errors import RunCancelled, StoreError
 from infergraph.frame import plan as plans
 from infergraph.frame.asking import CONTENT, LINEAGE_NAMES, LINEAGE_SCHEMA, PART, Account, Asker, Progress, Wiring
 from infergraph.frame.compiling import Activity, Batches, io_source, lazy_frame, split_predicate, wanted_rows
+from infergraph.frame.image_loading import ImageLoader, Piece
 from infergraph.frame.keys import hidden_key
 from infergraph.frame.parents import ParentRecorder, derives_twice
 from infergraph.frame.parts import PartsFile
@@ -37,6 +38,7 @@ from infergraph.frame.row_ids import ROW_ID
 from infergraph.frame.session import Session
 from infergraph.frame.spill import Spill
 from infergraph.frame.window import WAIT_S, Asked, Line, Window, asked_for_few
+from infergraph.operators.images import images_of
 from infergraph.records import Tally, rejects_schema
 
 T = TypeVar("T")
@@ -260,8 +262,8 @@ class Execution:
             return None if ended is None else asker.finish(morsel, ended).select(columns)
 
         line = Line(window, finish, self._spill, lambda: self.activity.stopped)
-        for rows in morsels:
-            line.add(asker.ask(rows))
+        for rows, loaded in self._loaded(step, morsels, window):
+            line.add(asker.ask(rows) if loaded is None else asker.ask(rows, loaded))
             while line.must_hand_on():
                 finished = line.hand_on()
                 if finished is None:
@@ -272,6 +274,23 @@ class Execution:
             if finished is None:
                 return
             yield finished
+
+    def _loaded(
+        self, step: plans.OperatorStep, morsels: Batches, window: Window
+    ) -> Iterator[tuple[pl.DataFrame, Piece | None]]:
+        """The morsels, or pieces of them with their images, where the operator has some."""
+        images = images_of(step.operator)
+        if images is None:
+            yield from ((rows, None) for rows in morsels)
+            return
+        _, facts = self.session.facts(self._model_of(step))
+        with ImageLoader(images, facts.vision, self.session.root, stopped=lambda: self.activity.stopped) as loader:
+            for rows in morsels:
+                for piece in loader.pieces(rows, CONTENT):
+                    # Of large images fewer rows are a morsel, and more morsels keep the model busy.
+                    if not window.fixed:
+                        window.rows = window.usual if piece.whole else piece.rows.height
+                    yield piece.rows, piece
 
     def _wait(self, future: Future[T]) -> T | None:
         """What came of it, or ``None`` when the run is over and nobody needs them."""

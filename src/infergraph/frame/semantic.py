@@ -13,6 +13,7 @@ from infergraph.errors import PlanError, did_you_mean
 from infergraph.frame import plan as plans
 from infergraph.frame.allowing import check_allowed
 from infergraph.frame.frame import SemanticFrame
+from infergraph.frame.image_checks import check_images
 from infergraph.operators.classify import ClassifyOperator
 from infergraph.operators.embed import EmbedOperator
 from infergraph.operators.extract import ExtractOperator
@@ -53,6 +54,7 @@ class SemanticNamespace:
         name: str | None = None,
         where: pl.Expr | None = None,
         examples: Examples = (),
+        images: Column | None = None,
     ) -> SemanticFrame:
         """Ask a prompt of each row.
 
@@ -64,15 +66,20 @@ class SemanticNamespace:
             name: See the class.
             where: See the class.
             examples: See the class; inputs are dicts of the template's variables.
+            images: Columns of images (bytes, or paths or URLs): a name, an expression, or a list of them. The template
+                may name them; one that it does not name is shown to the model all the same. See ``docs/images.md``.
 
         Returns:
             All rows in order; one String column ``into``, or the fields of the schema (one Struct column when
             ``into`` is given as well).
 
         Raises:
-            PlanError: Unknown variable, name clash, a schema or example that does not fit.
+            PlanError: Unknown variable, name clash, a schema or example that does not fit, a model that takes no
+                images.
         """
-        operator = MapOperator.build(self._frame.schema, prompt, into=into, schema=schema, examples=examples)
+        operator = MapOperator.build(
+            self._frame.schema, prompt, into=into, schema=schema, examples=examples, images=images
+        )
         return self._add(operator, model, name, where)
 
     def extract(
@@ -86,8 +93,9 @@ class SemanticNamespace:
         name: str | None = None,
         where: pl.Expr | None = None,
         examples: Examples = (),
+        images: Column | None = None,
     ) -> SemanticFrame:
-        """Read fields out of a text.
+        """Read fields out of a text, or of images.
 
         Args:
             column: Name of the text column, an expression, or a list of them.
@@ -98,15 +106,18 @@ class SemanticNamespace:
             name: See the class.
             where: See the class.
             examples: See the class.
+            images: Columns of images (bytes, or paths or URLs), those in ``column`` or others: a name, an expression,
+                or a list of them. See ``docs/images.md``.
 
         Returns:
             All rows in order, with the new columns.
 
         Raises:
-            PlanError: Unknown column, name clash, a schema that Polars or the provider cannot take.
+            PlanError: Unknown column, name clash, a schema that Polars or the provider cannot take, a model that takes
+                no images.
         """
         operator = ExtractOperator.build(
-            self._frame.schema, column, schema, into=into, instruction=instruction, examples=examples
+            self._frame.schema, column, schema, into=into, instruction=instruction, examples=examples, images=images
         )
         return self._add(operator, model, name, where)
 
@@ -262,6 +273,7 @@ class SemanticNamespace:
         chosen = session.model_name(model)
         if operator.kind != "embed":
             session.check_chat(chosen, operator)
+            check_images(session, operator, chosen)
         node = plans.operator_step(
             operator,
             name=_operator_name(operator, name, before),

@@ -18,9 +18,21 @@ from infergraph.models.address import check_server_address
 from infergraph.models.bodies import Bodies, encoded
 from infergraph.models.failures import Peer
 from infergraph.models.http import Envelope, Line, counted, key_of, own_headers
-from infergraph.models.model import AnswerSchema, CallFailed, Capabilities, Finish, Model, Request, Response, Tokens
+from infergraph.models.image import Image
+from infergraph.models.model import (
+    AnswerSchema,
+    CallFailed,
+    Capabilities,
+    Finish,
+    Message,
+    Model,
+    Request,
+    Response,
+    Tokens,
+)
 from infergraph.models.prices import context_tokens
 from infergraph.models.schemas import COMPATIBLE, OPENAI, Dialect, schema_problems, strict_schema
+from infergraph.models.vision import sees, vision_of_openai
 from infergraph.text.encodings import count_tokens
 
 _OWN_URL = "https://api.openai.com/v1"
@@ -60,6 +72,8 @@ class OpenAIProvider:
             embeds=embeds_only or self._model.base_url is not None,
             context_tokens=context_tokens(self._model),
             dimensions=self._model.dimensions or (None if self._model.base_url else _DIMENSIONS.get(name)),
+            images=False if embeds_only else sees(name, own_host=self._own_kind),
+            vision=vision_of_openai(name),
         )
 
     @property
@@ -118,7 +132,7 @@ class OpenAIProvider:
         room = request.max_output_tokens or model.max_output_tokens
         body: dict[str, Any] = {
             "model": model.model_id,
-            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            "messages": [{"role": message.role, "content": _content(message)} for message in request.messages],
         }
         if room is not None:
             body["max_completion_tokens" if self._own_kind else "max_tokens"] = room
@@ -147,6 +161,16 @@ class OpenAIProvider:
             model_id=str(answer.get("model", "")),
             headers=headers,
         )
+
+
+def _content(message: Message) -> str | list[dict[str, Any]]:
+    if not message.images:
+        return message.content
+    return [*map(_image_part, message.images), {"type": "text", "text": message.content}]
+
+
+def _image_part(image: Image) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": f"data:{image.media_type};base64,{image.base64()}"}}
 
 
 def _is_own_host(url: str) -> bool:

@@ -35,6 +35,7 @@ from infergraph.text.row_wise import Column, column_of
 __all__ = [
     "CompiledTemplate", "blocks_expr", "compile_template", "escape_expr", "render", "render_value_expr", "tag_for",
 ]  # fmt: skip
+_NOTHING: Mapping[str, pl.Expr] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +56,17 @@ class CompiledTemplate:
     """String, row-wise: the row's blocks; null where a required column is null."""
 
 
-def compile_template(source: str, columns: pl.Schema, *, where: str) -> CompiledTemplate:
+def compile_template(
+    source: str, columns: pl.Schema, *, where: str, references: Mapping[str, pl.Expr] = _NOTHING
+) -> CompiledTemplate:
     r"""Check a template and compile it.
 
     Args:
         source: The template; common indentation and blank lines around it are dropped.
         columns: The columns that it may name, with their types.
         where: What errors call it, for example ``"map(prompt)"``.
+        references: By name, texts that stand for what is no text (images). Those that the template does not name get a
+            block too, and are required.
 
     Returns:
         The compiled template; its ``content`` runs over a frame with these columns.
@@ -80,32 +85,36 @@ def compile_template(source: str, columns: pl.Schema, *, where: str) -> Compiled
         ['<body>\nIt broke.\n</body>\n<lang>\nen\n</lang>', None]
     """
     text = textwrap.dedent(source)
+    columns = pl.Schema({**columns, **dict.fromkeys(references, pl.String())}) if references else columns
     parsed = _checked(text, columns, where)
     variables = syntax.variables_of(parsed, columns)
-    if not variables:
+    if not variables and not references:
         names = f"for example {{{{ {next(iter(columns))} }}}}" if columns else "but the input has no columns"
         raise TemplateError(f"{where}: the template names no column, so every row would ask the same; {names}.")
     required = syntax.required_of(parsed, columns)
     parts = _parts(parsed)
     tags = _name_parts(parts, columns)
+    unnamed = {name: tag_for(name, tags.values()) for name in references if name not in variables}
+    column = {name: references.get(name, pl.col(name)) for name in (*variables, *unnamed)}
     for part in parts.values():
         _refer(part, tags)
     environment = _environment()
-    escape = Escape(tags.values())
+    every = (*tags.values(), *unnamed.values())
+    escape = Escape(every)
     blocks = {
-        tag: escape_expr(_path_expr(part, columns, where), tags.values())
+        tag: escape_expr(_path_expr(part, columns, column, where), every)
         if syntax.is_path(part := parts[key])
-        else _row_expr(part, columns, environment, escape, required, where)
+        else _row_expr(part, columns, column, environment, escape, required, where)
         for key, tag in tags.items()
     }
-    content = blocks_expr(blocks)
-    if needed := [pl.col(name).is_not_null() for name in required]:
+    content = blocks_expr(blocks | {tag: column[name] for name, tag in unnamed.items()})
+    if needed := [column[name].is_not_null() for name in (*required, *unnamed)]:
         content = pl.when(pl.all_horizontal(needed)).then(content)
     return CompiledTemplate(
         source=text.strip(),
         variables=tuple(variables),
         required=tuple(required),
-        tags=tuple(tags.values()),
+        tags=every,
         instruction="".join(f"<{tags[part]}>" if part in tags else part for part in _sequence(parsed)).strip(),
         content=content,
     )
@@ -262,9 +271,9 @@ def _refer(part: nodes.Node, tags: Mapping[Any, str]) -> None:
         ]
 
 
-def _path_expr(node: nodes.Node, columns: pl.Schema, where: str) -> pl.Expr:
+def _path_expr(node: nodes.Node, columns: pl.Schema, column: Mapping[str, pl.Expr], where: str) -> pl.Expr:
     name, *fields = syntax.path_of(node)
-    expr, dtype = pl.col(name), columns[name]
+    expr, dtype = column[name], columns[name]
     for step in fields:
         expr = expr.struct.field(step)
         dtype = _instance(dict(dtype)[step]) if isinstance(dtype, pl.Struct) else dtype
@@ -280,7 +289,13 @@ def _instance(dtype: Any) -> pl.DataType:
 
 
 def _row_expr(
-    node: nodes.Node, columns: pl.Schema, environment: _Sandbox, escape: Escape, required: list[str], where: str
+    node: nodes.Node,
+    columns: pl.Schema,
+    column: Mapping[str, pl.Expr],
+    environment: _Sandbox,
+    escape: Escape,
+    required: list[str],
+    where: str,
 ) -> pl.Expr:
     """A part with logic: rendered row by row over a Struct of the columns that it reads."""
     render = _renderer(node, environment, escape)
@@ -298,7 +313,7 @@ def _row_expr(
     if not reads:
         return pl.lit(_rendered(render, {}, where))
     try:
-        values = [plain_values(pl.col(name), columns[name], where=repr(name)).alias(name) for name in reads]
+        values = [plain_values(column[name], columns[name], where=repr(name)).alias(name) for name in reads]
     except PlanError as error:
         raise TemplateError(f"{where}: {error}") from error
     return pl.struct(values).map_batches(render_rows, return_dtype=pl.String, is_elementwise=True)
