@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 import infergraph as ig
 from infergraph.errors import PlanError
 from infergraph.testing.pdf_files import pdf_file
+from infergraph.text.pdf_pages import UnreadablePdf, pages_of
+from infergraph.text.pdf_pictures import page_png, pixels_of
 
 pdf = ig.text.pdf
 LETTER = pdf_file(["Dear Ann (Lee),\nwe deliver 12 kettles.", "", "Yours, Zoë"], title="A letter")
@@ -44,6 +47,36 @@ def test_what_a_document_says_of_itself() -> None:
         "pages": 3, "title": "A letter", "author": None, "created": datetime(2026, 1, 2, 2, 4, 5, tzinfo=UTC),
         "encrypted": False, "error": None,
     }  # fmt: skip
+
+
+def test_pages_as_they_are_known_without_drawing_them() -> None:
+    known = pages_of(pdf_file(["Tea", None, ""]))
+    assert [(page.number, page.text, page.blank) for page in known] == [
+        (1, "Tea", False),
+        (2, "", False),
+        (3, "", True),
+    ]
+    assert {(page.width, page.height) for page in known} == {(595.0, 842.0)}
+
+
+def test_a_page_is_drawn_in_grey() -> None:
+    file = pdf_file(["Tea", None])
+    data = page_png(file, 2)
+    width, height = pixels_of(595, 842)
+    assert data[16:24] == width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    lines = zlib.decompress(data[data.index(b"IDAT") + 4 : -16])
+    assert len(lines) == (width + 1) * height
+    greys = set(lines)
+    assert {0xFF, 0x20, 0xC0} <= greys  # paper, and both shades of the picture
+    assert page_png(file, 2) == data != page_png(file, 1)
+    with pytest.raises(UnreadablePdf, match="no PDF"):
+        page_png(b"x", 1)
+
+
+@pytest.mark.parametrize(("size", "longer"), [((595, 842), 1755), ((5000, 10), 2048), ((0, 0), 1), ((1, 9000), 2048)])
+def test_pictures_are_bounded(size: tuple[int, int], longer: int) -> None:
+    assert max(pixels_of(*size)) == longer
+    assert min(pixels_of(*size)) >= 1
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from infergraph.calls.purse import Purse
 from infergraph.calls.question import Notify, Question
 from infergraph.calls.warming import Warming
 from infergraph.errors import InfergraphError, ProviderDown, ProviderRefused
+from infergraph.models.drawing import with_drawn_images
 from infergraph.models.model import NANO, CallFailed, Model, Provider, Request, Tokens
 from infergraph.models.prices import cost_nano_usd
 from infergraph.models.redact import Secret, redact, redact_error
@@ -334,7 +335,7 @@ class Lane:
     async def _fly(self, flight: Flight) -> None:
         try:
             async with asyncio.timeout(self.model.timeout_s):
-                flight.response = await self.provider.send(flight.request)
+                flight.response = await self.provider.send(await with_drawn_images(flight.request))
         except TimeoutError:
             message = f"{self.model.name} gave no answer within {self.model.timeout_s:g} seconds."
             flight.failure = CallFailed(message, outcome="transient", reason="timeout")

@@ -207,7 +207,7 @@ def prompts(frame: SemanticFrame, n: int) -> list[dict[str, Any]]:
         hasher = RequestHasher(frame.session.models[step.model])
         for row_id, content in first_contents(frame.session, step, names, n):
             asked = content.text if isinstance(content, Unusable) else content
-            for part, request in first_requests(frame.session, step, step.model, asked):
+            for part, request, refused in first_requests(frame.session, step, step.model, asked):
                 shown.append(
                     {
                         "operator": names[id(step)],
@@ -219,9 +219,9 @@ def prompts(frame: SemanticFrame, n: int) -> list[dict[str, Any]]:
                         "request_hash": hash_text(hasher.hash(request)),
                     }
                 )
-            if isinstance(content, Unusable):
-                shown[-1]["messages"][-1]["content"] += f"\n[not sent: {content.message}]"
-                shown[-1]["request_hash"] = None
+                if refused := content.message if isinstance(content, Unusable) else refused:
+                    shown[-1]["messages"][-1]["content"] += f"\n[not sent: {refused}]"
+                    shown[-1]["request_hash"] = None
     return shown
 
 

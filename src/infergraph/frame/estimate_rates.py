@@ -81,7 +81,7 @@ class Rates:
         _, self.facts = session.facts(model)
         self._shared_tokens: dict[str, int] = {}
         store = session.store
-        self._sees = images_of(step.operator) is not None
+        self._sees = images_of(step.operator) is not None or bool(step.sample_request().images)
         history = History(store, self.model.name, step, name, asset)
         learned = store.learned(self.model.name, operator=name)
         self.seconds = _ASSUMED_SECONDS if learned is None else learned.seconds

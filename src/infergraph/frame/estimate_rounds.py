@@ -22,7 +22,7 @@ from infergraph.frame.room import room_of
 from infergraph.frame.rounds_again import stored_reply
 from infergraph.frame.row_ids import DOUBT
 from infergraph.models.model import Request
-from infergraph.operators.rounds import Question, Reply, RoundsOperator
+from infergraph.operators.rounds import UNKNOWN_FILE, Question, Reply, RoundsOperator
 from infergraph.store.rows import StoredAnswer
 
 _STAND_IN = "\ufffc\ufffc"
@@ -246,6 +246,8 @@ def filled(value: Any, dtype: pl.DataType, text: str, *, stand_in: str = "") -> 
             return {
                 one.name: filled(of.get(one.name), _typed(one.dtype), text, stand_in=stand_in) for one in dtype.fields
             }
+        case pl.Binary():
+            return UNKNOWN_FILE if value is None else value
         case _:
             return value
 

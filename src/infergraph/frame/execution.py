@@ -26,7 +26,7 @@ from infergraph.errors import RunCancelled, StoreError
 from infergraph.frame import plan as plans
 from infergraph.frame.asking import CONTENT, LINEAGE_NAMES, LINEAGE_SCHEMA, PART, Account, Asker, Progress, Wiring
 from infergraph.frame.compiling import Activity, Batches, io_source, lazy_frame, split_predicate, wanted_rows
-from infergraph.frame.image_loading import ImageLoader, Piece
+from infergraph.frame.image_loading import PIECE_BYTES, ImageLoader, Piece
 from infergraph.frame.keys import hidden_key
 from infergraph.frame.parents import ParentRecorder, derives_twice
 from infergraph.frame.parts import PartsFile
@@ -281,7 +281,7 @@ class Execution:
         """The morsels, or pieces of them with their images, where the operator has some."""
         images = images_of(step.operator)
         if images is None:
-            yield from ((rows, None) for rows in morsels)
+            yield from ((piece, None) for rows in morsels for piece in bounded(rows, CONTENT))
             return
         _, facts = self.session.facts(self._model_of(step))
         with ImageLoader(images, facts.vision, self.session.root, stopped=lambda: self.activity.stopped) as loader:
@@ -375,3 +375,18 @@ def cut(batches: Iterator[pl.DataFrame], rows: Callable[[], int]) -> Batches:
             piece = batch.slice(start, rows())
             start += piece.height
             yield piece
+
+
+def bounded(rows: pl.DataFrame, column: str) -> Batches:
+    """The rows in pieces of a bounded number of bytes, where the column holds files."""
+    if rows.schema[column] != pl.Binary:
+        yield rows
+        return
+    start = size = 0
+    for place, length in enumerate(rows[column].bin.size()):
+        size += length or 0
+        if size >= PIECE_BYTES:
+            yield rows.slice(start, place + 1 - start)
+            start, size = place + 1, 0
+    if start < rows.height or not rows.height:
+        yield rows.slice(start)

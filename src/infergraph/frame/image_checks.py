@@ -29,19 +29,30 @@ def check_images(session: Session, operator: RowOperator | RoundsOperator, model
     images = images_of(operator)
     if images is None:
         return
-    where = f".semantic.{operator.kind}: images={', '.join(map(repr, images.names))}"
+    if problem := image_problem(session, model):
+        raise PlanError(f".semantic.{operator.kind}: images={', '.join(map(repr, images.names))}: {problem}")
+
+
+def image_problem(session: Session, model: str) -> str:
+    """Why a model, or one that may take over from it, may not be sent images, and what to do; empty: it may.
+
+    Args:
+        session: Knows the models.
+        model: The deployment's name of the model that would be asked.
+    """
     for name in session.models_asked(model):
         definition, capabilities = session.facts(name)
         if capabilities.images is False:
             fallback = "" if name == model else f", a fallback of {model!r},"
             able = session.models_that(lambda known: known.chat and known.images is not False)
             others = ", ".join(map(repr, able)) or "none is configured; add one, such as openai:gpt-5-mini"
-            raise PlanError(
-                f"{where}: the model {name!r} ({definition.name}){fallback} takes no images. Name one that does with "
+            return (
+                f"the model {name!r} ({definition.name}){fallback} takes no images. Name one that does with "
                 f"model=: {others}."
             )
     if session.redaction_of(model) is not None:
-        raise PlanError(
-            f"{where}: what {model!r} is sent is redacted, and redact= cannot read what an image shows. Ask a model "
-            "without redact= (in a session without it) that may see these images as they are, or leave images= out."
+        return (
+            f"what {model!r} is sent is redacted, and redact= cannot read what an image shows. Ask a model "
+            "without redact= (in a session without it) that may see these images as they are, or send it none."
         )
+    return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from infergraph.frame.image_checks import image_problem
 from infergraph.frame.session import Session
 from infergraph.operators.rounds import Room
 
@@ -40,7 +41,11 @@ def room_of(session: Session, model: str) -> Room:
         counts = [provider.count_tokens(text) for text in texts]
         return [tokens if exact else int(tokens * _UNSURE) for tokens, exact in counts]
 
-    return Room(tokens=min(_input_tokens(session, name) for name in session.models_asked(model)), count=count)
+    return Room(
+        tokens=min(_input_tokens(session, name) for name in session.models_asked(model)),
+        count=count,
+        refuses_images=image_problem(session, model),
+    )
 
 
 def _input_tokens(session: Session, model: str) -> int:

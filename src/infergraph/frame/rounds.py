@@ -134,6 +134,7 @@ class RoundsAsker:
         self._account = account
         self._tally = account.tally
         self._hasher = RequestHasher(model)
+        self._model_name = model.name
         self._wiring = wiring
         self._room = room
         self._worker = worker
@@ -179,12 +180,15 @@ class RoundsAsker:
             morsel.future.set_result(lockstep)
             return
         morsel.asked += len(questions)
-        asks = [self._ask_of(question) for _, question in questions]
+        asks = [self._ask_of(question) for _, question in questions if not question.refused]
         self._report()
 
         def came_back(done: Future[list[Outcome]]) -> None:
             self._go_on(morsel, lockstep, lambda: self._take(morsel, lockstep, questions, done.result()))
 
+        if not asks:
+            self._go_on(morsel, lockstep, lambda: self._take(morsel, lockstep, questions, []))
+            return
         self._wiring.submit(asks, self._account.ledger).add_done_callback(came_back)
 
     def _ask_of(self, question: Question) -> Ask:
@@ -192,6 +196,11 @@ class RoundsAsker:
             question.judge if self._wiring.redaction is None else RedactedJudge(question.judge, self._wiring.redaction)
         )
         return Ask(self._hasher.hash(question.request), question.request, judge)
+
+    def _refused(self, question: Question) -> Outcome:
+        return Outcome(
+            hash=b"", source="rejected_before", rejected="bad_request", message=question.refused, model=self._model_name
+        )
 
     def _take(
         self,
@@ -202,7 +211,9 @@ class RoundsAsker:
     ) -> None:
         replies: dict[int, list[Reply]] = {}
         pending: set[int] = set()
-        for (place, question), outcome in zip(questions, outcomes, strict=True):
+        asked = iter(outcomes)
+        for place, question in questions:
+            outcome = self._refused(question) if question.refused else next(asked)
             if outcome.source == "pending":
                 pending.add(place)
             value = shown(outcome.value, self._wiring.redaction)
@@ -231,7 +242,7 @@ class RoundsAsker:
             made = {
                 "row_id": [ids[one.place] for one in asked],
                 "model": [one.outcome.model for one in asked],
-                "request_hash": [hash_text(one.outcome.hash) for one in asked],
+                "request_hash": [hash_text(one.outcome.hash) if one.outcome.hash else None for one in asked],
                 "source": [one.outcome.source for one in asked],
                 "via": [one.outcome.via for one in asked],
                 PART: [one.part for one in asked],

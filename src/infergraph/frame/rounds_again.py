@@ -23,8 +23,9 @@ from infergraph.store.rows import StoredAnswer
 
 def first_requests(
     session: Session, step: plans.OperatorStep, model: str, content: Any
-) -> list[tuple[str | None, Request]]:
-    """A row's requests that follow from its content alone, each with its part (``None``: the row has one request).
+) -> list[tuple[str | None, Request, str]]:
+    """A row's requests that follow from its content alone, each with its part (``None``: the row has one request), and
+    with why it would not be sent (empty: it would).
 
     Args:
         session: Knows the models.
@@ -33,11 +34,11 @@ def first_requests(
         content: The row's content, which is not null.
     """
     if step.rounds is None:
-        return [(None, request_of(step.by_row, content))]
+        return [(None, request_of(step.by_row, content), "")]
     rows = Lockstep(step.rounds, [content], room_of(session, model), name=step.name)
     rows.begin()
-    first: list[tuple[str | None, Request]] = [
-        (question.part, question.request) for question in rows.questions.get(0, ())
+    first: list[tuple[str | None, Request, str]] = [
+        (question.part, question.request, question.refused) for question in rows.questions.get(0, ())
     ]
     rows.close()
     return first
@@ -83,6 +84,8 @@ def stored_reply(question: Question, answer: StoredAnswer | None, redaction: Red
         answer: What the store has under its hash.
         redaction: What texts in replies are redacted by.
     """
+    if question.refused:
+        return Reply(rejected="bad_request", message=question.refused)
     if answer is None:
         return None
     if answer.state == "rejected":

@@ -20,6 +20,7 @@ from infergraph.operators.extract import ExtractOperator
 from infergraph.operators.filter import FilterOperator
 from infergraph.operators.map import MapOperator
 from infergraph.operators.operator import Operator, RowOperator
+from infergraph.operators.parse_pdf import SEPARATOR, ParsePdfOperator
 from infergraph.operators.rounds import RoundsOperator
 from infergraph.operators.sentiment import SentimentOperator
 
@@ -256,6 +257,37 @@ class SemanticNamespace:
                 f"write Model({definition.name!r}, dimensions=...)."
             )
         operator = EmbedOperator.build(self._frame.schema, column, into=into, dimensions=dimensions)
+        return self._add(operator, model, name, where)
+
+    def parse_pdf(
+        self,
+        column: str | pl.Expr,
+        *,
+        into: str = "markdown",
+        separator: str = SEPARATOR,
+        model: str | None = None,
+        name: str | None = None,
+        where: pl.Expr | None = None,
+    ) -> SemanticFrame:
+        """Turn PDF files into Markdown: pages with a text layer as it is, the others read off their picture by a model.
+
+        Args:
+            column: The files' bytes (Binary): a name or an expression. ``ig.read_documents`` reads folders of files.
+            into: Name of the new column.
+            separator: What stands between pages; ``{page}`` in it is the number of the page that follows.
+            model: See the class. One that takes no images will do where all pages have a text layer.
+            name: See the class.
+            where: See the class.
+
+        Returns:
+            All rows in order, with ``into`` of type String: all pages in order. Null for null, and for a rejected row:
+            one whose file is broken, encrypted or no PDF, or of which a page was rejected. See
+            ``docs/text/documents.md``.
+
+        Raises:
+            PlanError: Unknown column, one that is not Binary, name clash.
+        """
+        operator = ParsePdfOperator.build(self._frame.schema, column, into=into, separator=separator)
         return self._add(operator, model, name, where)
 
     def _add(

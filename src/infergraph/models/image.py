@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -30,9 +31,10 @@ class Image:
         media_type: ``image/png``, ``image/jpeg``, ``image/gif`` or ``image/webp``.
         width: Pixels.
         height: Pixels.
-        size: Bytes.
-        digest: BLAKE2b of the bytes, 16 bytes long: what request hashes cover.
+        size: Bytes; 0: it is drawn when it is sent.
+        digest: BLAKE2b of the bytes, or of what it is drawn from, 16 bytes long: what request hashes cover.
         data: The bytes; ``None`` in a prompt that was read from the store, which keeps no bytes of images.
+        draw: Makes the bytes, on any thread; ``None``: they are there.
 
     Example:
         >>> header = b"GIF89a" + (2).to_bytes(2, "little") + (1).to_bytes(2, "little")
@@ -46,6 +48,7 @@ class Image:
     size: int
     digest: bytes
     data: bytes | None = field(default=None, repr=False, compare=False)
+    draw: Callable[[], bytes] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(cls, data: bytes) -> Image:
@@ -61,8 +64,8 @@ class Image:
     @property
     def shown(self) -> str:
         """The image in one line, in the place of its bytes."""
-        size = f"{self.width}x{self.height} pixels, {self.size:,} bytes"
-        return f"[image: {self.media_type}, {size}, b2:{self.digest.hex()}]"
+        size = f", {self.size:,} bytes" if self.size else ""
+        return f"[image: {self.media_type}, {self.width}x{self.height} pixels{size}, b2:{self.digest.hex()}]"
 
     def base64(self) -> str:
         """The bytes as they go into JSON."""

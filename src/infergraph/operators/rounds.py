@@ -25,6 +25,9 @@ class Question:
     part: str
     """Where it belongs, as a reader of traces and rejects is told: ``"level 1, part 3 of 12"``; another one for each
     question of a row."""
+    refused: str = ""
+    """Why it cannot be asked: it is a reject with the reason ``bad_request``, nobody is asked, and nothing of it is
+    remembered. Empty: it is asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,12 @@ class Room:
     """Input tokens of a request, the instruction included; room for the answer is already taken off."""
     count: Callable[[Sequence[str]], Sequence[int]]
     """Tokens of each text; an upper estimate where the model's tokenizer is not public."""
+    refuses_images: str = ""
+    """Why no image may be sent, in a sentence that says what to do; empty: images may be sent."""
 
+
+UNKNOWN_FILE = b"\0infergraph: the bytes are not known\0"
+"""In an estimate: the content of a row whose file is not known yet."""
 
 Rounds = Generator[Sequence[Question], Sequence[Reply], Any]
 """Yields the questions of a round (at least one), gets their replies, returns the row's value (``None``: it has none).
@@ -59,10 +67,11 @@ A question that is rejected is listed in the rejects under the row, whatever the
 class RoundsOperator(Operator, Protocol):
     """An operator that asks any number of requests a row, round after round.
 
-    Its ``content`` is text, or a list or struct (of lists and structs) of texts. Where rows are redacted, the texts in
-    it are redacted before ``rounds`` sees them, delimiters of ``tags`` excepted; so are the texts in replies, which may
-    go into later requests. Lists in it may hold nulls: of texts that are null, and in an estimate of answers that are
-    still to come. ``answer_schema`` is the one of all answers that have one; ``None``: all are texts.
+    Its ``content`` is text, or a list or struct (of lists and structs) of texts, or the bytes of a file. Where rows are
+    redacted, the texts in it are redacted before ``rounds`` sees them, delimiters of ``tags`` excepted; so are the
+    texts in replies, which may go into later requests. Lists in it may hold nulls: of texts that are null, and in an
+    estimate of answers that are still to come. ``answer_schema`` is the one of all answers that have one; ``None``: all
+    are texts.
     """
 
     def rounds(self, content: Any, room: Room) -> Rounds:

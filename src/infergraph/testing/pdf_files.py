@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+_PICTURE = b"q 495 0 0 742 50 50 cm BI /W 2 /H 2 /CS /G /BPC 8 /F /AHx ID 20C0C020> EI Q"
+"""Four squares, dark and light."""
 
-def pdf_file(pages: Sequence[str], *, title: str | None = None, encrypted: bool = False) -> bytes:
+
+def pdf_file(pages: Sequence[str | None], *, title: str | None = None, encrypted: bool = False) -> bytes:
     r"""A PDF file with a text layer.
 
     Args:
-        pages: The text of each page in Latin-1, a line each ``\n``; an empty one is a page without text layer.
+        pages: The text of each page in Latin-1, a line each ``\n``; ``""`` is an empty page, and ``None`` one with a
+            picture and no text layer, such as a scanner makes.
         title: The document's title.
         encrypted: Whether it needs a password (which nobody knows).
 
@@ -29,7 +33,7 @@ def pdf_file(pages: Sequence[str], *, title: str | None = None, encrypted: bool 
     ]
     for number, text in enumerate(pages):
         lines = b"".join(b"(%s) Tj T* " % _escaped(line) for line in text.split("\n")) if text else b""
-        stream = b"BT /F1 11 Tf 14 TL 50 780 Td %sET" % lines
+        stream = _PICTURE if text is None else b"BT /F1 11 Tf 14 TL 50 780 Td %sET" % lines
         objects.append(
             b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Resources << /Font << /F1 3 0 R >> >> "
             b"/Contents %d 0 R >>" % (first_page + 2 * number + 1)

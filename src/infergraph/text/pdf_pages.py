@@ -10,6 +10,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -55,8 +56,35 @@ def opened(content: bytes) -> Iterator[Any]:
             document.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What is known of a page without drawing it."""
+
+    number: int
+    """From 1."""
+    text: str
+    """Its text layer, ``""`` where it has none (a scan)."""
+    width: float
+    """Points (1/72 inch), as it is looked at."""
+    height: float
+    blank: bool
+    """Nothing at all is on it: no text, picture, line or annotation."""
+
+
 def page_texts(content: bytes) -> list[str]:
     """The text layer of each page, ``""`` for a page without one (a scan).
+
+    Args:
+        content: The file's bytes.
+
+    Raises:
+        UnreadablePdf: It cannot be opened, or one of its pages cannot be read.
+    """
+    return [page.text for page in pages_of(content)]
+
+
+def pages_of(content: bytes) -> list[Page]:
+    """All pages of a document.
 
     Args:
         content: The file's bytes.
@@ -67,17 +95,25 @@ def page_texts(content: bytes) -> list[str]:
     import pypdfium2
 
     with opened(content) as document:
-        texts = []
-        for number in range(len(document)):
+        pages = []
+        for number in range(1, len(document) + 1):
             try:
-                page = document[number]
+                page = document[number - 1]
                 layer = page.get_textpage()
-                texts.append(_clean(layer.get_text_bounded()))
+                text = _clean(layer.get_text_bounded())
+                width, height = page.get_size()
+                pages.append(Page(number, text, width, height, not text.strip() and _is_blank(page)))
                 layer.close()
                 page.close()
             except pypdfium2.PdfiumError as error:
-                raise UnreadablePdf(f"page {number + 1} is broken and cannot be read") from error
-        return texts
+                raise UnreadablePdf(f"page {number} is broken and cannot be read") from error
+        return pages
+
+
+def _is_blank(page: Any) -> bool:
+    from pypdfium2 import raw
+
+    return not raw.FPDFPage_CountObjects(page) and not raw.FPDFPage_GetAnnotCount(page)
 
 
 def facts(content: bytes) -> dict[str, Any]:

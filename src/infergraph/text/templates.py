@@ -172,7 +172,9 @@ def _text_expr(text: str, columns: pl.Schema, where: str) -> pl.Expr:
     parts = _parts(parsed)
     if all(isinstance(key, tuple) for key in parts):
         pieces = [
-            pl.lit(part) if isinstance(part, str) else _path_expr(parts[part], columns, where).fill_null("")
+            pl.lit(part)
+            if isinstance(part, str)
+            else _path_expr(parts[part], columns, {name: pl.col(name) for name in columns}, where).fill_null("")
             for part in _sequence(parsed)
         ]
         made = pl.concat_str(pieces)
