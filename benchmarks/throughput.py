@@ -30,15 +30,14 @@ run waits for, at the price of one more binary dependency for TLS, proxies and c
 from __future__ import annotations
 
 import statistics
-import subprocess
 from pathlib import Path
 from typing import Any
 
+from fenic_environment import fenic_python
 from measuring import in_a_child, show, simulated_server, sizes
 
 _HERE = Path(__file__).parent
 _PEERS = _HERE / "peers"
-_FENIC = _HERE.parent / ".infergraph" / "benchmarks" / "fenic"
 _FENIC_ROWS = 2_000
 _REPEATS = 3
 _FEW_ROWS = 20_000
@@ -50,7 +49,7 @@ Cost = dict[str, float]
 def main() -> None:
     """Measure every size and print one table."""
     asked = sizes([1_000, 10_000], __doc__.splitlines()[0])
-    python = _fenic_python()
+    python = fenic_python()
     with simulated_server() as at_once, simulated_server("--latency", "0.1") as address:
         ceiling = _rate(_cost("raw_client.py", at_once, 10_000))
         print(f"The server alone answers {ceiling:,.0f} requests/s to the raw client when it does not wait.")
@@ -93,22 +92,6 @@ def _middle(costs: list[Cost]) -> Cost:
 
 def _rate(cost: Cost) -> float:
     return cost["rows"] / cost["seconds"]
-
-
-def _fenic_python() -> str | None:
-    """The interpreter of fenic's environment, made on first use; ``None``: it cannot be."""
-    python = _FENIC / "bin" / "python"
-    if not (_FENIC / "complete").exists():
-        print(f"Installing fenic into {_FENIC.relative_to(_HERE.parent)} (once) ...")
-        install = ["uv", "pip", "install", "--quiet", "--python", str(python), "fenic==0.13.*", "litellm"]
-        try:
-            subprocess.run(["uv", "venv", "--quiet", "--clear", "--python", "3.11", str(_FENIC)], check=True)
-            subprocess.run(install, check=True)
-        except (OSError, subprocess.CalledProcessError) as failure:
-            print(f"fenic is left out: it could not be installed ({failure}).")
-            return None
-        (_FENIC / "complete").touch()
-    return str(python)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ _NO_LIMIT = 1_000_000_000
 
 def main(address: str, rows: int) -> None:
     """Extract from every ticket and report the cost."""
-    _prepare()
+    prepare()
     import fenic
 
     model = fenic.OpenAILanguageModel(model_name=MODEL, rpm=_NO_LIMIT, tpm=_NO_LIMIT, base_url=f"{address}/v1")
@@ -32,7 +32,7 @@ def main(address: str, rows: int) -> None:
     report(cost)
 
 
-def _prepare() -> None:
+def prepare() -> None:
     """Before the import: no downloads (LiteLLM's package brings tiktoken's tables), no key, no progress bars."""
     litellm = importlib.util.find_spec("litellm")
     assert litellm is not None
