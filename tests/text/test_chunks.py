@@ -70,7 +70,7 @@ def cut(way: str, text: str | None, size: int, overlap: int = 0) -> Any:
 
 @pytest.mark.parametrize("way", WAYS)
 @given(text=TEXTS, sizes=SIZES)
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_chunks_cover_the_text_and_their_offsets_are_true(way: str, text: str, sizes: tuple[int, int]) -> None:
     size, overlap = sizes
     found = cut(way, text, size, overlap)
@@ -85,7 +85,7 @@ def test_chunks_cover_the_text_and_their_offsets_are_true(way: str, text: str, s
 
 @pytest.mark.parametrize("way", WAYS)
 @given(text=TEXTS, sizes=SIZES)
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_chunks_are_as_long_as_asked_for_at_most(way: str, text: str, sizes: tuple[int, int]) -> None:
     size, overlap = sizes
     measure = WAYS[way][1]
@@ -135,7 +135,7 @@ def test_markdown_chunks_know_their_headings() -> None:
 
 
 @given(TEXTS)
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_headings_stand_where_they_say(text: str) -> None:
     for heading in headings_of(text):
         assert heading.title[:1] in text[heading.start :].split("\n")[0] or not heading.title

@@ -48,13 +48,13 @@ def computed(expr: pl.Expr, page: str | None) -> Any:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 @given(page=PAGES)
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 def test_nothing_raises_on_any_page(name: str, page: str) -> None:
     computed(FUNCTIONS[name]("t"), page)
 
 
 @given(PAGES)
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 def test_the_rows_of_a_table_say_all_its_words(page: str) -> None:
     for table in computed(html.tables("t"), page):
         assert all(isinstance(text, str) for row in [table["header"], *table["rows"]] for text in row)

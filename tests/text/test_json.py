@@ -42,7 +42,7 @@ def computed(expr: pl.Expr, *texts: str | None) -> list[Any]:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 @given(text=BROKEN)
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 def test_nothing_raises_on_any_text(name: str, text: str) -> None:
     computed(FUNCTIONS[name]("t"), text)
 
@@ -67,7 +67,7 @@ def test_every_value_is_valid_contained_in_itself_and_comes_through_jq(value: An
 
 
 @given(BROKEN)
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_what_is_repaired_is_json(text: str) -> None:
     for made in computed(ig.text.json.repair("t"), text):
         assert made is None or computed(ig.text.json.is_valid("t"), made) == [True]

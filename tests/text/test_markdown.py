@@ -70,7 +70,7 @@ def computed(expr: pl.Expr, text: str | None) -> Any:
 
 
 @given(text=DOCUMENTS, level=st.integers(1, 6))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_sections_joined_are_the_document(text: str, level: int) -> None:
     found = computed(markdown.sections("t", level=level), text)
     assert "".join(section["text"] for section in found) == text
@@ -82,7 +82,7 @@ def test_sections_joined_are_the_document(text: str, level: int) -> None:
 
 
 @given(DOCUMENTS)
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_blocks_are_a_tree_with_true_offsets(text: str) -> None:
     found = computed(markdown.to_struct("t"), text)
     for number, block in enumerate(found):
@@ -97,7 +97,7 @@ def test_blocks_are_a_tree_with_true_offsets(text: str) -> None:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 @given(text=DOCUMENTS)
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_nothing_raises_on_any_text(name: str, text: str) -> None:
     computed(FUNCTIONS[name]("t"), text)
 

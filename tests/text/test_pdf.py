@@ -97,7 +97,7 @@ def test_files_that_cannot_be_read_say_why_and_spoil_no_other(content: bytes, en
 
 
 @given(st.integers(0, len(LETTER) - 1), st.binary(min_size=1, max_size=8))
-@settings(max_examples=80)
+@settings(max_examples=80, deadline=None)
 def test_nothing_raises_on_a_damaged_file(place: int, damage: bytes) -> None:
     damaged = LETTER[:place] + damage + LETTER[place + len(damage) :]
     for made in (pdf.text("f"), pdf.pages("f"), pdf.metadata("f")):

@@ -141,7 +141,7 @@ def test_turns_of_one_speaker_are_merged() -> None:
 
 
 @given(st.text(max_size=400), st.sampled_from([None, *READERS]))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_nothing_raises_on_any_text(text: str, form: Any) -> None:
     for turn in computed(transcripts.parse("t", format=form), text)[0]:
         assert turn["text"]
@@ -156,7 +156,7 @@ PIECES = st.lists(st.sampled_from(BITS), max_size=40).map("".join)
 
 
 @given(PIECES, st.sampled_from([None, *READERS]))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_nothing_raises_on_half_broken_transcripts(text: str, form: Any) -> None:
     computed(transcripts.parse("t", format=form), text)
     computed(transcripts.detect("t"), text)
@@ -177,7 +177,7 @@ SAID = st.builds(
 
 
 @given(st.lists(SAID, max_size=6))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_what_is_written_is_read_again(said: list[dict[str, Any]]) -> None:
     given_turns = [
         {"index": n, "speaker": one["speaker"], "start": one["start"], "end": None, "text": "\n".join(one["words"])}

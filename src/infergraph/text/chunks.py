@@ -13,7 +13,7 @@ from infergraph.errors import PlanError
 from infergraph.text import spans
 from infergraph.text.encodings import count_tokens
 from infergraph.text.headings import heading_paths
-from infergraph.text.row_wise import Column, column_of, of_each_text
+from infergraph.text.row_wise import Column, column_of, in_pieces, of_each_text
 from infergraph.text.spans import Span
 
 Unit = Literal["characters", "words", "tokens"]
@@ -77,7 +77,7 @@ def words(column: Column, size: int, *, overlap: int = 0) -> pl.Expr:
         ['one two  ', 'three']
     """
     where = _checked("words", size, overlap)
-    return _chunks(column, lambda text: spans.chunks_of(spans.words(text), size, overlap), where)
+    return _chunks(column, lambda text: spans.chunks_of_words(text, size, overlap), where)
 
 
 def tokens(column: Column, size: int, *, overlap: int = 0, model: str = MODEL) -> pl.Expr:
@@ -212,8 +212,10 @@ def window(column: Column, *, before: int = 1, after: int = 1) -> pl.Expr:
                 f"{where}: the column {values.name!r} is {values.dtype}, not a list of chunks. Write for example "
                 f"ig.text.chunks.recursive({values.name!r}, 2_000) first."
             )
-        around = [None if chunks is None else _around(chunks, before, after) for chunks in values.to_list()]
-        return pl.Series(values.name, around, dtype=returns)
+        return in_pieces(values, some, returns)
+
+    def some(rows: list[Any]) -> list[Any]:
+        return [None if chunks is None else _around(chunks, before, after) for chunks in rows]
 
     return column_of(column, where).map_batches(batch, return_dtype=returns, is_elementwise=True)
 

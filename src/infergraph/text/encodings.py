@@ -8,8 +8,8 @@ lies at 1.1 to 1.35 times, rather more for code and other languages), for unknow
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
 from typing import Any, Protocol, cast
 
 from infergraph.text.packaged import CHAT_MODEL
@@ -18,6 +18,9 @@ _O200K = re.compile(r"^(gpt-4o|gpt-4\.[15]|gpt-5|gpt-oss|chatgpt-4o|o[134](-|$)|
 _CL100K = re.compile(r"^(gpt-4(-|$)|gpt-3\.5|text-embedding-(3-|ada-002)|cl100k_base$|ft:gpt-(3\.5|4-))")
 _CLAUDE = re.compile(r"(^|[./])claude")
 _CLAUDE_FACTOR = 1.3
+_WORDS_KEPT = 50_000
+_LONGEST_KEPT = 40
+"""Characters of a word whose count is kept."""
 _PROVIDERS = ("openai", "anthropic", "local")
 
 
@@ -140,10 +143,20 @@ def pieces_of(model_id: str, text: str) -> list[tuple[str, int]]:
         [('hello', 1), (' world', 1)]
     """
     encoding, factor, _ = encoding_of(model_id)
-    tokenizer = _tokenizer(encoding)
+    count, clean = _count_of_pieces(encoding), _clean(text)
     pieces, place = [], 0
-    for piece in tokenizer.pretokenize(_clean(text)):
-        length = tokenizer.count(piece)
-        pieces.append((text[place : place + len(piece)], length if factor == 1 else -int(-length * factor // 1)))
-        place += len(piece)
+    for piece in _tokenizer(encoding).pretokenize(clean):
+        length = count(piece)
+        end = place + len(piece)
+        own = piece if clean is text else text[place:end]
+        pieces.append((own, length if factor == 1 else -int(-length * factor // 1)))
+        place = end
     return pieces
+
+
+@cache
+def _count_of_pieces(encoding: str) -> Callable[[str], int]:
+    """Tokens of words, of which most texts have the same ones over and over."""
+    count = _tokenizer(encoding).count
+    known = lru_cache(maxsize=_WORDS_KEPT)(count)
+    return lambda piece: known(piece) if len(piece) <= _LONGEST_KEPT else count(piece)

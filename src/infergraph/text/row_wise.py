@@ -1,16 +1,18 @@
-"""A Python function over texts as a Polars expression: null stays null, equal texts are worked on once a batch."""
+"""A Python function over texts as a Polars expression: null stays null, equal texts close by are worked on once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from infergraph.errors import PlanError
 
 Column = str | pl.Expr
 """A column's name, or an expression."""
+_ROWS = 512
 
 
 def column_of(column: Any, where: str) -> pl.Expr:
@@ -37,7 +39,7 @@ def of_each_text(
 
     Args:
         column: A String column.
-        function: Called once for each different text of a batch; ``None`` becomes null.
+        function: Called once for each different text among some hundred rows; ``None`` becomes null.
         returns: The result's type.
         where: What errors call it.
 
@@ -55,18 +57,55 @@ def of_each_text(
 
     def batch(values: pl.Series) -> pl.Series:
         check_texts(values, where)
-        known: dict[str, Any] = {}
-        results: list[Any] = []
-        for text in values.to_list():
-            if text is None:
-                results.append(None)
-                continue
-            if text not in known:
+        return in_pieces(values, some, returns)
+
+    def some(texts: list[str | None]) -> list[Any]:
+        known: dict[str | None, Any] = {None: None}
+        for text in texts:
+            if text not in known and text is not None:
                 known[text] = function(text)
-            results.append(known[text])
-        return pl.Series(values.name, results, dtype=returns)
+        return [known[text] for text in texts]
 
     return column_of(column, where).map_batches(batch, return_dtype=returns, is_elementwise=True)
+
+
+def in_pieces(values: pl.Series, function: Callable[[list[Any]], list[Any]], returns: Any) -> pl.Series:
+    """What a function makes of a column, some hundred rows at a time: Python's values are many times those of Polars.
+
+    Args:
+        values: The column.
+        function: Takes the values of some rows and gives as many.
+        returns: The result's type.
+    """
+    made = [
+        column_from(function(values.slice(start, _ROWS).to_list()), returns) for start in range(0, len(values), _ROWS)
+    ]
+    return pl.concat(made).alias(values.name) if made else pl.Series(values.name, [], dtype=returns)
+
+
+def column_from(results: list[Any], returns: Any) -> pl.Series:
+    """The results as a column; lists of structs go field by field, which takes a quarter of the time.
+
+    Args:
+        results: A list of dicts for each row, or whatever ``returns`` says; ``None`` is null.
+        returns: The result's type.
+    """
+    inner = returns.inner if isinstance(returns, pl.List) else None
+    if not isinstance(inner, pl.Struct):
+        return pl.Series(results, dtype=returns)
+    every = [one for result in results if result for one in result]
+    fields = [pl.Series(field.name, [one[field.name] for one in every], dtype=field.dtype) for field in inner.fields]
+    lengths = np.fromiter((len(result or ()) for result in results), dtype=np.uint32, count=len(results))
+    rows = pl.Series("row", np.repeat(np.arange(len(results), dtype=np.uint32), lengths))
+    lists = (
+        pl.DataFrame([rows, pl.DataFrame(fields).to_struct("of")]).group_by("row", maintain_order=True).agg("of")["of"]
+    )
+    empty = pl.Series([[], None], dtype=returns)
+    places, next_list = [], 0
+    for result in results:
+        places.append(next_list if result else len(lists) + (result is None))
+        next_list += bool(result)
+    return pl.concat([lists.cast(returns), empty]).gather(places)
 
 
 def check_texts(values: pl.Series, where: str) -> None:

@@ -226,16 +226,20 @@ def _check_vectors(values: pl.Series, where: str) -> pl.DataType:
 
 
 def _matrix(values: pl.Series, where: str) -> _Matrix:
-    lengths = _lengths(values)
-    if len(set(lengths)) > 1:
-        raise PlanError(f"{where}: the column {values.name!r} holds vectors of lengths {sorted(set(lengths))[:5]}.")
-    if not lengths:
+    widths = _widths(values)
+    if len(widths) > 1:
+        raise PlanError(f"{where}: the column {values.name!r} holds vectors of lengths {widths[:5]}.")
+    if not widths:
         return np.zeros((0, 0), dtype=np.float32)
+    [width] = widths
     flat = values.explode().cast(pl.Float32).fill_null(float("nan")).to_numpy()
-    return flat.reshape(len(values), lengths[0])
+    return flat.reshape(len(values), width)
 
 
-def _lengths(values: pl.Series) -> list[int]:
+def _widths(values: pl.Series) -> list[int]:
+    """The lengths that the vectors have, of which none is null."""
+    if values.dtype == pl.Null or values.is_empty():
+        return []
     if isinstance(values.dtype, pl.Array):
-        return [0 if missing else values.dtype.size for missing in values.is_null()]
-    return values.list.len().fill_null(0).to_list() if values.dtype != pl.Null else [0] * len(values)
+        return [values.dtype.size]
+    return values.list.len().unique().sort().to_list()

@@ -7,32 +7,38 @@ text between its offsets.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from itertools import accumulate
 
 from infergraph.text.encodings import pieces_of
 
 Span = tuple[int, int]
-_WORD = re.compile(r"\S+\s*|^\s+")
+_WORD = re.compile(r"\S+")
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of a text that is not cut, with its length in the unit that chunks are measured in."""
-
-    start: int
-    end: int
-    length: int
+Piece = tuple[int, int, int]
+"""A part of a text that is not cut: its span, and its length in the unit that chunks are measured in."""
 
 
-def words(text: str) -> list[Piece]:
-    """Words with the white space behind them (and that in front of the first one, which counts nothing).
+def chunks_of_words(text: str, size: int, overlap: int) -> list[Span]:
+    """Spans of so many words with the white space behind them (and that in front of the first one).
+
+    Args:
+        text: Any text.
+        size: Words of a span, 1 or more.
+        overlap: Words that a span repeats of the one before it, 0 or more and less than ``size``.
 
     Example:
-        >>> words(" two words")
-        [Piece(start=0, end=1, length=0), Piece(start=1, end=5, length=1), Piece(start=5, end=10, length=1)]
+        >>> chunks_of_words(" one two three", 2, 1)
+        [(0, 9), (5, 14)]
     """
-    return [Piece(*found.span(), int(not found.group().isspace())) for found in _WORD.finditer(text)]
+    starts = [found.start() for found in _WORD.finditer(text)]
+    if not starts:
+        return [(0, len(text))] if text else []
+    starts[0] = 0
+    firsts = range(0, max(len(starts) - overlap, 1), size - overlap)
+    return [(starts[first], starts[first + size] if first + size < len(starts) else len(text)) for first in firsts]
 
 
 def tokens(text: str, model: str, longest: int) -> list[Piece]:
@@ -48,7 +54,7 @@ def tokens(text: str, model: str, longest: int) -> list[Piece]:
     for part, length in pieces_of(model, text):
         end = place + len(part)
         if length <= longest or len(part) == 1:
-            pieces.append(Piece(place, end, length))
+            pieces.append((place, end, length))
         else:
             pieces += _cut(part, place, model, longest)
         place = end
@@ -63,32 +69,23 @@ def chunks_of(pieces: Sequence[Piece], size: int, overlap: int) -> Iterator[Span
         size: Most length of a span, 1 or more; a longer piece is a span of its own.
         overlap: Most length of what a span repeats of the one before it, 0 or more and less than ``size``.
     """
+    before = [0, *accumulate(length for _, _, length in pieces)]
     first = 0
     while first < len(pieces):
-        after, length = first, 0
-        while after < len(pieces) and (after == first or length + pieces[after].length <= size):
-            length += pieces[after].length
-            after += 1
-        yield pieces[first].start, pieces[after - 1].end
+        after = max(first + 1, bisect_right(before, before[first] + size) - 1)
+        yield pieces[first][0], pieces[after - 1][1]
         if after == len(pieces):
             return
-        first = _back(pieces, first, after, overlap, room=size - pieces[after].length)
-
-
-def _back(pieces: Sequence[Piece], first: int, after: int, overlap: int, room: int) -> int:
-    """Where the next span begins: as far back as the overlap allows, and so that it gets beyond the last one's end."""
-    begin, repeated = after, 0
-    while begin - 1 > first and repeated + pieces[begin - 1].length <= min(overlap, room):
-        begin -= 1
-        repeated += pieces[begin].length
-    return begin
+        # As far back as the overlap allows, and so that the next span gets beyond this one's end.
+        room = min(overlap, size - pieces[after][2])
+        first = after if room < 0 else max(first + 1, bisect_left(before, before[after] - room))
 
 
 def _cut(part: str, place: int, model: str, longest: int) -> Iterator[Piece]:
     start = 0
     while start < len(part):
         end = _furthest(part, start, lambda text: sum(length for _, length in pieces_of(model, text)), longest)
-        yield Piece(place + start, place + end, sum(length for _, length in pieces_of(model, part[start:end])))
+        yield place + start, place + end, sum(length for _, length in pieces_of(model, part[start:end]))
         start = end
 
 

@@ -114,21 +114,21 @@ _TOLD: set[str] = set()
 
 def _kept(pieces: list[Piece], n: int) -> int:
     """How many characters from the start have at most so many tokens."""
-    end, length = 0, 0
-    for piece in pieces:
-        length += piece.length
-        if length > n:
+    end, total = 0, 0
+    for _, after, length in pieces:
+        total += length
+        if total > n:
             break
-        end = piece.end
+        end = after
     return end
 
 
 def _kept_back(pieces: list[Piece], n: int) -> int:
     """How many characters at the end have at most so many tokens."""
-    kept, length = 0, 0
-    for piece in reversed(pieces):
-        length += piece.length
-        if length > n:
+    kept, total = 0, 0
+    for start, end, length in reversed(pieces):
+        total += length
+        if total > n:
             break
-        kept += piece.end - piece.start
+        kept += end - start
     return kept

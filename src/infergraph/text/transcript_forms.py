@@ -84,7 +84,7 @@ def read_cues(lines: Sequence[str]) -> Iterator[Turn]:
     turn: Turn | None = None
     words: list[str] = []
     for place, line in enumerate(lines):
-        cue = _CUE.match(line[:_LINE])
+        cue = _CUE.match(line[:_LINE]) if "-->" in line else None
         if cue is not None:
             if turn is not None:
                 # Without an empty line between, the number of the next cue stands last.
@@ -185,10 +185,10 @@ def _goes_on(lines: Sequence[str], place: int) -> bool:
 def _spoken(turn: Turn, words: Sequence[str]) -> Turn:
     """The cue's words, its speaker taken out of a voice tag or from in front of a colon."""
     text = "\n".join(words)
-    voice = _VOICE.match(text)
+    voice = _VOICE.match(text) if text.startswith("<v") else None
     if voice is not None:
         return Turn(voice["name"].strip(), turn.start, turn.end, _TAG.sub("", voice["text"]).strip())
-    text = _TAG.sub("", text).strip()
+    text = (_TAG.sub("", text) if "<" in text else text).strip()
     named = _NAMED.match(text)
     if named is not None:
         return Turn(named["name"].strip(), turn.start, turn.end, named["text"].strip())

@@ -11,7 +11,7 @@ import polars as pl
 
 from infergraph.errors import PlanError, did_you_mean
 from infergraph.text import transcript_forms as forms
-from infergraph.text.row_wise import Column, column_of, of_each_text
+from infergraph.text.row_wise import Column, column_of, in_pieces, of_each_text
 from infergraph.text.transcript_forms import Turn
 
 Format = Literal["srt", "webvtt", "zoom", "teams", "meet", "whisper", "generic"]
@@ -149,8 +149,10 @@ def _of_turns(column: Column, function: Any, returns: pl.DataType, where: str) -
                 f"{where}: the column {values.name!r} is {values.dtype}, not a list of turns. Write "
                 f"ig.text.transcripts.parse({values.name!r}) first."
             )
-        results = [None if turns is None else function(turns) for turns in values.to_list()]
-        return pl.Series(values.name, results, dtype=returns)
+        return in_pieces(values, some, returns)
+
+    def some(rows: list[Any]) -> list[Any]:
+        return [None if turns is None else function(turns) for turns in rows]
 
     return column_of(column, where).map_batches(batch, return_dtype=returns, is_elementwise=True)
 
