@@ -54,7 +54,17 @@ THEIRS = {
     "similarity.dot": "embedding.compute_similarity",
     "similarity.normalize": "embedding.normalize",
 }
-WHY: dict[str, str] = {}
+_SPLITTER = "cuts at Unicode's words and sentences, and says where each chunk stands in the source"
+_SPEAKERS = "reads more variants (speakers, cues without empty lines, missing ends), in Python"
+WHY = {
+    "json.jq": "jq's own C library, with all of jq 1.8; theirs is a rewrite in Rust with less of it",
+    "transcripts.parse (srt)": _SPEAKERS,
+    "transcripts.parse (generic)": _SPEAKERS,
+    "chunks.recursive (characters)": _SPLITTER,
+    "chunks.recursive (words)": f"{_SPLITTER}; words are counted in Python",
+    "chunks.words": "says where each chunk stands in the source, in Python",
+    "chunks.tokens": "cuts no word in two, and says where each chunk stands in the source, in Python",
+}
 """Of functions that may be slower than half of theirs."""
 
 

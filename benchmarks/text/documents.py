@@ -16,13 +16,14 @@ import polars as pl
 DIMENSIONS = 384
 _DIFFERENT = 400
 _NUMBER = "@number@"
-_WORDS = """
+_SOME_WORDS = """
 the of and to in is that for it as was with on are this be by from at or an have not which one all their has
 kettle model answer column request token budget store lineage frame asset partition schema invoice customer
 delivery warehouse temperature pressure measurement experiment result however therefore between during
 against because although several important different available particular system process information example
 number
-""".split()
+"""
+_WORDS = _SOME_WORDS.split()
 _FOREIGN = ("Grüße", "Straße", "façade", "naïve", "señor", "東京", "文書", "данные", "—", "…", "😀")
 _NAMES = ("Ann Lee", "Bob Ray", "Chris O'Neil", "Dörte Maß", "Eve Sato", "Field Marshal Tam")
 
