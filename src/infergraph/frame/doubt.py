@@ -13,12 +13,12 @@ import polars as pl
 
 from infergraph.frame import plan as plans
 from infergraph.frame.compiling import Activity, Batches, io_source, source_frame
-from infergraph.frame.doubt_marks import MAYBE, OPEN, Standing
+from infergraph.frame.doubt_marks import MAYBE, OPEN, RANKED, Standing
 from infergraph.frame.doubt_whole import EXPRESSIONS, WholeStep
 from infergraph.frame.row_ids import DOUBT, DOUBT_TYPE
 from infergraph.frame.window import asked_for_few
 
-_ONE_ROW_AT_A_TIME = {"rename", "drop", "cast", "unnest", "cache", "concat", "sort", "unpivot"}
+_ONE_ROW_AT_A_TIME = {"rename", "drop", "cast", "unnest", "cache", "concat", "sort", "unpivot", RANKED}
 HEADS = {"head", "slice"}
 
 Whole = Callable[[list[pl.DataFrame]], pl.DataFrame]
@@ -112,8 +112,8 @@ class Possible:
             _most(node, before),
         )  # fmt: skip
         if not touched or self._runs_as_it_is(node, merged):
-            order = merged.order or (node.method == "sort" and touched)
-            rows = merged.rows or (node.method == "filter" and touched)
+            order = merged.order or (node.method in ("sort", RANKED) and touched)
+            rows = merged.rows or (node.method in ("filter", RANKED) and touched)
             return Standing(touched, rows, order, merged.fog, merged.most)
         return Standing(touched, rows=True, order=True, fog=True, most=merged.most)
 
@@ -203,6 +203,8 @@ def _standing_of(rows: plans.OpenRows | None) -> Standing:
 def _most(step: plans.Step, before: Sequence[Standing]) -> int | None:
     """At most so many rows, as far as ``head``, ``tail`` and ``slice`` say."""
     first = before[0].most
+    if step.method == RANKED:
+        return step.most_rows
     if step.method in ("head", "tail", "slice"):
         told = [most for most in (first, step.most_rows) if most is not None]
         return min(told) if told else None

@@ -79,6 +79,8 @@ class Answered:
     place: int
     """The row's place in the morsel."""
     part: str
+    about: Sequence[str]
+    """Ids of other rows whose traces show it."""
     outcome: Outcome
     """Without the value, which its row has made something of."""
     request: Request | None
@@ -209,7 +211,7 @@ class RoundsAsker:
             replies.setdefault(place, []).append(Reply(value=value, rejected=outcome.rejected, message=outcome.message))
             outcome.value = None
             request = question.request if outcome.rejected is not None else None
-            morsel.answered.append(Answered(place, question.part, outcome, request))
+            morsel.answered.append(Answered(place, question.part, question.about, outcome, request))
         lockstep.reply({place: several for place, several in replies.items() if place not in pending})
 
     # -- on the thread that reads the rows -------------------------------------------------------------------
@@ -227,14 +229,15 @@ class RoundsAsker:
 
     def _write(self, morsel: RoundsMorsel, asked: Sequence[Answered]) -> None:
         ids = morsel.rows[ROW_ID].to_list()
-        if asked:
+        told = [(row_id, one) for one in asked for row_id in _shown_with(one, ids[one.place])]
+        if told:
             made = {
-                "row_id": [ids[one.place] for one in asked],
-                "model": [one.outcome.model for one in asked],
-                "request_hash": [hash_text(one.outcome.hash) for one in asked],
-                "source": [one.outcome.source for one in asked],
-                "via": [one.outcome.via for one in asked],
-                PART: [one.part for one in asked],
+                "row_id": [row_id for row_id, _ in told],
+                "model": [one.outcome.model for _, one in told],
+                "request_hash": [hash_text(one.outcome.hash) for _, one in told],
+                "source": [one.outcome.source for _, one in told],
+                "via": [one.outcome.via for _, one in told],
+                PART: [one.part for _, one in told],
             }
             named = pl.lit(self._tally.operator).alias("operator")
             self._wiring.lineage.add(pl.DataFrame(made, schema=dict.fromkeys(made, pl.String)).with_columns(named))
@@ -269,3 +272,8 @@ class RoundsAsker:
                 cost_usd=usd(ledger.cost_nano_usd), seconds=now - self._started,
             )
         )  # fmt: skip
+
+
+def _shown_with(one: Answered, row_id: str) -> Sequence[str]:
+    """The rows whose traces show a question: those that it is about, and its own where it is among the rejects."""
+    return one.about if one.about and one.outcome.rejected is None else (*one.about, row_id)

@@ -14,6 +14,7 @@ from infergraph.frame import plan as plans
 from infergraph.frame.allowing import check_allowed
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.image_checks import check_images
+from infergraph.frame.top_k import gathered, ranked, taking_part
 from infergraph.operators.classify import ClassifyOperator
 from infergraph.operators.embed import EmbedOperator
 from infergraph.operators.extract import ExtractOperator
@@ -22,6 +23,7 @@ from infergraph.operators.map import MapOperator
 from infergraph.operators.operator import Operator, RowOperator
 from infergraph.operators.rounds import RoundsOperator
 from infergraph.operators.sentiment import SentimentOperator
+from infergraph.operators.top_k import TopKOperator
 
 Column = str | pl.Expr | Sequence[str | pl.Expr]
 Labels = Sequence[str] | Mapping[str, str] | type[Enum]
@@ -258,6 +260,47 @@ class SemanticNamespace:
         operator = EmbedOperator.build(self._frame.schema, column, into=into, dimensions=dimensions)
         return self._add(operator, model, name, where)
 
+    def top_k(
+        self,
+        criterion: str,
+        *,
+        k: int,
+        model: str | None = None,
+        name: str | None = None,
+        where: pl.Expr | None = None,
+        examples: Examples = (),
+    ) -> SemanticFrame:
+        """The rows that a sentence fits best, found by comparing two at a time.
+
+        For ``n`` rows that differ it takes about ``n + k * log2(k)`` calls, in rounds whose calls go out together.
+        Rows that say the same are not compared with each other and keep their order. A rejected comparison is listed in
+        the rejects; a row that cannot be compared comes behind those that can. A model may contradict itself: then each
+        row still has beaten the next one directly, but another order might have been found as well.
+
+        Args:
+            criterion: A sentence over the columns, such as ``"{{ body }} is urgent"``; the better it fits, the higher.
+            k: Rows wanted, 1 or more.
+            model: See the class.
+            name: See the class.
+            where: See the class; other rows take no part, and are not in the result.
+            examples: See the class; inputs are pairs of two rows' inputs, answers ``"a"`` (the first fits better) or
+                ``"b"``.
+
+        Returns:
+            The ``k`` best rows (all where there are no more), best first, with all columns and ``rank`` (UInt32, from
+            1). A row with a null variable takes no part. Their row ids follow from the rows' own. Where the run's
+            budget ends first, there are no rows, and ``usage.pending`` counts the comparisons that are missing.
+
+        Raises:
+            PlanError: Unknown variable, a column ``rank`` that is there already, ``k`` below 1, an example that does
+                not fit.
+        """
+        operator = TopKOperator.build(self._frame.schema, criterion, k=k, examples=examples)
+        _check_where(where)
+        rows = taking_part(self._frame, operator, where)
+        group = SemanticFrame(rows.session, gathered(rows, operator))
+        return ranked(rows, operator, group.semantic._add(operator, model, name, None).node)
+
     def _add(
         self,
         operator: RowOperator | RoundsOperator,
@@ -268,8 +311,7 @@ class SemanticNamespace:
         keeps_undecided: bool = False,
     ) -> SemanticFrame:
         session, before = self._frame.session, self._frame.node
-        if where is not None and not isinstance(where, pl.Expr):
-            raise PlanError(f"where={where!r}: write a Polars condition, such as pl.col({str(where)!r}) == 'x'.")
+        _check_where(where)
         chosen = session.model_name(model)
         if operator.kind != "embed":
             session.check_chat(chosen, operator)
@@ -284,6 +326,11 @@ class SemanticNamespace:
         )
         check_allowed(session, node, chosen)
         return SemanticFrame(session, node)
+
+
+def _check_where(where: Any) -> None:
+    if where is not None and not isinstance(where, pl.Expr):
+        raise PlanError(f"where={where!r}: write a Polars condition, such as pl.col({str(where)!r}) == 'x'.")
 
 
 def _operator_name(operator: Operator, given: str | None, before: plans.Node) -> str:

@@ -283,6 +283,8 @@ class Choices:
         question: The author's instruction or sentence, without the content.
         subject: The content that is judged, as rendered for this row.
         boolean: The values are the JSON booleans.
+        candidates: Where the values stand for parts of the subject that are compared with each other: these parts, as
+            many as values; the question is which of them the sentence fits best.
     """
 
     field: str
@@ -291,6 +293,7 @@ class Choices:
     question: str
     subject: str
     boolean: bool = False
+    candidates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
