@@ -46,7 +46,8 @@ def shown(question: Question) -> tuple[str, str]:
 
 def played(asker: TopKOperator, bodies: Sequence[str], better: Better) -> tuple[list[int], list[Question]]:
     """The places of the best, and all that was asked; ``better`` says ``"a"``, ``"b"``, or ``None``: rejected."""
-    rounds, asked = asker.rounds(listed(contents(bodies)), ROOM), []
+    rounds = asker.rounds(listed(contents(bodies)), ROOM)
+    asked: list[Question] = []
     try:
         questions = next(rounds)
         while True:

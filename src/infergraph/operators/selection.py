@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from math import ceil, sqrt
+from math import ceil, exp, sqrt
 
 Pair = tuple[int, int]
 Comparisons = Generator[list[Pair], Sequence[int], list[int]]
@@ -30,8 +30,6 @@ _SORTING_SAMPLE = 5
 """Items whose middle one is the pivot of a part that is to be put in order as a whole."""
 _TRIES = 2
 """Pivots of a part that may turn out to be of no use."""
-_MARGIN = 1.5
-"""Standard deviations by which a pivot is aimed behind the last winner, so that seldom another one is needed."""
 
 
 def best(weights: Sequence[int], k: int, marks: Sequence[bytes]) -> Comparisons:
@@ -169,11 +167,11 @@ class _Selection:
         by_mark = sorted(part, key=self._marks.__getitem__)
         if len(part) < _SMALL_PART:
             return by_mark[0]
-        share = min(0.5, k / self._weight(part))
-        sample = by_mark[: _SORTING_SAMPLE if share == 0.5 else ceil(sqrt(len(part)))]
-        weight = self._weight(sample)
-        margin = _MARGIN * sqrt(share * (1 - share) / len(sample))
-        return (yield from self._nth(sample, max(1, ceil(weight * min(0.5, share + margin)))))
+        total = self._weight(part)
+        sample = by_mark[: _SORTING_SAMPLE if 2 * k >= total else ceil(sqrt(len(part)))]
+        weight, middle = self._weight(sample), ceil(len(sample) / 2)
+        aim = middle if 2 * k >= total else min(middle, _aim(len(sample), (k - 1) / total))
+        return (yield from self._nth(sample, max(1, ceil(weight * aim / len(sample)))))
 
     def _nth(self, part: _Part, n: int) -> Generator[list[Pair], Sequence[int], int]:
         """The item of the ``n``-th row."""
@@ -187,3 +185,19 @@ class _Selection:
 
     def _weight(self, part: _Part) -> int:
         return sum(self._weights[item] for item in part)
+
+
+def _aim(sample: int, share: float) -> int:
+    """Which of a sample, from the best on, few more than a share of all should beat.
+
+    One place further costs a further comparison for as many items as a sample of that size stands for one; a place too
+    near costs one for all. So a place is near enough where that happens once in as many times as the sample has items.
+    """
+    expected = sample * share
+    place, chance = 0, exp(-expected)
+    left = 1 - chance
+    while left > 1 / sample:
+        place += 1
+        chance *= expected / place
+        left -= chance
+    return place + 1
