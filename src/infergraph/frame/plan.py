@@ -350,9 +350,17 @@ def operator_names(node: Node) -> dict[int, str]:
 def explain(node: Node) -> str:
     """The plan as a tree, the last step first, with what each operator reads and writes."""
     lines: list[str] = []
+    seen: set[int] = set()
+    same = _asking_the_same(node)
 
     def visit(current: Node, depth: int) -> None:
+        if id(current) in seen and operator_steps(current):
+            lines.append("  " * depth + current.describe() + "  -- as above, its rows are asked once")
+            return
+        seen.add(id(current))
         lines.append("  " * depth + current.describe())
+        if id(current) in same:
+            lines.append("  " * depth + f"    asks the same as {same[id(current)]!r}: equal rows are asked once")
         if isinstance(current, OperatorStep):
             writes = ", ".join(f"{name}: {dtype}" for name, dtype in current.operator.writes.items())
             effect = f"writes {writes}" if writes else "keeps the rows for which it is true"
@@ -362,6 +370,18 @@ def explain(node: Node) -> str:
 
     visit(node, 0)
     return "\n".join(lines)
+
+
+def _asking_the_same(node: Node) -> dict[int, str]:
+    """The name of the first operator with the same question to the same model, by ``id`` of the later step."""
+    names, first, same = operator_names(node), dict[tuple[str, str], str](), dict[int, str]()
+    for current in operator_steps(node):
+        question = (current.model, current.operator.fingerprint())
+        if question in first:
+            same[id(current)] = first[question]
+        else:
+            first[question] = names[id(current)]
+    return same
 
 
 def _schema_of(resolve: Callable[[], pl.Schema], known: pl.Schema, where: str = "frame") -> pl.Schema:
