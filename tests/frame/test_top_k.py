@@ -258,6 +258,35 @@ def test_rows_behind_a_filter_by_meaning_are_estimated(session: ig.Session) -> N
     assert result.frame["id"].to_list() == [30, 29]
 
 
+COPIES = pl.DataFrame({"urgency": ["level 3"] * 4 + ["level 5"] * 4, "copy": range(8)})
+OPEN_PLANS: dict[str, Callable[[ig.SemanticFrame], ig.SemanticFrame]] = {
+    "a filter by an answer": lambda rows: rows.filter(pl.col("urgency") > "level 3"),
+    "one of many by an answer": lambda rows: rows.unique("urgency"),
+    "groups by an answer": lambda rows: rows.group_by("urgency").agg(pl.col("body").first()),
+    "a join that may multiply rows": lambda rows: rows.join(COPIES, on="urgency", how="left").with_columns(
+        body=pl.format("{} {}", "body", pl.col("copy").fill_null(0))
+    ),
+    "a function of the author's": lambda rows: rows.map_frame(lambda lf: lf.filter(pl.col("urgency") != "level 1")),
+    "the first by an answer": lambda rows: rows.sort("urgency").head(5),
+}
+
+
+@pytest.mark.parametrize("plan", OPEN_PLANS)
+def test_rows_that_are_not_known_yet_are_estimated_from_least_to_most(session: ig.Session, plan: str) -> None:
+    facts = frame_of(session, mails(*range(10))).semantic.extract("body", Urgency)
+    best = OPEN_PLANS[plan](facts).semantic.top_k(URGENT, k=3)
+    before = {name: (low, high) for name, low, high in _spans(best)}
+    with script("fast", judged):
+        facts.run()
+        known = {name: (low, high) for name, low, high in _spans(best)}
+        result = best.run()
+    calls = {one["operator"]: one["calls"] for one in result.usage.by_operator.iter_rows(named=True)}
+    assert result.frame.height == 3
+    assert 0 == before["top_k"][0] < calls["top_k"] <= before["top_k"][1]
+    assert 0 < known["top_k"][0] <= calls["top_k"] <= known["top_k"][1]
+    assert all(high == 0 for _, _, high in _spans(best))
+
+
 def test_a_budget_that_ends_gives_no_rows_and_says_what_is_missing(tmp_path: Path) -> None:
     price = ig.Price(input=1_000_000, output=1_000_000)
     models = {"m": ig.Model("scripted:dear", price=price, max_concurrency=1, max_output_tokens=4)}
@@ -304,7 +333,7 @@ def test_a_trace_shows_the_comparisons_about_the_row(session: ig.Session, key: s
     assert asked
     assert all("\nmail 50\n" in text for text in asked)
     assert [step.operator for step in before.steps] == ["top_k"] * len(asked)
-    assert (group.made_by, group.parents_total, list(group.steps)) == ("group_by.agg", 7, [])
+    assert (group.made_by, group.parents_total, list(group.steps)) == ("top_k.gather", 7, [])
     loser = next(one for one in group.parents if one.source and one.source.values["body"] == "mail 2")
     assert loser.steps, "who lost can be asked why as well"
     whole = {step.request_hash for parent in group.parents for step in parent.steps}

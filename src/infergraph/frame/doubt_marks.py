@@ -9,8 +9,9 @@ UNKNOWN, MAYBE, FOG = 1, 2, 4
 OPEN, FIRST_DECIDER = 8, 16
 """Beside ``MAYBE``: a step other than a filter by meaning left that open; from 16 up, one bit for each such filter."""
 PERHAPS = MAYBE | OPEN
-RANKED = "top_k.rows"
-"""The step that gives the best rows of a group: where its answers are missing, it gives all of them, marked."""
+GATHERED, RANKED = "top_k.gather", "top_k.rows"
+"""The steps around ``top_k``: all rows in one, whatever is known of them, and the best rows out of it again; where its
+answers are missing, that gives all of them, marked."""
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,16 @@ For steps where a missing answer may change which rows there are: groups, joins,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 import polars as pl
 
 from infergraph.frame import plan as plans
-from infergraph.frame.doubt_marks import FOG, MAYBE, PERHAPS, UNKNOWN, Standing
+from infergraph.frame.doubt_marks import FOG, GATHERED, MAYBE, PERHAPS, UNKNOWN, Standing
 from infergraph.frame.probes import columns_read
 from infergraph.frame.row_ids import DOUBT, DOUBT_TYPE, ROW_ID
 
+_MOST_GATHERED = 100_000
 EXPRESSIONS = {"with_columns", "select", "fill_null", "with_row_index", "filter"}
 
 
@@ -45,6 +47,8 @@ class WholeStep:
             return self._join_asof(*frames)
         if method == "group_by.agg":
             return self._groups(first)
+        if method == GATHERED:
+            return self._gathered(first)
         if method == "unique":
             return self._unique(first)
         if method in ("head", "tail", "slice"):
@@ -107,6 +111,17 @@ class WholeStep:
             return grouped
         self._tell()
         return _mark(grouped, UNKNOWN | PERHAPS | FOG)
+
+    def _gathered(self, rows: pl.DataFrame) -> pl.DataFrame:
+        times = prod(self._times.get(id(before), 1) for before in plans.walk(self._step.inputs[0]))
+        if times > 1 and rows.height:
+            # Each row may stand for so many, and all of them are compared.
+            rows = pl.concat([rows] * min(times, 1 + _MOST_GATHERED // rows.height))
+        gathered = self.applied([rows])
+        if not _has(rows, MAYBE | FOG) and not self._before.order:
+            return gathered
+        self._tell("which rows are compared depends")
+        return _mark(gathered, UNKNOWN | PERHAPS | FOG)
 
     def _unique(self, rows: pl.DataFrame) -> pl.DataFrame:
         keys_open = _marked(UNKNOWN | MAYBE if self._decided_by_unknown(0) else FOG | MAYBE)

@@ -13,7 +13,7 @@ import polars as pl
 
 from infergraph.frame import plan as plans
 from infergraph.frame.column_rules import Flow, Reads
-from infergraph.frame.doubt_marks import PERHAPS, RANKED, UNKNOWN
+from infergraph.frame.doubt_marks import GATHERED, PERHAPS, RANKED, UNKNOWN
 from infergraph.frame.execution import key_columns
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.keys import KEY_PREFIX, group_key, hidden_key
@@ -55,7 +55,7 @@ def gathered(frame: SemanticFrame, operator: TopKOperator) -> plans.Node:
         return Flow(values={**dict.fromkeys(output, Reads()), **values, CONTENTS: read})
 
     return plans.step(
-        "group_by.agg",
+        GATHERED,
         "all rows in one, to be compared with each other",
         [frame.node],
         apply,

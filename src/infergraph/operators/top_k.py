@@ -37,8 +37,17 @@ TASK = "Of which of the two candidates, <{a}> or <{b}>, is this statement truer?
 JSON_NOTE = 'Answer with JSON: {"better": "a"} or {"better": "b"}'
 ANSWER = ChoiceAnswer("better", ("a", "b"))
 SCHEMA = ANSWER.answer_schema
+_FEW, _MANY = 20, 100
 _MOST_TOLD = 8
 """Of rows that say the same, so many have their comparisons in their traces."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison(Question):
+    """Which of two."""
+
+    among: int
+    """Texts that are to be ranked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,11 +151,12 @@ class TopKOperator:
             number += 1
             turned = [_turned(marks, pair) for pair in pairs]
             replies = yield [
-                Question(
+                Comparison(
                     request=self.request(texts[one], texts[other]),
                     judge=self.judge,
                     part=f"round {number}: row {equal[one][0] + 1} or row {equal[other][0] + 1}",
                     about=(*ids[one], *ids[other]),
+                    among=len(texts),
                 )
                 for one, other in turned
             ]
@@ -173,12 +183,16 @@ class TopKOperator:
 
         Pivots are the texts with the least marks: who mostly lets them lose leaves most to be asked.
         """
+        assert isinstance(question, Comparison)
         assert question.request.choices is not None
         a, b = question.request.choices.candidates
         if not most:
             return "a" if _mark(a, "assumed") > _mark(b, "assumed") else "b"
         higher, lower = ("a", "b") if _mark(a) > _mark(b) else ("b", "a")
-        return lower if _mark(a + b, "assumed")[0] % 4 == 0 else higher
+        # Of few rows any number of comparisons is possible; of many, hardly any judge is so perverse.
+        seldom = 4 if question.among > _MANY else 6
+        wins = question.among > _FEW and _mark(a + b, "assumed")[0] % seldom == 0
+        return lower if wins else higher
 
     def _shielded(self, text: str) -> str:
         return Escape(self.sides)([Data(text)])
