@@ -207,6 +207,8 @@ def test_an_unknown_variable_and_a_column_called_rank() -> None:
         operator(criterion="{{ bodi }} is urgent")
     with pytest.raises(PlanError, match=r"already has a column 'rank'.*\.rename"):
         TopKOperator.build(pl.Schema({**COLUMNS, "rank": pl.Int64()}), "{{ body }} is urgent", k=1)
+    with pytest.raises(PlanError, match="reserved; rename '__top_k_order'"):
+        TopKOperator.build(pl.Schema({**COLUMNS, "__top_k_order": pl.Int64()}), "{{ body }} is urgent", k=1)
 
 
 def test_the_fingerprint_tells_questions_apart() -> None:

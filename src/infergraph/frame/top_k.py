@@ -18,11 +18,11 @@ from infergraph.frame.execution import key_columns
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.keys import KEY_PREFIX, group_key, hidden_key
 from infergraph.frame.row_ids import DOUBT, DOUBT_TYPE, PARENT, ROW_ID, derived_id
-from infergraph.operators.top_k import CONTENTS, ID, ORDER, RANK, TEXT, TopKOperator
+from infergraph.operators.top_k import CONTENTS, ID, ORDER, RANK, RESERVED, TEXT, TopKOperator
 
-_OF_ROWS = "__top_k:"
+_OF_ROWS = f"{RESERVED}:"
 """Begins the names of the lists of the rows' hidden columns."""
-_HEIGHT = "__top_k_height"
+_HEIGHT = f"{RESERVED}_height"
 
 
 def taking_part(frame: SemanticFrame, operator: TopKOperator, where: pl.Expr | None) -> SemanticFrame:

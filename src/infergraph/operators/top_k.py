@@ -28,10 +28,11 @@ from infergraph.text.delimiters import Data, Escape, tag_for
 from infergraph.text.templates import CompiledTemplate, compile_template
 from infergraph.validation.answers import ChoiceAnswer
 
-CONTENTS = "__top_k_contents"
+RESERVED = "__top_k"
+CONTENTS = f"{RESERVED}_contents"
 TEXT, ID = "text", "id"
 """Fields of the list's items: a row's content, and its row id as bytes."""
-ORDER = "__top_k_order"
+ORDER = f"{RESERVED}_order"
 RANK = "rank"
 TASK = "Of which of the two candidates, <{a}> or <{b}>, is this statement truer?"
 JSON_NOTE = 'Answer with JSON: {"better": "a"} or {"better": "b"}'
@@ -97,6 +98,11 @@ class TopKOperator:
                 f"{where}: the input already has a column {RANK!r}, and the rows' ranks become a column of that name. "
                 f"Drop or rename the old one first: .rename({{{RANK!r}: 'old_rank'}})."
             )
+        for name in columns:
+            if name.startswith(RESERVED):
+                raise PlanError(
+                    f"{where}: the column names that begin with {RESERVED!r} are reserved; rename {name!r}."
+                )
         template = compile_template(criterion, columns, where=where)
         a = tag_for("candidate_a", template.tags)
         sides = (a, tag_for("candidate_b", template.tags))
