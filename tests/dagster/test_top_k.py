@@ -62,5 +62,15 @@ def test_the_best_rows_as_an_asset(tmp_path: Path, storage: PolarsStorage, insta
             more, told = run()
             assert more["id"].to_list() == [6, 1, 5]
             assert 0 < told["infergraph/calls"] <= 4
+            definitions = dg.Definitions(assets=[mails, urgent], resources=resources)
+            [second] = ig.trace("urgent", "rank = 2", definitions=definitions, instance=instance).rows
+            before, group = second.parents
+            assert before.source is not None
+            assert before.source.values["body"] == "mail 40"
+            assert before.steps
+            assert all("\nmail 40\n" in step.attempts[0].messages[-1].content for step in before.steps)
+            assert group.parents_total == 6
+            [lost] = ig.trace("mails", "id = 2", forward=True, definitions=definitions, instance=instance).rows
+            assert lost.downstream or lost.children, "who lost is followed into the asset that compared it"
     finally:
         close_sessions()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import polars as pl
+from polars.exceptions import PanicException
 
 from infergraph.frame import plan as plans
 from infergraph.frame.compiling import Activity, Batches, io_source, lazy_frame, split_predicate
@@ -61,7 +62,8 @@ def reaching(node: plans.Node) -> dict[int, list[Reading]]:
 
     try:
         lazy_frame(copy, hidden=(ROW_ID,), activity=activity, operator=operator).select(*node.schema).collect()
-    except Exception:  # a step's own code may not take nulls, and raise whatever it likes: what was seen is right
+    except (Exception, PanicException):
+        # A step's own code may not take nulls, and raise whatever it likes: what was seen before is right.
         return found
     return found
 
