@@ -60,11 +60,13 @@ class PartsFile:
             self._count(rows.height)
 
     def add_columns(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Take in some rows as columns of Python values, always the same columns; safe from several threads.
+        """Take in some rows as columns of Python values; safe from several threads.
 
         For a few rows at a time, of which frames would cost more than what is in them.
         """
         with self._lock:
+            if self._columns and self._columns.keys() != columns.keys():
+                self._gather()  # one operator of a plan writes other columns than another
             for name, values in columns.items():
                 self._columns.setdefault(name, []).extend(values)
             self._count(len(next(iter(columns.values()))))
@@ -100,11 +102,14 @@ class PartsFile:
         missing = [pl.lit(None, dtype).alias(name) for name, dtype in self._kept.items() if name not in rows.columns]
         return rows.with_columns(missing).select(self._kept.names())
 
-    def _flush(self) -> None:
+    def _gather(self) -> None:
         if self._columns:
             schema = pl.Schema({name: self.schema[name] for name in self._columns})
             self._waiting.append(pl.DataFrame(self._columns, schema=schema))
             self._columns = {}
+
+    def _flush(self) -> None:
+        self._gather()
         if not self._waiting:
             return
         part = self._folder / f"{self._name}-{len(self._parts):05}.part"

@@ -14,6 +14,7 @@ from infergraph.frame import plan as plans
 from infergraph.frame.allowing import check_allowed
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.image_checks import check_images
+from infergraph.frame.reducing import By, grouped, key_types, keys_of
 from infergraph.frame.top_k import gathered, ranked, taking_part
 from infergraph.operators.classify import ClassifyOperator
 from infergraph.operators.embed import EmbedOperator
@@ -21,8 +22,10 @@ from infergraph.operators.extract import ExtractOperator
 from infergraph.operators.filter import FilterOperator
 from infergraph.operators.map import MapOperator
 from infergraph.operators.operator import Operator, RowOperator
+from infergraph.operators.reduce import ROWS, ReduceOperator
 from infergraph.operators.rounds import RoundsOperator
 from infergraph.operators.sentiment import SentimentOperator
+from infergraph.operators.summarize import Style, SummarizeOperator
 from infergraph.operators.top_k import TopKOperator
 
 Column = str | pl.Expr | Sequence[str | pl.Expr]
@@ -300,6 +303,96 @@ class SemanticNamespace:
         rows = taking_part(self._frame, operator, where)
         group = SemanticFrame(rows.session, gathered(rows, operator))
         return ranked(rows, operator, group.semantic._add(operator, model, name, None).node)
+
+    def summarize(
+        self,
+        column: Column,
+        *,
+        into: str = "summary",
+        style: Style = "paragraph",
+        max_words: int = 120,
+        model: str | None = None,
+        name: str | None = None,
+        where: pl.Expr | None = None,
+        examples: Examples = (),
+    ) -> SemanticFrame:
+        """Sum up each text, however long it is.
+
+        A text that is too long for one request is summed up in parts, and the summaries of the parts are put together
+        by further requests: level by level, until one is left. Nothing is cut off.
+
+        Args:
+            column: Name of the text column, an expression, or a list of them.
+            into: Name of the new column.
+            style: ``"paragraph"``, or ``"points"``: lines that begin with ``"- "``.
+            max_words: Words that the model is asked to keep to, 1 or more; longer answers are taken all the same.
+            model: See the class.
+            name: See the class.
+            where: See the class.
+            examples: See the class; answers are texts.
+
+        Returns:
+            All rows in order, with the String column ``into``; null where the text is null, or where a part of it was
+            rejected, which is in the rejects then.
+
+        Raises:
+            PlanError: Unknown column, name clash, a style that does not exist, no number of words.
+        """
+        operator = SummarizeOperator.build(
+            self._frame.schema, column, into=into, style=style, max_words=max_words, examples=examples
+        )
+        return self._add(operator, model, name, where)
+
+    def reduce(
+        self,
+        prompt: str,
+        *,
+        by: By,
+        into: str | None,
+        order_by: By | None = None,
+        schema: type[BaseModel] | None = None,
+        combine: str | None = None,
+        model: str | None = None,
+        name: str | None = None,
+        examples: Examples = (),
+    ) -> SemanticFrame:
+        """Ask a prompt of each group of rows, however many rows it has.
+
+        A group that is too long for one request is packed into several by its tokens, and their answers are put
+        together by further requests: level by level, until one answer is left. Nothing is cut off.
+
+        Args:
+            prompt: A Jinja template with one loop over the rows, such as ``"What is wrong with {{ product }}?
+                {% for row in rows %}{{ row.body }}{% endfor %}"``; outside ``row.`` it may name the columns of ``by``.
+            by: A name, an expression or a list of them, as for ``group_by``; ``[]`` is one group of all rows.
+            into: Name of the new column; ``None`` with a schema: each field becomes a column.
+            order_by: A name, an expression or a list of them: the order of a group's rows, ascending, nulls last; left
+                out, they come in the frame's order.
+            schema: A Pydantic model of the answer, which those of the lower levels follow too; without it, text.
+            combine: The prompt of the upper levels: a template that may name the columns of ``by`` and loop over the
+                answers of the level below, ``{% for answer in answers %}{{ answer }}{% endfor %}``.
+            model: See the class.
+            name: See the class.
+            examples: See the class; inputs are dicts of the columns of ``by`` that the prompt names, and ``rows``, a
+                list of dicts.
+
+        Returns:
+            One row a group, in the order of each group's first row: the columns of ``by``, then a String column
+            ``into`` (a Struct with a schema), or the fields of the schema. A row of which the prompt reads nothing but
+            nulls is left out; a group without any other is not asked and gets null, and so does a group whose key is
+            null where the prompt names it outside of ``{% if %}``. A group of which a part was rejected gets null, and
+            the part is in the rejects.
+
+        Raises:
+            PlanError: Unknown variable, no loop over the rows, name clash, a schema or example that does not fit.
+        """
+        keys = keys_of(self._frame, by)
+        types = key_types(self._frame, keys)
+        operator = ReduceOperator.build(
+            self._frame.schema, types, prompt, into=into, schema=schema, combine=combine, examples=examples
+        )
+        rows = grouped(self._frame, keys, order_by, operator)
+        return SemanticNamespace(rows)._add(operator, model, name, None).drop(ROWS)
 
     def _add(
         self,

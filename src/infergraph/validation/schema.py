@@ -159,8 +159,11 @@ class AnswerModel:
         """
         given = answer if isinstance(answer, self.model) else dict(answer)
         instance = self.model.model_validate(given, by_alias=True, by_name=True, context=context_of(row))
-        plain = encoded_model(self.types, plain_model(self.types, instance))
-        return json.dumps(plain, ensure_ascii=False, default=to_jsonable_python)
+        return self.value_text(plain_model(self.types, instance))
+
+    def value_text(self, value: Mapping[str, Any]) -> str:
+        """The JSON text of a value that ``judge`` accepted."""
+        return json.dumps(encoded_model(self.types, dict(value)), ensure_ascii=False, default=to_jsonable_python)
 
 
 def _schema_name(model: type[BaseModel]) -> str:
