@@ -42,7 +42,7 @@ _NAMES = ("row_id", "operator", "parent", PART)
 """Columns that tell lineage rows apart where a plan meets its rows twice."""
 _GATHERED_ROWS = 16_384
 # Rows of 200 bytes: a run of some 100,000 rows writes its file in one go.
-_PART_ROWS = 131_072
+_PART_ROWS = 262_144
 
 
 class LineageRows:
