@@ -394,7 +394,7 @@ def test_where_every_so_many_rows_are_looked_at_the_same_share_of_the_sample_is_
     shop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(estimate_sample.quick_estimate, "__kwdefaults__", {**DEFAULTS, "most_rows": 100})
-    shop.bodies = many(400)
+    shop.bodies = [f"thing {number} {number % 100}" for number in range(400)]
     tickets, notes = shop.tickets(), shop.notes(checks=[judged(sample=80, target=0.1)])
     expected = []
     for _ in range(2):
