@@ -15,7 +15,7 @@ from infergraph.frame import estimate_sample
 from infergraph.store import Store
 from infergraph.validation.wilson import wilson_interval
 
-DEFAULTS = estimate_sample.quick_estimate.__kwdefaults__
+DEFAULTS = estimate_sample.quick_estimate.__kwdefaults__ or {}
 CRITERION = "{{ summary }} is faithful to {{ body }}"
 
 
