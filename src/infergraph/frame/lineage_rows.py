@@ -164,7 +164,8 @@ class _Answered:
         self._parts += [None] * len(endings) if parts is None else parts
 
     def frame(self) -> pl.DataFrame:
-        hashes = pl.Series([value or None for value in self._hashes], dtype=pl.Binary)
+        asked = self._hashes if all(self._hashes) else [value or None for value in self._hashes]
+        hashes = pl.Series(asked, dtype=pl.Binary)
         return pl.DataFrame(
             [
                 pl.concat(self._row_ids).alias("row_id"),
