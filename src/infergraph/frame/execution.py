@@ -24,10 +24,11 @@ from infergraph.calls.cancel import CancelToken
 from infergraph.calls.ledger import Ledger
 from infergraph.errors import RunCancelled, StoreError
 from infergraph.frame import plan as plans
-from infergraph.frame.asking import CONTENT, LINEAGE_NAMES, LINEAGE_SCHEMA, PART, Account, Asker, Progress, Wiring
+from infergraph.frame.asking import CONTENT, Account, Asker, Progress, Wiring
 from infergraph.frame.compiling import Activity, Batches, io_source, lazy_frame, split_predicate, wanted_rows
 from infergraph.frame.image_loading import ImageLoader, Piece
 from infergraph.frame.keys import hidden_key
+from infergraph.frame.lineage_rows import PART, LineageRows
 from infergraph.frame.parents import ParentRecorder, derives_twice
 from infergraph.frame.parts import PartsFile
 from infergraph.frame.pulling import Growing, Passes, in_windows, pulled_heads
@@ -96,8 +97,7 @@ class Execution:
         self.rejects = PartsFile(
             folder, "rejects", rejects_schema(self.keys), once_by, hidden=pl.Schema({PART: pl.String()})
         )
-        met_twice = once_by or derives_twice(node)
-        self.lineage = PartsFile(folder, "lineage", LINEAGE_SCHEMA, LINEAGE_NAMES if met_twice else ())
+        self.lineage = LineageRows(folder, met_twice=bool(once_by) or derives_twice(node))
         self.parents = ParentRecorder(self.lineage)
         self._spill = Spill(folder / "spill")
         self._rounds = RoundsWorker(lambda: self.activity.stopped)

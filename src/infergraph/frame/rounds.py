@@ -20,7 +20,6 @@ from infergraph.errors import RunCancelled
 from infergraph.frame import plan as plans
 from infergraph.frame.asking import (
     CONTENT,
-    PART,
     PROGRESS_EVERY_S,
     ROW_OBJECTS_BYTES,
     Account,
@@ -31,13 +30,14 @@ from infergraph.frame.asking import (
     row_names,
 )
 from infergraph.frame.judging import RedactedJudge, shown
+from infergraph.frame.lineage_rows import PART
 from infergraph.frame.lockstep import Lockstep
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.models.model import Model, Request
 from infergraph.operators.rounds import Question, Reply, Room, RoundsOperator
 from infergraph.records import usd
 from infergraph.store.echoes import without_echoes
-from infergraph.store.hashes import RequestHasher, hash_text
+from infergraph.store.hashes import RequestHasher
 
 
 class RoundsWorker:
@@ -231,16 +231,12 @@ class RoundsAsker:
         ids = morsel.rows[ROW_ID].to_list()
         told = [(row_id, one) for one in asked for row_id in _shown_with(one, ids[one.place])]
         if told:
-            made = {
-                "row_id": [row_id for row_id, _ in told],
-                "model": [one.outcome.model for _, one in told],
-                "request_hash": [hash_text(one.outcome.hash) for _, one in told],
-                "source": [one.outcome.source for _, one in told],
-                "via": [one.outcome.via for _, one in told],
-                PART: [one.part for _, one in told],
-            }
-            named = pl.lit(self._tally.operator).alias("operator")
-            self._wiring.lineage.add(pl.DataFrame(made, schema=dict.fromkeys(made, pl.String)).with_columns(named))
+            self._wiring.lineage.answered(
+                pl.Series([row_id for row_id, _ in told], dtype=pl.String),
+                self._tally.operator,
+                [one.outcome for _, one in told],
+                parts=[one.part for _, one in told],
+            )
         rejected = [one for one in asked if one.outcome.rejected is not None]
         if rejected:
             listed = rejects_of(

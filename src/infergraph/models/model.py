@@ -385,6 +385,7 @@ class CallFailed(Exception):
         retry_after_s: Seconds that the server asked to wait, where it did.
         headers: Rate-limit headers, lower-case names.
         unreachable: There is no such host, or nothing listens there: fatal where nothing succeeded before.
+        no_answer: A success without an answer in it, as of a server of another kind: fatal where nothing else comes.
     """
 
     def __init__(
@@ -397,6 +398,7 @@ class CallFailed(Exception):
         retry_after_s: float | None = None,
         headers: Mapping[str, str] | None = None,
         unreachable: bool = False,
+        no_answer: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -406,6 +408,7 @@ class CallFailed(Exception):
         self.retry_after_s = retry_after_s
         self.headers: Mapping[str, str] = headers or {}
         self.unreachable = unreachable
+        self.no_answer = no_answer
 
 
 _USUAL_CONCURRENCY = 64
