@@ -49,7 +49,8 @@ LINEAGE_SCHEMA = pl.Schema(
 is null where an image of the row could not be sent), ``kept`` whether a semantic filter let it pass (null: the
 operator is no filter), ``part`` which of the row's questions it is (null: it has one; those of several are in the order
 in which they were asked); one for each row and row that it was made from (``parent``, with the step's name as
-``operator``); one for each row whose trace ends at a step (``operator`` alone).
+``operator``, and in ``part`` why, where the parent was merged into the row); one for each row whose trace ends at a
+step (``operator`` alone).
 """
 PART = "part"
 """Column of lineage that tells a row's questions apart; rejects have it too until they are written out."""

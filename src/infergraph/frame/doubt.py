@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 import polars as pl
 
 from infergraph.frame import plan as plans
-from infergraph.frame.compiling import Activity, Batches, io_source, source_frame
-from infergraph.frame.doubt_marks import MAYBE, OPEN, Standing
+from infergraph.frame.compiling import Activity, Batches, followed, io_source, source_frame
+from infergraph.frame.doubt_marks import MAYBE, NEAREST, OPEN, Standing
 from infergraph.frame.doubt_whole import EXPRESSIONS, WholeStep
 from infergraph.frame.row_ids import DOUBT, DOUBT_TYPE
 from infergraph.frame.window import asked_for_few
@@ -166,7 +166,7 @@ class Possible:
         )  # fmt: skip
         as_it_is = not merged.touched or self._runs_as_it_is(step, merged)
         if as_it_is and not self._stops_loose(step):
-            return step.apply(inputs, self._hidden)
+            return followed(step, self._activity).apply(inputs, self._hidden)
         whole = WholeStep(step, merged, self._hidden, self._times, self._say)
         return self._barrier(step, inputs, whole.applied if as_it_is else whole.rows)
 
@@ -203,10 +203,12 @@ def _standing_of(rows: plans.OpenRows | None) -> Standing:
 def _most(step: plans.Step, before: Sequence[Standing]) -> int | None:
     """At most so many rows, as far as ``head``, ``tail`` and ``slice`` say."""
     first = before[0].most
-    if step.method in ("head", "tail", "slice"):
+    if step.most_rows is not None:
         told = [most for most in (first, step.most_rows) if most is not None]
         return min(told) if told else None
     if step.method in ("filter", "with_columns", "select", "rename", "drop", "cast", "sort", "unique", "fill_null",
-                       "unnest", "cache", "with_row_index") and step.row_ids != "new":  # fmt: skip
+                       "unnest", "cache", "with_row_index", "dedup") and step.row_ids != "new":  # fmt: skip
         return first
+    if step.how == NEAREST:
+        return None if first is None else first * step.most_each
     return first if step.how in ("semi", "anti") else None

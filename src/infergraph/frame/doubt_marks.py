@@ -9,6 +9,8 @@ UNKNOWN, MAYBE, FOG = 1, 2, 4
 OPEN, FIRST_DECIDER = 8, 16
 """Beside ``MAYBE``: a step other than a filter by meaning left that open; from 16 up, one bit for each such filter."""
 PERHAPS = MAYBE | OPEN
+NEAREST = "nearest"
+"""``how`` of a step that finds rows by their vectors: among rows without one, any may be found."""
 
 
 @dataclass(frozen=True)

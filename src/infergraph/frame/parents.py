@@ -60,6 +60,8 @@ class ParentRecorder:
             return step.apply(inputs, hidden)
         if step.row_ids == "new":
             return _tapped(step.apply(inputs, hidden), (), self._ends(f"{step.method}({step.text})"))
+        if step.row_ids == "merged":
+            return _tapped(step.apply(inputs, (*hidden, PARENT)), (PARENT,), self._merges(step.method))
         marked = [frame.with_columns(pl.col(ROW_ID).alias(PARENT)) for frame in inputs]
         return _tapped(step.apply(marked, (*hidden, PARENT)), _PARENTS[: len(inputs)], self._edges(step.method))
 
@@ -74,6 +76,16 @@ class ParentRecorder:
                 if edges["parent"].null_count():
                     edges = edges.drop_nulls("parent")
                 self._lineage.add(edges.hstack([said.new_from_index(0, edges.height)]))
+
+        return write
+
+    def _merges(self, method: str) -> Callable[[pl.DataFrame], None]:
+        """Rows that were merged into each row, with why, as parents of a row that keeps its id."""
+
+        def write(rows: pl.DataFrame) -> None:
+            merged = rows.select(pl.col(ROW_ID).alias("row_id"), PARENT).explode(PARENT).drop_nulls(PARENT)
+            if merged.height:
+                self._lineage.add(merged.unnest(PARENT).with_columns(pl.lit(method).alias("operator")))
 
         return write
 

@@ -28,7 +28,8 @@ from infergraph.operators.operator import RowOperator
 from infergraph.operators.rounds import RoundsOperator
 from infergraph.records import REJECT_COLUMNS
 
-RowIds = Literal["kept", "derived", "new"]
+RowIds = Literal["kept", "derived", "new", "merged"]
+"""``merged``: rows keep their ids, and those that were merged into one become its parents."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +106,8 @@ class Step:
     """Each row that comes out follows from one row alone, with no look at other rows."""
     most_rows: int | None
     """At most so many rows come out, where the step says so (``head``, ``tail``, ``slice``)."""
+    most_each: int
+    """At most so many rows come out for each row of the first input, where the step says so (``sim_join``)."""
     how: str
     """A join's kind; empty for other steps."""
     right_keys: tuple[str, ...]
@@ -119,6 +122,7 @@ class Step:
             for mark, here in (
                 ("waits for all rows", self.blocks),
                 ("row ids derived", self.row_ids == "derived"),
+                ("merged rows are traced", self.row_ids == "merged"),
                 ("row trace ends here", self.row_ids == "new"),
             )
             if here
@@ -220,9 +224,11 @@ def step(
     renames: dict[str, str] | None = None,
     row_wise: bool = False,
     most_rows: int | None = None,
+    most_each: int = 1,
     how: str = "",
     right_keys: Sequence[str] = (),
     columns: ColumnRule | None = None,
+    answers: Callable[[frozenset[str]], frozenset[str]] | None = None,
 ) -> Step:
     """A checked plain step.
 
@@ -239,9 +245,11 @@ def step(
         renames: Old name to new name.
         row_wise: Each row that comes out follows from one row alone.
         most_rows: At most so many rows come out.
+        most_each: At most so many for each row of the first input, where the step is one that finds by vectors.
         how: A join's kind.
         right_keys: Names of a join's keys in the right frame.
         columns: How its columns follow from its inputs', for column lineage; ``None``: it cannot be looked into.
+        answers: Changes which of its columns follow from a model's answers, where what is found by them does so too.
 
     Raises:
         UnknownColumn: An expression names a column that is not there.
@@ -252,10 +260,11 @@ def step(
     schema = _schema_of(lambda: apply(empty, ()).collect_schema(), known, where=f".{method}({text})")
     apply, schema = truthful(apply, empty, schema, reads, f".{method}({text})")
     _refuse_reserved(f".{method}({text})", schema)
-    answers = _answers_after(inputs, schema, reads, replaces_columns, renames or {})
+    following = _answers_after(inputs, schema, reads, replaces_columns, renames or {})
     return Step(
         method=method, text=text, identity=identity, inputs=tuple(inputs), apply=apply, schema=schema,
-        answers=answers, row_ids=row_ids, blocks=blocks, row_wise=row_wise, most_rows=most_rows, how=how,
+        answers=following if answers is None else answers(following), row_ids=row_ids, blocks=blocks,
+        row_wise=row_wise, most_rows=most_rows, most_each=most_each, how=how,
         right_keys=tuple(right_keys), columns=columns,
     )  # fmt: skip
 
