@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 import infergraph as ig
 from infergraph.frame.parents import SourceFinder
 from infergraph.lineage import Trace
+from infergraph.models.model import Request, Response
+from infergraph.models.sample import sample_embedding
 from infergraph.models.scripted import script
 from infergraph.traces import ancestors, descendants
 
@@ -31,7 +33,7 @@ OTHER_KEYS = [101, 102, 103]
 def session() -> Iterator[ig.Session]:
     models = {"judge": ig.Model("scripted:judge")}
     with (
-        script("judge", lambda request: '{"answer": true}' if request.schema else "a text"),
+        script("judge", answer),
         ig.Session(models=models, default_model="judge", store="sqlite://", progress=False) as made,
     ):
         yield made
@@ -85,6 +87,20 @@ def nearest(frame: ig.SemanticFrame) -> ig.SemanticFrame:
     right = others(frame).select(pl.col("n").alias("m"), "made_from").sort("m")
     sorted_rows = frame.filter(pl.col("n").is_not_null()).sort("n")
     return together(sorted_rows.join_asof(right, left_on="n", right_on="m"))
+
+
+def alike(frame: ig.SemanticFrame) -> ig.SemanticFrame:
+    return together(frame.semantic.sim_join(others(frame), "g", "g", k=2).drop("similarity"))
+
+
+def found(frame: ig.SemanticFrame) -> ig.SemanticFrame:
+    return frame.semantic.search("g", "a", k=4).drop("similarity")
+
+
+def answer(request: Request) -> str | Response:
+    if request.embed_text is not None:
+        return Response(embedding=sample_embedding(request.embed_text))
+    return '{"answer": true}' if request.schema else "a text"
 
 
 def grouped(frame: ig.SemanticFrame) -> ig.SemanticFrame:
@@ -141,6 +157,8 @@ STEPS: dict[str, Step] = {
     "map_frame": renumbered,
     "select, aggregates": added_up,
     "semantic.map": lambda f: f.semantic.map("Shorten {{ k }}", into="said").filter(pl.col("said") != "").drop("said"),
+    "semantic.sim_join": alike,
+    "semantic.search": found,
     "semantic.filter": lambda f: f.semantic.filter("{{ n }} is fine"),
 }
 NOT_STEPS = {

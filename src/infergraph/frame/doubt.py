@@ -80,7 +80,7 @@ class Possible:
         return product
 
     def may_stop_early(self, node: plans.Node) -> set[int]:
-        """``id`` of the operators that a later step may stop before they have read all their rows."""
+        """``id`` of the operators that a later step may stop, or save from asking, before they have read all rows."""
         stopped: set[int] = set()
         for current in plans.walk(node):
             if not isinstance(current, plans.Step):
@@ -88,6 +88,9 @@ class Possible:
             before = [self.standing(one) for one in current.inputs]
             if current.method in HEADS and before[0].rows:
                 stopped |= {id(step) for step in plans.operator_steps(current.inputs[0])}
+            elif current.how == NEAREST and before[1].touched:
+                # Its right side is read first, and may ask what the left one would have asked.
+                stopped |= {id(one) for one in current.inputs[:1] if isinstance(one, plans.OperatorStep)}
             elif current.method.startswith("join") and any(one.rows for one in before):
                 # Polars does not read one side of a join when it sees that the other side is empty.
                 for place, other in ((0, 1), (1, 0)):

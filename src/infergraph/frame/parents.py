@@ -85,7 +85,9 @@ class ParentRecorder:
         def write(rows: pl.DataFrame) -> None:
             merged = rows.select(pl.col(ROW_ID).alias("row_id"), PARENT).explode(PARENT).drop_nulls(PARENT)
             if merged.height:
-                self._lineage.add(merged.unnest(PARENT).with_columns(pl.lit(method).alias("operator")))
+                # Branches that were put under one another bring the same row twice.
+                edges = merged.unnest(PARENT).filter(pl.col("parent") != pl.col("row_id"))
+                self._lineage.add(edges.with_columns(pl.lit(method).alias("operator")))
 
         return write
 
