@@ -88,7 +88,7 @@ class Possible:
             before = [self.standing(one) for one in current.inputs]
             if current.method in HEADS and before[0].rows:
                 stopped |= {id(step) for step in plans.operator_steps(current.inputs[0])}
-            elif current.how == NEAREST and before[1].touched:
+            elif current.how == NEAREST and self._asks_unknown(current.inputs[1]):
                 # Its right side is read first, and may ask what the left one would have asked.
                 stopped |= {id(one) for one in current.inputs[:1] if isinstance(one, plans.OperatorStep)}
             elif current.method.startswith("join") and any(one.rows for one in before):
@@ -97,6 +97,10 @@ class Possible:
                     if before[other].rows:
                         stopped |= {id(step) for step in plans.operator_steps(current.inputs[place])}
         return stopped
+
+    def _asks_unknown(self, node: plans.Node) -> bool:
+        """Whether it is not known what the operators below a node ask."""
+        return any(self.standing(step.inputs[0]).touched for step in plans.operator_steps(node))
 
     # -- what is settled -----------------------------------------------------------------------------
 
