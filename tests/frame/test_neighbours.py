@@ -121,7 +121,9 @@ def test_vectors_are_stored_and_made_once_for_equal_texts(session: ig.Session, a
 
 
 def test_columns_of_vectors_make_no_call(session: ig.Session, asked: Script) -> None:
-    vectors = pl.DataFrame({"v": [[1.0, 0.0], [0.0, 1.0]], "n": [1, 2]}, schema_overrides={"v": pl.Array(pl.Float32, 2)})
+    vectors = pl.DataFrame(
+        {"v": [[1.0, 0.0], [0.0, 1.0]], "n": [1, 2]}, schema_overrides={"v": pl.Array(pl.Float32, 2)}
+    )
     left, right = session.frame(vectors, name="l"), vectors.rename({"v": "w"})
     joined = left.semantic.sim_join(right, "v", pl.col("w"))
     assert joined.columns == ["v", "n", "w", "n_right", "similarity"]
@@ -203,6 +205,25 @@ def test_fingerprints_tell_the_arguments_apart(session: ig.Session) -> None:
         rows.semantic.dedup("text", min_similarity=0.8),
     ]
     assert len({plan.fingerprint() for plan in plans}) == len(plans)
+
+
+def test_the_first_pairs_do_not_ask_for_all_rows(session: ig.Session) -> None:
+    left = wanted(session, [f"1 {number}" for number in range(3_000)])
+    first = left.semantic.sim_join(shelf(["1 0", "0 1"]), "text", "text").head(3).run()
+    assert first.frame["id"].to_list() == [0, 1, 2]
+    assert first.usage.rows < 2_000
+
+
+def test_what_ends_a_run_comes_through(session: ig.Session) -> None:
+    def locked(request: Request) -> Response:
+        raise CallFailed("wrong key", outcome="fatal")
+
+    rows = wanted(session, ["1 0"])
+    with script("locked", locked), pytest.raises(ig.ProviderRefused, match="wrong key"):
+        models = {"locked": ig.Model("scripted:locked", dimensions=2)}
+        with ig.Session(models=models, default_model="locked", store="sqlite://") as other:
+            wanted(other, ["1 0"]).semantic.sim_join(shelf(["1 0"]), "text", "text").run()
+    assert rows.semantic.sim_join(shelf(["1 0"]), "text", "text").collect().height == 1
 
 
 # -- search ------------------------------------------------------------------------------------------

@@ -172,8 +172,10 @@ class _Pairing:
         nearest = Nearest(vectors, known, k=self._k, least=self._least)
         left = inputs[0] if wanted.n_rows is not None else _filtered(inputs[0], wanted.predicate, self._left)
         columns = list(dict.fromkeys([*kept, ours]))
-        batches = left.select(columns).collect_batches(chunk_size=BLOCK_ROWS, maintain_order=True, engine="streaming")
-        for block in blocks(batches, BLOCK_ROWS):
+        # Where only the first pairs are wanted, a row more than needed is a call more than needed.
+        size = BLOCK_ROWS if wanted.n_rows is None else max(1, min(BLOCK_ROWS, wanted.n_rows))
+        batches = left.select(columns).collect_batches(chunk_size=size, maintain_order=True, engine="streaming")
+        for block in blocks(batches, size):
             if wanted.stopped():
                 return
             rows, places, scores = nearest.of(*unit_vectors(block[ours]), wanted.stopped)

@@ -93,7 +93,7 @@ class Groups:
 
 
 def merges(
-    vectors: Matrix, known: Mask, least: float, *, exact_pairs: int = EXACT_PAIRS, stopped: Stopped = lambda: False
+    vectors: Matrix, known: Mask, least: float, *, exact_pairs: int | None = None, stopped: Stopped = lambda: False
 ) -> tuple[list[Merge], Report]:
     """Which rows are merged into an earlier one.
 
@@ -101,7 +101,7 @@ def merges(
         vectors: Unit vectors.
         known: Which of them have a direction; the others are alike with none.
         least: The least similarity of rows that are alike, -1 to 1.
-        exact_pairs: Pairs that are looked at before cells are tried.
+        exact_pairs: Pairs that are looked at before cells are tried; ``None``: ``EXACT_PAIRS``.
         stopped: Ends the search early; what it gives then is not to be used.
 
     Returns:
@@ -119,7 +119,8 @@ def merges(
     kinds = vectors[rows[first]]
     groups, report = Groups(len(kinds)), Report()
     near = _Alike(kinds, np.float32(least), groups, stopped)
-    cells = None if len(kinds) * (len(kinds) - 1) // 2 <= exact_pairs else near.tuned(report)
+    most = EXACT_PAIRS if exact_pairs is None else exact_pairs
+    cells = None if len(kinds) * (len(kinds) - 1) // 2 <= most else near.tuned(report)
     if cells is None:
         report.exact_rows = len(kinds)
         near.all_pairs()

@@ -78,11 +78,11 @@ class Nearest:
         known: Which of them can be found.
         k: So many for each question, 1 or more.
         least: Only what is this similar or more, -1 to 1; ``None``: any.
-        exact_pairs: Pairs that are looked at exactly before cells are tried.
+        exact_pairs: Pairs that are looked at exactly before cells are tried; ``None``: ``EXACT_PAIRS``.
     """
 
     def __init__(
-        self, vectors: Matrix, known: Mask, *, k: int, least: float | None, exact_pairs: int = EXACT_PAIRS
+        self, vectors: Matrix, known: Mask, *, k: int, least: float | None, exact_pairs: int | None = None
     ) -> None:
         self.report = Report()
         rows = np.flatnonzero(known)
@@ -94,7 +94,7 @@ class Nearest:
         self._twin_starts = np.searchsorted(same[order], np.arange(len(first) + 1))
         self._k = k
         self._least = None if least is None else np.float32(least)
-        self._exact_rows = exact_pairs // max(1, len(first))
+        self._exact_rows = (EXACT_PAIRS if exact_pairs is None else exact_pairs) // max(1, len(first))
         self._cells: Cells | None = None
         self._gave_up = False
         self._sample = _Sample()
