@@ -165,7 +165,7 @@ def test_several_columns_and_expressions_are_embedded_together(session: ig.Sessi
 def test_explain_lineage_and_errors(session: ig.Session) -> None:
     deduped = rows_of(session, ["1 0"]).semantic.dedup("text", min_similarity=0.9)
     told = deduped.explain()
-    assert "dedup(text, min_similarity=0.9: exact up to 2.5 billion pairs)  -- waits for all rows, merged rows" in told
+    assert "dedup(text, min_similarity=0.9: exact up to 10 billion pairs)  -- waits for all rows, merged rows" in told
     lineage = deduped.column_lineage()
     assert [one.column for one in lineage.columns["id"].sources] == ["id"]
     assert ([one.column for one in lineage.rows.sources], lineage.rows.operators) == (["text"], ("dedup",))

@@ -512,7 +512,7 @@ def test_two_operators_of_one_name_are_told_apart(session: ig.Session) -> None:
 
 
 def test_a_kept_reject_stays_in_the_estimate(session: ig.Session) -> None:
-    def refuse(request: Request) -> dict[str, Any] | str:
+    def refuse(request: Request) -> dict[str, Any] | str | Response:
         return "no json" if request.choices is not None and "alpha" in request.messages[-1].content else answer(request)
 
     docs = source(session)

@@ -164,7 +164,7 @@ def test_the_estimate_is_the_run(session: ig.Session) -> None:
 def test_explain_and_prompts_show_the_embeddings(session: ig.Session) -> None:
     joined = wanted(session, ["1 0"]).semantic.sim_join(shelf(["1 0"]), "text", "text", min_similarity=0.5, name="near")
     told = joined.explain()
-    assert "sim_join(text, text, k=1, min_similarity=0.5: exact up to 2.5 billion pairs)" in told
+    assert "sim_join(text, text, k=1, min_similarity=0.5: exact up to 10 billion pairs)" in told
     assert "waits for all rows, row ids derived" in told
     assert [(one["operator"], one["messages"]) for one in joined.prompts()] == [
         ("near.left", [{"role": "input", "content": "1 0"}]), ("near.right", [{"role": "input", "content": "1 0"}]),
@@ -218,12 +218,12 @@ def test_what_ends_a_run_comes_through(session: ig.Session) -> None:
     def locked(request: Request) -> Response:
         raise CallFailed("wrong key", outcome="fatal")
 
-    rows = wanted(session, ["1 0"])
-    with script("locked", locked), pytest.raises(ig.ProviderRefused, match="wrong key"):
-        models = {"locked": ig.Model("scripted:locked", dimensions=2)}
-        with ig.Session(models=models, default_model="locked", store="sqlite://") as other:
-            wanted(other, ["1 0"]).semantic.sim_join(shelf(["1 0"]), "text", "text").run()
-    assert rows.semantic.sim_join(shelf(["1 0"]), "text", "text").collect().height == 1
+    models = {"locked": ig.Model("scripted:locked", dimensions=2)}
+    with script("locked", locked), ig.Session(models=models, default_model="locked", store="sqlite://") as other:
+        joined = wanted(other, ["1 0"]).semantic.sim_join(shelf(["1 0"]), "text", "text")
+        with pytest.raises(ig.ProviderRefused, match="wrong key"):
+            joined.run()
+    assert wanted(session, ["1 0"]).semantic.sim_join(shelf(["1 0"]), "text", "text").collect().height == 1
 
 
 # -- search ------------------------------------------------------------------------------------------

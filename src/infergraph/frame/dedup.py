@@ -9,6 +9,7 @@ import polars as pl
 
 from infergraph.frame import plan as plans
 from infergraph.frame.column_rules import Flow, Reads
+from infergraph.frame.cores import on_all_cores
 from infergraph.frame.embedding import check_similarity, operator_name, refuse_model, vector_column, with_vectors
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.neighbours import tell_recall
@@ -75,7 +76,8 @@ class _Merging:
         vectors, known = unit_vectors(rows[self._vector])
         if self._vector not in kept:
             rows = rows.drop(self._vector)
-        found, report = merges(vectors, known, self._least, stopped=wanted.stopped)
+        with on_all_cores() as each:
+            found, report = merges(vectors, known, self._least, stopped=wanted.stopped, each=each)
         if wanted.stopped():
             return
         tell_recall(report, "dedup")

@@ -16,6 +16,7 @@ from infergraph.errors import PlanError
 from infergraph.frame import plan as plans
 from infergraph.frame.column_rules import Flow, Reads
 from infergraph.frame.compiling import Batches
+from infergraph.frame.cores import on_all_cores
 from infergraph.frame.doubt_marks import NEAREST
 from infergraph.frame.embedding import (
     check_count,
@@ -160,17 +161,26 @@ class _Pairing:
         return Flow(values=values | ({self._similarity: found_by} if self._similarity else {}), rows=found_by)
 
     def read(self, inputs: Sequence[pl.LazyFrame], hidden: tuple[str, ...], wanted: Wanted) -> Iterator[pl.DataFrame]:
-        ours, theirs = self._vectors
+        theirs = self._vectors[1]
         renamed = self._right | _carried(hidden)
         held = [name for name, after in renamed.items() if after in wanted.columns]
-        kept = [name for name in (*self._left, *hidden) if name in wanted.columns]
         right = inputs[1].select(list(dict.fromkeys([*held, theirs]))).collect(engine="streaming")
         if wanted.stopped():
             return
         vectors, known = unit_vectors(right[theirs])
         right = right.select(held).rename({name: renamed[name] for name in held})
-        nearest = Nearest(vectors, known, k=self._k, least=self._least)
-        left = inputs[0] if wanted.n_rows is not None else _filtered(inputs[0], wanted.predicate, self._left)
+        with on_all_cores() as each:
+            nearest = Nearest(vectors, known, k=self._k, least=self._least, each=each)
+            yield from self._pairs(inputs[0], hidden, wanted, nearest, right)
+        tell_recall(nearest.report, "sim_join")
+
+    def _pairs(
+        self, rows: pl.LazyFrame, hidden: tuple[str, ...], wanted: Wanted, nearest: Nearest, right: pl.DataFrame
+    ) -> Iterator[pl.DataFrame]:
+        """The left rows with their neighbours, block by block."""
+        ours = self._vectors[0]
+        kept = [name for name in (*self._left, *hidden) if name in wanted.columns]
+        left = rows if wanted.n_rows is not None else _filtered(rows, wanted.predicate, self._left)
         columns = list(dict.fromkeys([*kept, ours]))
         # Where only the first pairs are wanted, a row more than needed is a call more than needed.
         size = BLOCK_ROWS if wanted.n_rows is None else max(1, min(BLOCK_ROWS, wanted.n_rows))
@@ -178,12 +188,11 @@ class _Pairing:
         for block in blocks(batches, size):
             if wanted.stopped():
                 return
-            rows, places, scores = nearest.of(*unit_vectors(block[ours]), wanted.stopped)
-            parts = [block.select(kept)[rows], right[places]]
+            found, places, scores = nearest.of(*unit_vectors(block[ours]), wanted.stopped)
+            parts = [block.select(kept)[found], right[places]]
             if self._similarity:
                 parts.append(pl.DataFrame({self._similarity: scores}, schema={self._similarity: _SCORE}))
             yield pl.concat(parts, how="horizontal")
-        tell_recall(nearest.report, "sim_join")
 
 
 def search(

@@ -258,8 +258,9 @@ class SemanticNamespace:
     ) -> SemanticFrame:
         """Put each row together with the rows of another frame that mean the most similar.
 
-        All pairs are compared as long as they are at most 2.5 billion (50,000 rows against 50,000); the left rows after
-        that are compared with the nearest rows by cell, and the log says what share of the true neighbours was found.
+        All pairs are compared as long as they are at most 10 billion (100,000 rows against 100,000); the left rows
+        after that are compared with the nearest rows by cell, and the log says what share of the true neighbours was
+        found.
         The right side is held in memory, with 4 bytes for each number of its vectors.
 
         Args:
@@ -331,7 +332,7 @@ class SemanticNamespace:
 
         Two rows mean the same when their cosine is ``min_similarity`` or more, or when both mean the same as a third.
         The trace of a row shows which rows were merged into it and why, that of a merged row what it became part of.
-        All pairs are compared as long as they are at most 2.5 billion (70,000 rows); above that each row is compared
+        All pairs are compared as long as they are at most 10 billion (141,000 rows); above that each row is compared
         with the nearest rows by cell, and the log says what share of what is alike was found.
 
         Args:

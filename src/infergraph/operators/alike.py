@@ -1,7 +1,7 @@
 """Groups of rows that are alike, also by way of others, and why each is in its group.
 
 Two rows are alike when their similarity is the least one or more; rows that are alike with a common third one are in
-one group. All pairs are looked at as long as they are at most ``EXACT_PAIRS`` (70,000 rows); above that each row is
+one group. All pairs are looked at as long as they are at most ``EXACT_PAIRS`` (141,000 rows); above that each row is
 compared with the rows in the cells nearest to it (see ``cells.py``), as many as find 98 % of what is alike with a
 sample of rows.
 """
@@ -9,26 +9,31 @@ sample of rows.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from infergraph.operators.cells import Cells
-from infergraph.operators.nearest import EXACT_PAIRS, Report
+from infergraph.operators import nearest
+from infergraph.operators.cells import Cells, Finds
+from infergraph.operators.nearest import Report
 from infergraph.operators.vectors import (
     SLACK,
+    Each,
     Mask,
     Matrix,
     Places,
     Scores,
     Stopped,
     distinct,
+    one_by_one,
     pair_similarities,
     similarities,
 )
 
-_TILE = 2_048
-_BLOCK = 1_024
+_TILE = 1_024
+_AT_ONCE = 8
 _SAMPLE = 512
 _RECALL_AIM = 0.98
 
@@ -93,7 +98,13 @@ class Groups:
 
 
 def merges(
-    vectors: Matrix, known: Mask, least: float, *, exact_pairs: int | None = None, stopped: Stopped = lambda: False
+    vectors: Matrix,
+    known: Mask,
+    least: float,
+    *,
+    exact_pairs: int | None = None,
+    stopped: Stopped = lambda: False,
+    each: Each = one_by_one,
 ) -> tuple[list[Merge], Report]:
     """Which rows are merged into an earlier one.
 
@@ -103,6 +114,7 @@ def merges(
         least: The least similarity of rows that are alike, -1 to 1.
         exact_pairs: Pairs that are looked at before cells are tried; ``None``: ``EXACT_PAIRS``.
         stopped: Ends the search early; what it gives then is not to be used.
+        each: How parts of the work are done.
 
     Returns:
         One merge for each row that is not the first of its group, in order, and how they were found.
@@ -118,8 +130,8 @@ def merges(
     first, same = distinct(vectors[rows])
     kinds = vectors[rows[first]]
     groups, report = Groups(len(kinds)), Report()
-    near = _Alike(kinds, np.float32(least), groups, stopped)
-    most = EXACT_PAIRS if exact_pairs is None else exact_pairs
+    near = _Alike(kinds, np.float32(least), groups, stopped, each)
+    most = nearest.EXACT_PAIRS if exact_pairs is None else exact_pairs
     cells = None if len(kinds) * (len(kinds) - 1) // 2 <= most else near.tuned(report)
     if cells is None:
         report.exact_rows = len(kinds)
@@ -133,7 +145,8 @@ def merges(
 class _Alike:
     """Looks for pairs that are alike and joins their groups."""
 
-    def __init__(self, kinds: Matrix, least: np.float32, groups: Groups, stopped: Stopped) -> None:
+    def __init__(self, kinds: Matrix, least: np.float32, groups: Groups, stopped: Stopped, each: Each) -> None:
+        self._each = each
         self._kinds = kinds
         self._least = least
         self._groups = groups
@@ -141,24 +154,37 @@ class _Alike:
 
     def all_pairs(self) -> None:
         for top in range(0, len(self._kinds), _TILE):
-            for left in range(top, len(self._kinds), _TILE):
+            for lefts in _bundles(range(top, len(self._kinds), _TILE)):
                 if self._stopped():
                     return
-                tile = self._kinds[top : top + _TILE] @ self._kinds[left : left + _TILE].T
-                rows, columns = np.nonzero(tile >= self._least - SLACK)
-                self._join(rows + top, columns + left, tile[rows, columns])
+                for found in self._each(partial(self._tile, top), lefts):
+                    self._join(*found)
+
+    def _tile(self, top: int, left: int) -> Finds:
+        tile = self._kinds[top : top + _TILE] @ self._kinds[left : left + _TILE].T
+        rows, columns = np.nonzero(tile >= self._least - SLACK)
+        return self._apart(rows + top, columns + left, tile[rows, columns])
 
     def in_cells(self, cells: Cells, probes: int) -> None:
-        for start in range(0, len(self._kinds), _BLOCK):
+        def block(start: int) -> Finds:
+            asked = self._kinds[start : start + _TILE]
+            rows, places, scores = cells.near(asked, probes=probes, least=float(self._least - SLACK))
+            return self._apart(rows + start, places, scores)
+
+        for starts in _bundles(range(0, len(self._kinds), _TILE)):
             if self._stopped():
                 return
-            block = self._kinds[start : start + _BLOCK]
-            rows, places, scores = cells.near(block, probes=probes, least=float(self._least - SLACK))
-            self._join(rows + start, places, scores)
+            for found in self._each(block, starts):
+                self._join(*found)
+
+    def _apart(self, one: Places, other: Places, scores: Scores) -> Finds:
+        """Only what is not in one group already: of rows that are all alike there would be very many pairs."""
+        apart = self._groups.first[one] != self._groups.first[other]
+        return one[apart], other[apart], scores[apart]
 
     def tuned(self, report: Report) -> Cells | None:
         """The cells, with how many to look into in the report; ``None`` where that would be too many."""
-        cells = Cells(self._kinds)
+        cells = Cells(self._kinds, self._each)
         report.cells = cells.count
         chosen = np.linspace(0, len(self._kinds) - 1, _SAMPLE).astype(np.int64)
         report.expected = sum(
@@ -178,13 +204,17 @@ class _Alike:
         return None
 
     def _join(self, one: Places, other: Places, scores: Scores) -> None:
-        apart = self._groups.first[one] != self._groups.first[other]
-        one, other, scores = one[apart], other[apart], scores[apart]
+        one, other, scores = self._apart(one, other, scores)
         # What lies at the very edge is decided by the pair alone, whatever block it was in.
         edge = scores < self._least + SLACK
         sure = ~edge
         sure[edge] = pair_similarities(self._kinds, one[edge], self._kinds, other[edge]) >= self._least
         self._groups.join(one[sure], other[sure])
+
+
+def _bundles(starts: range) -> Iterator[range]:
+    """Some at a time, so that what is found in them is not all in memory at once."""
+    return (starts[at : at + _AT_ONCE] for at in range(0, len(starts), _AT_ONCE))
 
 
 def _told(kinds: Matrix, least: np.float32, groups: Groups, rows: Places, first: Places, same: Places) -> list[Merge]:

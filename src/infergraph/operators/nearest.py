@@ -1,6 +1,6 @@
 """The nearest rows of one matrix for the rows of another: exactly, and where that takes too long, nearly.
 
-Exact as long as the pairs looked at are at most ``EXACT_PAIRS`` (50,000 rows against 50,000). The rows after that are
+Exact as long as the pairs looked at are at most ``EXACT_PAIRS`` (100,000 rows against 100,000). The rows after that are
 looked up in cells (see ``cells.py``), with as many cells as it takes to find, on rows whose exact neighbours are known,
 98 % of them; where a quarter of the cells does not do, all goes on exactly. While it goes on, one row in 128 is looked
 up exactly as well: what share of its true neighbours was found is the run's recall, and where it falls below 95 %,
@@ -16,6 +16,7 @@ import numpy as np
 from infergraph.operators.cells import Cells
 from infergraph.operators.vectors import (
     SLACK,
+    Each,
     Mask,
     Matrix,
     Places,
@@ -23,18 +24,19 @@ from infergraph.operators.vectors import (
     Stopped,
     best_of_each,
     distinct,
+    one_by_one,
     pair_similarities,
 )
 
-EXACT_PAIRS = 2_500_000_000
-"""Pairs that are looked at exactly before anything else is tried: a minute on two cores with 384 numbers a vector."""
+EXACT_PAIRS = 10_000_000_000
+"""Pairs that are looked at exactly before anything else is tried: two minutes on two cores, of 384 numbers a vector."""
 RECALL_BAR = 0.95
 _RECALL_AIM = 0.98
 BLOCK_ROWS = 2_048
 _TILE_ROWS, _TILE_COLUMNS = 512, 8_192
 _TUNED_ON = 512
 _CHECK_EVERY = 128
-_FINDS = 2_000_000
+_CELL_ROWS = 1_024
 _ENOUGH_CHECKS = 256
 
 Found = tuple[Places, Places, Scores]
@@ -79,10 +81,18 @@ class Nearest:
         k: So many for each question, 1 or more.
         least: Only what is this similar or more, -1 to 1; ``None``: any.
         exact_pairs: Pairs that are looked at exactly before cells are tried; ``None``: ``EXACT_PAIRS``.
+        each: How parts of the work are done.
     """
 
     def __init__(
-        self, vectors: Matrix, known: Mask, *, k: int, least: float | None, exact_pairs: int | None = None
+        self,
+        vectors: Matrix,
+        known: Mask,
+        *,
+        k: int,
+        least: float | None,
+        exact_pairs: int | None = None,
+        each: Each = one_by_one,
     ) -> None:
         self.report = Report()
         rows = np.flatnonzero(known)
@@ -93,6 +103,7 @@ class Nearest:
         self._twins = rows[order]
         self._twin_starts = np.searchsorted(same[order], np.arange(len(first) + 1))
         self._k = k
+        self._each = each
         self._least = None if least is None else np.float32(least)
         self._exact_rows = (EXACT_PAIRS if exact_pairs is None else exact_pairs) // max(1, len(first))
         self._cells: Cells | None = None
@@ -124,11 +135,11 @@ class Nearest:
     # -- exactly -------------------------------------------------------------------------------------
 
     def _exactly(self, asked: Matrix, stopped: Stopped) -> Found:
-        parts: list[Found] = []
-        for start in range(0, len(asked), _TILE_ROWS):
+        def part(start: int) -> Found:
             rows, places, scores = self._exact_rows_of(asked[start : start + _TILE_ROWS], stopped)
-            parts.append((rows + start, places, scores))
-        return _stacked(parts)
+            return rows + start, places, scores
+
+        return _stacked(self._each(part, range(0, len(asked), _TILE_ROWS)))
 
     def _exact_rows_of(self, asked: Matrix, stopped: Stopped) -> Found:
         held: Found = _stacked([])
@@ -196,7 +207,7 @@ class Nearest:
         if not self._sample.rows:
             some = asked[: _TUNED_ON // 4]
             self._keep(some, self._exactly(some, stopped))
-        cells = Cells(self._vectors)
+        cells = Cells(self._vectors, self._each)
         questions = np.concatenate(self._sample.questions) if self._sample.rows else asked[:0]
         rows = np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in self._sample.answers)])
         scores = np.concatenate([np.empty(0, np.float32), *(one for _, one in self._sample.answers)])
@@ -214,17 +225,17 @@ class Nearest:
 
     def _in_cells(self, asked: Matrix, probes: int) -> Found:
         assert self._cells is not None
-        size = max(64, _FINDS // (probes * self._k))
-        least = None if self._least is None else float(self._least - SLACK)
-        parts: list[Found] = []
-        for start in range(0, len(asked), size):
-            block = asked[start : start + size]
-            rows, places, scores = self._cells.near(block, probes=probes, k=self._k, least=least)
+        cells, least = self._cells, None if self._least is None else float(self._least - SLACK)
+
+        def part(start: int) -> Found:
+            block = asked[start : start + _CELL_ROWS]
+            rows, places, scores = cells.near(block, probes=probes, k=self._k, least=least)
             chosen = best_of_each(rows, places, scores, self._k)
             rows, places = rows[chosen], places[chosen]
             rows, places, scores = self._best(rows, places, pair_similarities(block, rows, self._vectors, places))
-            parts.append((rows + start, places, scores))
-        return _stacked(parts)
+            return rows + start, places, scores
+
+        return _stacked(self._each(part, range(0, len(asked), _CELL_ROWS)))
 
     def _note(self, exact: Found, found: Found) -> None:
         """Count which of the true neighbours were found; one that is as near as the last true one counts as such."""

@@ -6,8 +6,9 @@ rows stand around them; products of whole matrices, which are faster and less ex
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
+from typing import Protocol, TypeVar
 
 import numpy as np
 import polars as pl
@@ -20,6 +21,23 @@ Places = NDArray[np.int64]
 Scores = NDArray[np.float32]
 Stopped = Callable[[], bool]
 """Says that nobody needs the result any more."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Each(Protocol):
+    """Applies a function to items, perhaps to several at once; results come in the items' order."""
+
+    def __call__(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        """The results."""
+        ...
+
+
+def one_by_one(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """An ``Each`` that does nothing at once."""
+    return [function(item) for item in items]
+
 
 SLACK = np.float32(1e-5)
 """More than a product of two 32-bit matrices can be off."""
