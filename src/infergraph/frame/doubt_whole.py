@@ -11,6 +11,7 @@ import polars as pl
 
 from infergraph.frame import plan as plans
 from infergraph.frame.doubt_marks import FOG, MAYBE, NEAREST, PERHAPS, UNKNOWN, Standing
+from infergraph.frame.matched import Matched, without_fog
 from infergraph.frame.probes import columns_read
 from infergraph.frame.row_ids import DOUBT, DOUBT_TYPE, ROW_ID
 
@@ -41,6 +42,8 @@ class WholeStep:
             return self.applied(frames)
         if self._step.how == NEAREST:
             return self._nearest(*frames)
+        if isinstance(self._step.apply, Matched):
+            return self._matched(self._step.apply, first)
         if method == "join":
             return self._join(*frames)
         if method == "join_asof":
@@ -108,6 +111,11 @@ class WholeStep:
             return joined
         self._tell()
         return _mark(joined, UNKNOWN | PERHAPS | FOG)
+
+    def _matched(self, matched: Matched, pairs: pl.DataFrame) -> pl.DataFrame:
+        self._tell()
+        known, foggy = without_fog(pairs)
+        return _stack([matched.possible(known, self._hidden, self._step.inputs[0].answers), self._fog(foggy)])
 
     def _join_asof(self, left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
         left_keys, right_keys = (self._decided_by_unknown(place) for place in (0, 1))

@@ -141,6 +141,8 @@ class OperatorStep:
     where: pl.Expr | None = field(repr=False)
     keeps_undecided: bool
     """Only for ``filter``: a rejected row stays in the frame."""
+    rows_by: str | None = None
+    """A Boolean column of the input: a row where it is false is none of the operator's, unasked and uncounted."""
     inputs: tuple[Node]
     schema: pl.Schema
     answers: frozenset[str]
@@ -148,7 +150,7 @@ class OperatorStep:
     @property
     def decides(self) -> bool:
         """Whether the answers say which rows stay, instead of adding columns."""
-        return self.operator.kind == "filter"
+        return self.operator.kind in ("filter", "join") and not self.operator.writes
 
     @property
     def by_row(self) -> RowOperator:
@@ -194,7 +196,7 @@ def source(
 ) -> Source:
     """A checked source node."""
     lazy = data.lazy()
-    schema = _schema_of(lambda: lazy.collect_schema(), pl.Schema())
+    schema = schema_of(lambda: lazy.collect_schema(), pl.Schema())
     keys = (key,) if isinstance(key, str) else tuple(key or ())
     for column in keys:
         if column not in schema:
@@ -257,7 +259,7 @@ def step(
     """
     empty = [pl.LazyFrame(schema=node.schema) for node in inputs]
     known = pl.Schema({name: dtype for node in inputs for name, dtype in node.schema.items()})
-    schema = _schema_of(lambda: apply(empty, ()).collect_schema(), known, where=f".{method}({text})")
+    schema = schema_of(lambda: apply(empty, ()).collect_schema(), known, where=f".{method}({text})")
     apply, schema = truthful(apply, empty, schema, reads, f".{method}({text})")
     _refuse_reserved(f".{method}({text})", schema)
     following = _answers_after(inputs, schema, reads, replaces_columns, renames or {})
@@ -277,19 +279,37 @@ def operator_step(
     where: pl.Expr | None,
     keeps_undecided: bool,
     before: Node,
+    rows_by: str | None = None,
 ) -> OperatorStep:
     """A checked operator node; the operator itself was checked when it was built."""
     if where is not None:
         empty = pl.LazyFrame(schema=before.schema).select(where.alias("where"))
-        dtype = _schema_of(lambda: empty.collect_schema(), before.schema, where=f"where={where}")["where"]
+        dtype = schema_of(lambda: empty.collect_schema(), before.schema, where=f"where={where}")["where"]
         where = where.cast(pl.Boolean) if dtype == pl.Null else where
         if dtype not in (pl.Boolean, pl.Null):
             raise PlanError(f"where={where} gives {dtype}, not Boolean: write a condition, such as pl.col('x') > 0.")
     schema = pl.Schema({**before.schema, **operator.writes})
     return OperatorStep(
-        operator=operator, name=name, model=model, where=where, keeps_undecided=keeps_undecided, inputs=(before,),
-        schema=schema, answers=before.answers | frozenset(operator.writes),
+        operator=operator, name=name, model=model, where=where, keeps_undecided=keeps_undecided, rows_by=rows_by,
+        inputs=(before,), schema=schema, answers=before.answers | frozenset(operator.writes),
     )  # fmt: skip
+
+
+def new_operator_name(operator: RowOperator | RoundsOperator, given: str | None, before: Node) -> str:
+    """The given name, or one after the operator's kind, that no other operator of the plan has.
+
+    Raises:
+        PlanError: The given name is empty or taken.
+    """
+    taken = {step.name for step in operator_steps(before)}
+    if given is not None:
+        if not given or given in taken:
+            raise PlanError(f"name={given!r}: give each operator a name of its own; taken: {sorted(taken)}.")
+        return given
+    number = 1
+    while (name := operator.kind if number == 1 else f"{operator.kind}_{number}") in taken:
+        number += 1
+    return name
 
 
 def walk(node: Node) -> Iterator[Node]:
@@ -373,7 +393,18 @@ def explain(node: Node) -> str:
     return "\n".join(lines)
 
 
-def _schema_of(resolve: Callable[[], pl.Schema], known: pl.Schema, where: str = "frame") -> pl.Schema:
+def schema_of(resolve: Callable[[], pl.Schema], known: pl.Schema, where: str = "frame") -> pl.Schema:
+    """What Polars says of a step's columns, or why there are none.
+
+    Args:
+        resolve: Asks Polars.
+        known: The columns that could have been named.
+        where: What errors call the step.
+
+    Raises:
+        UnknownColumn: The step names a column that is not there.
+        PlanError: Polars refuses the step for another reason.
+    """
     try:
         return resolve()
     except (ColumnNotFoundError, SchemaFieldNotFoundError) as error:

@@ -15,12 +15,13 @@ from infergraph.frame.allowing import check_allowed
 from infergraph.frame.embedding import embedding_model
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.image_checks import check_images
+from infergraph.frame.joining import MAX_PAIRS, How, semantic_join
 from infergraph.operators.classify import ClassifyOperator
 from infergraph.operators.embed import EmbedOperator
 from infergraph.operators.extract import ExtractOperator
 from infergraph.operators.filter import FilterOperator
 from infergraph.operators.map import MapOperator
-from infergraph.operators.operator import Operator, RowOperator
+from infergraph.operators.operator import RowOperator
 from infergraph.operators.rounds import RoundsOperator
 from infergraph.operators.sentiment import SentimentOperator
 
@@ -359,6 +360,60 @@ class SemanticNamespace:
 
         return dedup(self._frame, column, min_similarity=min_similarity, model=model, name=name)
 
+    def join(
+        self,
+        other: SemanticFrame | pl.LazyFrame | pl.DataFrame,
+        predicate: str,
+        *,
+        how: How = "inner",
+        candidates: pl.Expr | None = None,
+        max_pairs: int = MAX_PAIRS,
+        model: str | None = None,
+        name: str | None = None,
+        examples: Examples = (),
+    ) -> SemanticFrame:
+        """Put rows of two frames together where a sentence about the two is true.
+
+        Each pair of rows is one request. Where the sentence speaks of one attribute of each side, it is cheaper to
+        extract that on both sides and to join by it: a request for each row instead of each pair.
+
+        Args:
+            other: The right frame, semantic or plain.
+            predicate: A sentence over columns of both, such as ``"{{ left.job }} needs {{ right.skill }}"``.
+            how: ``inner``: the pairs for which it is true; ``left``: those, and the left rows without one;
+                ``semi``: left rows with a match; ``anti``: left rows without one.
+            candidates: Which pairs are asked about: a Polars condition over both frames' columns, named as in the
+                result of an inner join; ``None``: all.
+            max_pairs: Refuse to ask about more pairs than these, 1 or more.
+            model: See the class.
+            name: See the class.
+            examples: See the class; inputs are ``{"left": {"job": ...}, "right": {"skill": ...}}``, answers booleans.
+
+        Returns:
+            ``inner`` and ``left``: the left frame's columns, then the right one's, where a name that both have gets
+            ``_right``; ``semi`` and ``anti``: the left frame's columns. Rows in the left frame's order, the matches
+            of one left row in the right one's. A pair with a null variable is no match; neither is an undecided pair:
+            it is in the rejects, and its left row stays in ``left`` and ``anti`` where it has no other match.
+
+        Raises:
+            PlanError: Unknown variable or column, a sentence about one side only, or more pairs than ``max_pairs``:
+                the message has their number and price. Both frames' rows are counted for that when the plan is built;
+                where answers decide which rows there are, the run counts the pairs before it asks about the first.
+
+        Example:
+            >>> import infergraph as ig, polars as pl
+            >>> with ig.Session(models={"m": ig.Model("scripted:doc")}, store="sqlite://") as session:
+            ...     jobs = session.frame(pl.DataFrame({"job": ["chef", "pilot"]}), name="jobs")
+            ...     skills = pl.DataFrame({"skill": ["cooking", "flying", "singing"]})
+            ...     joined = jobs.semantic.join(skills, "{{ left.job }} needs {{ right.skill }}")
+            ...     joined.columns, joined.estimate().calls
+            (['job', 'skill'], 6)
+        """
+        return semantic_join(
+            self._frame, other, predicate, how=how, candidates=candidates, max_pairs=max_pairs, model=model, name=name,
+            examples=examples,
+        )  # fmt: skip
+
     def _add(
         self,
         operator: RowOperator | RoundsOperator,
@@ -377,7 +432,7 @@ class SemanticNamespace:
             check_images(session, operator, chosen)
         node = plans.operator_step(
             operator,
-            name=_operator_name(operator, name, before),
+            name=plans.new_operator_name(operator, name, before),
             model=chosen,
             where=where,
             keeps_undecided=keeps_undecided,
@@ -385,15 +440,3 @@ class SemanticNamespace:
         )
         check_allowed(session, node, chosen)
         return SemanticFrame(session, node)
-
-
-def _operator_name(operator: Operator, given: str | None, before: plans.Node) -> str:
-    taken = {step.name for step in plans.operator_steps(before)}
-    if given is not None:
-        if not given or given in taken:
-            raise PlanError(f"name={given!r}: give each operator a name of its own; taken: {sorted(taken)}.")
-        return given
-    number = 1
-    while (name := operator.kind if number == 1 else f"{operator.kind}_{number}") in taken:
-        number += 1
-    return name

@@ -54,7 +54,12 @@ class CompiledTemplate:
 
 
 def compile_template(
-    source: str, columns: pl.Schema, *, where: str, references: Mapping[str, pl.Expr] = _NOTHING
+    source: str,
+    columns: pl.Schema,
+    *,
+    where: str,
+    references: Mapping[str, pl.Expr] = _NOTHING,
+    named: Mapping[str, str] | None = None,
 ) -> CompiledTemplate:
     r"""Check a template and compile it.
 
@@ -64,6 +69,7 @@ def compile_template(
         where: What errors call it, for example ``"map(prompt)"``.
         references: By name, texts that stand for what is no text (images). Those that the template does not name get a
             block too, and are required.
+        named: Variables that stand for a column of another name, and that name.
 
     Returns:
         The compiled template; its ``content`` runs over a frame with these columns.
@@ -92,7 +98,7 @@ def compile_template(
     parts = _parts(parsed)
     tags = _name_parts(parts, columns)
     unnamed = {name: tag_for(name, tags.values()) for name in references if name not in variables}
-    column = {name: references.get(name, pl.col(name)) for name in (*variables, *unnamed)}
+    column = {name: references.get(name, pl.col((named or {}).get(name, name))) for name in (*variables, *unnamed)}
     for part in parts.values():
         _refer(part, tags)
     environment = _environment()
