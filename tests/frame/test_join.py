@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 import infergraph as ig
+from infergraph.frame.joining import How
 from infergraph.models.model import Request, Response
 from infergraph.models.scripted import Answer, script
 
-HOWS = ("inner", "left", "semi", "anti")
+HOWS: tuple[How, ...] = ("inner", "left", "semi", "anti")
 Verdicts = dict[tuple[int, int], bool | None]
 CONDITIONS: dict[str, tuple[pl.Expr | None, Callable[[Any, Any], bool]]] = {
     "every pair": (None, lambda left, right: True),
@@ -110,7 +111,7 @@ def test_a_join_is_the_filtered_cross_product(
     left: list[Any],
     right: list[Any],
     says: Verdicts,
-    how: Any,
+    how: How,
     condition: str,
     keyed: bool,
 ) -> None:
@@ -191,7 +192,7 @@ def test_an_undecided_pair_is_no_match_and_its_left_row_is_kept_and_listed(
     left: ig.SemanticFrame, right: ig.SemanticFrame, judge: Judge, place: int
 ) -> None:
     judge.says = {(x, y): False for x in (1, 2, 3) for y in (7, 8) if (x, y) != (place + 1, 8)}
-    kept = {how: left.semantic.join(right, SENTENCE, how=how).run() for how in ("inner", "left", "semi", "anti")}
+    kept = {how: left.semantic.join(right, SENTENCE, how=how).run() for how in HOWS}
     ids = {how: result.frame["id"].to_list() for how, result in kept.items()}
     assert ids == {"inner": [], "left": ["a", "b", "c"], "semi": [], "anti": ["a", "b", "c"]}
     for result in kept.values():
@@ -337,6 +338,11 @@ def test_an_optional_variable_is_asked_without_its_value(session: ig.Session, ju
         ("{{ left.x }} alone", "names no column of the right frame"),
         ("{{ right.y }} alone", "names no column of the left frame"),
         ("{{ left.x {{ right.y }}", "line 1"),
+        ("{{ left.x.deep }} {{ right.y }}", "{{ left.x.deep }}: Int64 has no fields, so there is no 'deep'"),
+        (
+            "{% for one in left.x %}{{ one }}{% endfor %} {{ right.y }}",
+            "a loop needs a List, and {{ left.x }} is Int64",
+        ),
         (7, "a predicate is a sentence such as"),
     ],
 )
@@ -385,7 +391,7 @@ def test_explain_shows_pairs_candidates_and_how(left: ig.SemanticFrame, right: i
 
 
 @pytest.mark.parametrize("how", HOWS)
-def test_columns_are_followed_through_a_join(session: ig.Session, left: ig.SemanticFrame, how: Any) -> None:
+def test_columns_are_followed_through_a_join(session: ig.Session, left: ig.SemanticFrame, how: How) -> None:
     other = session.frame(pl.DataFrame({"id": ["a"], "y": [1]}), name="right")
     lineage = left.semantic.join(other, SENTENCE, how=how, candidates=pl.col("id") == pl.col("id_right"))
     told = lineage.column_lineage()
@@ -406,7 +412,8 @@ def test_columns_are_followed_through_a_join(session: ig.Session, left: ig.Seman
 
 def test_a_row_is_followed_forwards_and_back(left: ig.SemanticFrame, right: ig.SemanticFrame, judge: Judge) -> None:
     judge.says = {(x, y): (x, y) == (2, 8) for x in (1, 2, 3) for y in (7, 8)}
-    for how, key, asked in (("inner", "b", 1), ("left", "b", 1), ("semi", "b", 1), ("anti", "a", 2)):
+    expected: dict[How, tuple[str, int]] = {"inner": ("b", 1), "left": ("b", 1), "semi": ("b", 1), "anti": ("a", 2)}
+    for how, (key, asked) in expected.items():
         result = left.semantic.join(right, SENTENCE, how=how).run(row_ids=True)
         (row_id,) = result.frame.filter(pl.col("id") == key)["_row_id"]
         trace = result.trace(row_id)
@@ -417,7 +424,7 @@ def test_a_row_is_followed_forwards_and_back(left: ig.SemanticFrame, right: ig.S
 
 def test_the_models_that_may_see_a_side_are_asked_of_both(session: ig.Session, left: ig.SemanticFrame) -> None:
     secret = session.frame(pl.DataFrame({"y": [1]}), name="secret", allowed_models=["free"])
-    with pytest.raises(ig.PlanError, match="semantic.join 'join'.*may not see the data of 'secret'"):
+    with pytest.raises(ig.PlanError, match=r"semantic.join 'join'.*may not see the data of 'secret'"):
         left.semantic.join(secret, SENTENCE)
     left.semantic.join(secret, SENTENCE, model="free")
 

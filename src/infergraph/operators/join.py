@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from infergraph.errors import PlanError, did_you_mean
+from infergraph.errors import PlanError, TemplateError, did_you_mean
 from infergraph.models.model import AnswerSchema, Choices, Message, Request, Response
 from infergraph.models.verdict import Verdict
 from infergraph.operators.examples import ExamplePairs, worked_examples
 from infergraph.operators.operator import Example
+from infergraph.operators.outputs import check_name
 from infergraph.operators.prompt import Head, fingerprint_of, head_of
 from infergraph.operators.subject import typed
 from infergraph.text.sides import SIDES, SidedTemplate, one_name_a_column
@@ -87,7 +88,12 @@ class JoinOperator:
         sides = {"left": left, "right": pl.Schema({name: dtype for name, (_, dtype) in right.items()})}
         sided = one_name_a_column(predicate, sides, where=where)
         named = {name: column if side == "left" else right[column][0] for name, (side, column) in sided.origins.items()}
-        template = compile_template(sided.source, sided.columns, where=where, named=named)
+        if into is not None:
+            check_name(into, left, where)
+        try:
+            template = compile_template(sided.source, sided.columns, where=where, named=named)
+        except TemplateError as error:
+            raise type(error)(sided.as_written(str(error))) from error
         worked = worked_examples(
             _by_variable(examples, sided, where),
             where=where,

@@ -33,6 +33,13 @@ class SidedTemplate:
     origins: Mapping[str, tuple[str, str]]
     """Name -> side and column."""
 
+    def as_written(self, message: str) -> str:
+        """A message about the template, with the names that its author wrote."""
+        for name, (side, column) in self.origins.items():
+            own = f"{side}.{column}".replace("\\", r"\\")
+            message = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", own, message)
+        return message
+
 
 def one_name_a_column(source: str, sides: Mapping[str, pl.Schema], *, where: str) -> SidedTemplate:
     """Give each side's columns names that a template can have.
