@@ -18,7 +18,7 @@ from infergraph.frame.doubt_whole import EXPRESSIONS, WholeStep
 from infergraph.frame.row_ids import DOUBT, DOUBT_TYPE
 from infergraph.frame.window import asked_for_few
 
-_ONE_ROW_AT_A_TIME = {"rename", "drop", "cast", "unnest", "cache", "concat", "sort", "unpivot"}
+_ONE_ROW_AT_A_TIME = {"rename", "drop", "cast", "unnest", "cache", "concat", "sort", "unpivot", "numbered", "counted"}
 HEADS = {"head", "slice"}
 
 Whole = Callable[[list[pl.DataFrame]], pl.DataFrame]

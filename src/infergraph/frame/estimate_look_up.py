@@ -153,9 +153,12 @@ class LookUp:
             return list(loader.all_contents(batch[CONTENT]))
 
     def _own(self, batch: pl.DataFrame) -> list[bool]:
-        """Which rows are the operator's; those of which nothing is known may be."""
+        """Which rows are the operator's; those of which that is not known may be."""
         rows_by = self._step.rows_by
-        return [True] * batch.height if rows_by is None else [own is not False for own in batch[rows_by]]
+        if rows_by is None:
+            return [True] * batch.height
+        open_rows = (pl.col(DOUBT) & (UNKNOWN | FOG)) > 0
+        return batch.select(pl.col(rows_by).fill_null(open_rows)).to_series().to_list()
 
     def _unknown(self, doubt: int) -> bool:
         return bool(doubt & FOG) or (self._feeds.reads and bool(doubt & UNKNOWN))

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import polars as pl
 
 from infergraph.errors import PlanError
 from infergraph.frame import plan as plans
 from infergraph.frame.allowing import check_allowed
+from infergraph.frame.embedding import check_count
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.matched import Matched
-from infergraph.frame.pair_count import PairCount, count_pairs, refuse_too_many, rows_of
-from infergraph.frame.pairs import MATCH, PAIR, Condition, Guard, PairColumns, Pairing
+from infergraph.frame.pair_count import PairCount, TooMany, count_nearest, count_pairs, refuse_too_many, rows_of
+from infergraph.frame.pairs import MATCH, PAIR, SUFFIX, Condition, Guard, PairColumns, Pairing
+from infergraph.frame.similar import Similar, counted, refuse_other
 from infergraph.operators.examples import ExamplePairs
 from infergraph.operators.join import JoinOperator
 
 How = Literal["inner", "left", "semi", "anti"]
 MAX_PAIRS = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pairs:
+    """The pairs of a join, and what is known of their number."""
+
+    node: plans.Node
+    many: TooMany | None
 
 
 def semantic_join(
@@ -26,7 +37,7 @@ def semantic_join(
     predicate: str,
     *,
     how: How,
-    candidates: pl.Expr | None,
+    candidates: pl.Expr | Similar | None,
     max_pairs: int,
     model: str | None,
     name: str | None,
@@ -39,7 +50,6 @@ def semantic_join(
         raise PlanError(f".semantic.join(max_pairs={max_pairs!r}): give a number of pairs, 1 or more.")
     session, right = frame.session, frame._other(other)
     columns = PairColumns.of(frame.schema, right.schema)
-    condition = None if candidates is None else Condition.of(_checked(candidates), columns)
     outer = how != "inner"
     operator = JoinOperator.build(
         frame.schema,
@@ -51,44 +61,80 @@ def semantic_join(
     )
     chosen = session.model_name(model)
     session.check_chat(chosen, operator)
-    pairing = Pairing(columns=columns, condition=condition, keeps_left=outer)
-    counted = count_pairs(pairing, frame.node, right.node, max_pairs)
-    pairs = pairing.step(
-        frame.node, right.node, _said(condition, counted), _guard(frame.node, counted, max_pairs)
-    )  # fmt: skip
+    named = plans.new_operator_name(operator, name, frame.node, right.node)
+    if isinstance(candidates, Similar):
+        pairs = _nearest(candidates, frame, right, named, max_pairs, outer=outer)
+    elif candidates is None or isinstance(candidates, pl.Expr):
+        condition = None if candidates is None else Condition.of(candidates, columns)
+        pairing = Pairing(columns=columns, condition=condition, keeps_left=outer)
+        pairs = _crossed(pairing, frame.node, right.node, max_pairs)
+    else:
+        raise refuse_other(candidates)
     step = plans.operator_step(
-        operator,
-        name=plans.new_operator_name(operator, name, pairs),
-        model=chosen,
-        where=None,
-        keeps_undecided=False,
-        before=pairs,
+        operator, name=named, model=chosen, where=None, keeps_undecided=False, before=pairs.node,
         rows_by=PAIR if outer else None,
-    )
+    )  # fmt: skip
     check_allowed(session, step, chosen)
-    if counted is not None:
-        refuse_too_many(session, step, pairing, counted, max_pairs)
+    if pairs.many is not None:
+        refuse_too_many(session, step, (frame.node, right.node), pairs.many)
     return SemanticFrame(session, Matched(how=how, columns=columns).step(step) if how != "inner" else step)
 
 
-def _checked(candidates: Any) -> pl.Expr:
-    if isinstance(candidates, pl.Expr):
-        return candidates
-    raise PlanError(
-        f".semantic.join(candidates={candidates!r:.80}): give a Polars condition over both sides' columns, such as "
-        "pl.col('city') == pl.col('city_right'), or ig.Similar(left_on, right_on, k=10)."
+def _crossed(pairing: Pairing, left: plans.Node, right: plans.Node, most: int) -> _Pairs:
+    """Every pair, or those that a condition lets through."""
+    found = count_pairs(pairing, left, right, most)
+    which = "every pair" if pairing.condition is None else f"pairs where {pairing.condition.whole}"
+    text = f"{which}: {'counted when it runs' if found is None else found.said}"
+    node = pairing.step(left, right, text, _guard(left, found, most))
+    if found is None:
+        return _Pairs(node=node, many=None)
+    crossed = f"{found.left:,} x {found.right:,}"
+    if pairing.condition is None:
+        one, other = _columns_to_compare(pairing.columns)
+        there_are = f"{crossed} rows are {found.pairs:,} pairs"
+        way = (
+            f"Write candidates= to ask about fewer: a Polars condition, such as pl.col({one!r}) == pl.col({other!r}), "
+            "or ig.Similar(left_on, right_on, k=10) for the nearest ones by embedding"
+        )
+    else:
+        there_are = (
+            f"the condition lets {'more than ' if found.capped else ''}{found.pairs:,} of {crossed} pairs through"
+        )
+        way = "Write a stricter condition, or candidates=ig.Similar(left_on, right_on, k=10)"
+    return _Pairs(node=node, many=TooMany(counted=found, most=most, there_are=there_are, way=way))
+
+
+def _nearest(
+    similar: Similar, left: SemanticFrame, right: SemanticFrame, name: str, most: int, *, outer: bool
+) -> _Pairs:
+    """The pairs that are nearest by embedding."""
+    check_count(similar.k, "join")
+    found = count_nearest(left.node, right.node, similar.k, every=similar.min_similarity is None)
+    text = f"{similar.describe()}: {'counted when it runs' if found is None else f'at most {found.pairs:,} pairs'}"
+    pairs = similar.pairs(left, right, name=name, keeps_left=outer, text=text)
+    guard = _guard(left.node, found, most)
+    if guard is not None:
+        pairs = counted(pairs, guard, keeps_left=outer)
+    if found is None:
+        return _Pairs(node=pairs.node, many=None)
+    there_are = (
+        f"the nearest {similar.k:,} of {found.right:,} rows for each of {found.left:,} are {found.pairs:,} pairs"
     )
+    way = "Write a smaller k=, or min_similarity="
+    return _Pairs(node=pairs.node, many=TooMany(counted=found, most=most, there_are=there_are, way=way))
 
 
-def _said(condition: Condition | None, counted: PairCount | None) -> str:
-    """The pairs for ``explain``."""
-    which = "every pair" if condition is None else f"pairs where {condition.whole}"
-    return f"{which}: {'counted when it runs' if counted is None else counted.said}"
-
-
-def _guard(left: plans.Node, counted: PairCount | None, most: int) -> Guard | None:
+def _guard(left: plans.Node, found: PairCount | None, most: int) -> Guard | None:
     """What counts the pairs in the run; ``None`` where they are counted, or are few in any case."""
-    if counted is not None and (counted.exact or counted.pairs <= most):
+    if found is not None and (found.exact or found.pairs <= most):
         return None
     known = rows_of(left)
     return Guard(most=most, most_rows=None if known is None else known.count())
+
+
+def _columns_to_compare(columns: PairColumns) -> tuple[str, str]:
+    """Two columns that a condition might compare."""
+    shared = next((name for name in columns.left if name in columns.right), None)
+    if shared is not None:
+        return shared, shared + SUFFIX
+    return next(iter(columns.left), "x"), next(iter(columns.right), "y")

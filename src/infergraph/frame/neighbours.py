@@ -33,7 +33,7 @@ from infergraph.frame.reading import Reading, Wanted
 from infergraph.frame.row_ids import join_hidden
 from infergraph.operators.nearest import BLOCK_ROWS, EXACT_PAIRS, Nearest, Report
 from infergraph.operators.subject import ColumnArgument
-from infergraph.operators.vectors import Mask, Matrix, similarities, unit_vectors
+from infergraph.operators.vectors import Mask, Matrix, Places, similarities, unit_vectors
 
 _LOG = logging.getLogger(__name__)
 _SCORE = pl.Float32()
@@ -52,6 +52,7 @@ def sim_join(
     similarity: str | None = "similarity",
     suffix: str = "_right",
     method: str = "sim_join",
+    lonely: bool = False,
 ) -> SemanticFrame:
     """Each row with its nearest rows of another frame; see ``.semantic.sim_join``.
 
@@ -67,6 +68,7 @@ def sim_join(
         similarity: The column for the cosine; ``None``: none.
         suffix: What columns of ``other`` get whose name the left frame has too.
         method: What errors and ``explain`` call the step.
+        lonely: A left row without a neighbour comes too, once, with nulls beside it.
     """
     check_count(k, method)
     least = None if min_similarity is None else check_similarity(min_similarity, method)
@@ -86,6 +88,7 @@ def sim_join(
         similarity=similarity,
         k=k,
         least=least,
+        lonely=lonely,
     )
     pairing.check(method)
     text = f"{_spoken(left_on)}, {_spoken(right_on)}, k={k}" + ("" if least is None else f", min_similarity={least}")
@@ -95,7 +98,7 @@ def sim_join(
         f"{text}: exact up to {EXACT_PAIRS / 1e9:g} billion pairs",
         [one.node, two.node],
         Reading(label=method, schema=pairing.schema, read=pairing.read, after=pairing.after),
-        identity=repr([text, left_vector, right_vector, similarity, suffix]),
+        identity=repr([text, left_vector, right_vector, similarity, suffix, *(["lonely"] if lonely else [])]),
         row_ids="derived",
         blocks=True,
         how=NEAREST,
@@ -118,7 +121,9 @@ class _Pairing:
         similarity: str | None,
         k: int,
         least: float | None,
+        lonely: bool,
     ) -> None:
+        self._lonely = lonely
         self._left = left
         self._right = right
         self._vectors = vectors
@@ -189,10 +194,25 @@ class _Pairing:
             if wanted.stopped():
                 return
             found, places, scores = nearest.of(*unit_vectors(block[ours]), wanted.stopped)
-            parts = [block.select(kept)[found], right[places]]
-            if self._similarity:
-                parts.append(pl.DataFrame({self._similarity: scores}, schema={self._similarity: _SCORE}))
+            beside = pl.Series(places, dtype=pl.UInt32)
+            cosines = pl.Series(self._similarity or "", scores, dtype=_SCORE)
+            if self._lonely:
+                found, beside, cosines = _with_lonely(block.height, found, beside, cosines)
+            parts = [block.select(kept)[found], right.select(pl.all().gather(beside))]
+            parts += [cosines.to_frame()] if self._similarity else []
             yield pl.concat(parts, how="horizontal")
+
+
+def _with_lonely(
+    height: int, rows: Places, beside: pl.Series, cosines: pl.Series
+) -> tuple[Places, pl.Series, pl.Series]:
+    """The neighbours of a block's rows, and each row that has none with nulls, in its place."""
+    alone = np.setdiff1d(np.arange(height), rows)
+    every = np.concatenate([rows, alone])
+    order = np.argsort(every, kind="stable")
+    nulls = [pl.Series(column.name, [None] * len(alone), dtype=column.dtype) for column in (beside, cosines)]
+    columns = [column.append(none).gather(order) for column, none in zip((beside, cosines), nulls, strict=True)]
+    return every[order], columns[0], columns[1]
 
 
 def search(

@@ -28,6 +28,7 @@ from infergraph.records import usd
 # Up to here every pair is looked at to count those that a condition lets through: some tenths of a second.
 _LOOKED_AT = 10**8
 _SAMPLE_ROWS = 8
+_CENT = Decimal("0.01")
 _counted: WeakKeyDictionary[plans.Node, int] = WeakKeyDictionary()
 
 
@@ -141,77 +142,92 @@ def _first(right: plans.Node, reads: set[str]) -> pl.Expr:
     return pl.col(next(iter(right.schema))).alias(next(name for name in ("_", "__", "___") if name not in reads))
 
 
-def refuse_too_many(
-    session: Session, step: plans.OperatorStep, pairing: Pairing, counted: PairCount, most: int
-) -> None:
+def count_nearest(left: plans.Node, right: plans.Node, k: int, *, every: bool) -> PairCount | None:
+    """How many pairs there are where each left row has its nearest right rows; ``None`` where that is not known.
+
+    Args:
+        left: The left frame's plan.
+        right: The right one's.
+        k: So many right rows for each left one, where there are as many.
+        every: They need not be similar, so that each left row has as many.
+    """
+    one, other = rows_of(left), rows_of(right)
+    if one is None or other is None:
+        return None
+    rows = one.count(), other.count()
+    return PairCount(
+        left=rows[0], right=rows[1], pairs=rows[0] * min(k, rows[1]), exact=every and one.exact and other.exact
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TooMany:
+    """What is said of too many pairs."""
+
+    counted: PairCount
+    most: int
+    there_are: str
+    way: str
+    """What to write instead."""
+
+    @property
+    def sure(self) -> bool:
+        """Whether there are too many, for sure."""
+        return self.counted.exact and (self.counted.pairs > self.most or self.counted.capped)
+
+
+def refuse_too_many(session: Session, step: plans.OperatorStep, sides: Sequence[plans.Node], many: TooMany) -> None:
     """Refuse a join that would ask about too many pairs.
 
     Args:
         session: Knows the model and its price.
         step: The join's operator.
-        pairing: How its pairs are made.
-        counted: How many there are.
-        most: How many there may be.
+        sides: The plans of the left and of the right frame.
+        many: What is said.
 
     Raises:
-        PlanError: There are more, for sure; the message has their number, their price and what to write.
+        PlanError: There are more than are allowed, for sure; the message has their number, their price and what to
+            write.
     """
-    if not counted.exact or (counted.pairs <= most and not counted.capped):
+    if not many.sure:
         return
-    crossed = f"{counted.left:,} x {counted.right:,}"
+    counted = many.counted
     least = "more than " if counted.capped else ""
-    if pairing.condition is None:
-        there_are = f"{crossed} rows are {counted.pairs:,} pairs"
-        way = (
-            "Write candidates= to ask about fewer: a Polars condition, such as "
-            f"pl.col({_example(pairing)[0]!r}) == pl.col({_example(pairing)[1]!r}), or ig.Similar(left_on, right_on, "
-            "k=10) for the nearest ones by embedding"
-        )
-    else:
-        there_are = f"the condition lets {least}{counted.pairs:,} of {crossed} pairs through"
-        way = "Write a stricter condition, or candidates=ig.Similar(left_on, right_on, k=10)"
     larger = "" if counted.capped else f", or max_pairs={counted.pairs:_} if you mean it"
     raise PlanError(
-        f".semantic.join: {there_are}, more than max_pairs={most:,}: a request each, "
-        f"{least}{_price(session, step, pairing, counted)}. {way}{larger}. Where one attribute of each side decides, "
-        f".semantic.extract on both sides and a plain .join ask {counted.left + counted.right:,} times."
+        f".semantic.join: {many.there_are}, more than max_pairs={many.most:,}: a request each, "
+        f"{least}{_price(session, step, sides, counted.pairs)}. {many.way}{larger}. Where one attribute of each side "
+        f"decides, .semantic.extract on both sides and a plain .join ask {counted.left + counted.right:,} times."
     )
 
 
-def _example(pairing: Pairing) -> tuple[str, str]:
-    """Two columns that a condition might compare."""
-    shared = next((name for name in pairing.columns.left if name in pairing.columns.right), None)
-    if shared is not None:
-        return shared, shared + SUFFIX
-    return next(iter(pairing.columns.left), "x"), next(iter(pairing.columns.right), "y")
-
-
-def _price(session: Session, step: plans.OperatorStep, pairing: Pairing, counted: PairCount) -> str:
+def _price(session: Session, step: plans.OperatorStep, sides: Sequence[plans.Node], pairs: int) -> str:
     """What the pairs cost, from the first rows of both sides."""
     each = None
     with suppress(StoreError):  # what was learned is nice to have; the refusal is the message
-        each = _price_of_one(session, step, pairing)
+        each = _price_of_one(session, step, sides)
     if each is None:
         return f"price unknown (model {step.model!r}, {session.models[step.model].name})"
-    cost = usd(round(each * counted.pairs)) or Decimal(0)
-    return f"about ${cost:,.2f} with model {step.model!r}"
+    cost = usd(round(each * pairs)) or Decimal(0)
+    amount = "less than $0.01" if 0 < cost < _CENT else f"about ${cost:,.2f}"
+    return f"{amount} with model {step.model!r}"
 
 
-def _price_of_one(session: Session, step: plans.OperatorStep, pairing: Pairing) -> float | None:
+def _price_of_one(session: Session, step: plans.OperatorStep, sides: Sequence[plans.Node]) -> float | None:
     """Nano-dollars of a typical pair; ``None``: its price is not known."""
     rates = Rates(session, step, step.name, step.model, None)
-    tokens = [rates.input_tokens(rates.own_count(step.by_row.request(one))) for one in _contents(step, pairing)]
+    tokens = [rates.input_tokens(rates.own_count(step.by_row.request(one))) for one in _contents(step, sides)]
     typical = sum(tokens) / len(tokens) if tokens else rates.typical_tokens(None)[0]
     cost = rates.cost(typical)
     return None if cost is None else float(sum(cost))
 
 
-def _contents(step: plans.OperatorStep, pairing: Pairing) -> Sequence[str]:
+def _contents(step: plans.OperatorStep, sides: Sequence[plans.Node]) -> Sequence[str]:
     """What some pairs would be asked with, as far as that is known without an answer."""
     assert isinstance(step.operator, JoinOperator)
-    sides = [rows_of(node) for node in step.inputs[0].inputs]
-    first = [one.frame.head(_SAMPLE_ROWS) for one in sides if one is not None]
-    if len(first) < len(sides) or step.operator.template.content is None:
+    known = [rows_of(side) for side in sides]
+    first = [one.frame.head(_SAMPLE_ROWS) for one in known if one is not None]
+    if len(first) < len(sides):
         return []
     crossed = first[0].join(first[1], how="cross", suffix=SUFFIX)
     found = crossed.select(step.operator.template.content.alias("content")).collect()["content"]

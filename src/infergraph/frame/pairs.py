@@ -23,7 +23,7 @@ from infergraph.operators.subject import is_row_wise
 SUFFIX = "_right"
 ROW = "__join_row"
 """Number of the left row."""
-LEFT_ID = "__join_left"
+LEFT_ID = "__join_left_id"
 """Its row id, where row ids travel."""
 PAIR = "__join_pair"
 """Whether the row is a pair; the others are left rows without one."""

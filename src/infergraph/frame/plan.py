@@ -295,13 +295,13 @@ def operator_step(
     )  # fmt: skip
 
 
-def new_operator_name(operator: RowOperator | RoundsOperator, given: str | None, before: Node) -> str:
+def new_operator_name(operator: RowOperator | RoundsOperator, given: str | None, *before: Node) -> str:
     """The given name, or one after the operator's kind, that no other operator of the plan has.
 
     Raises:
         PlanError: The given name is empty or taken.
     """
-    taken = {step.name for step in operator_steps(before)}
+    taken = {step.name for node in before for step in operator_steps(node)}
     if given is not None:
         if not given or given in taken:
             raise PlanError(f"name={given!r}: give each operator a name of its own; taken: {sorted(taken)}.")

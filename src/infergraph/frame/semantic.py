@@ -16,6 +16,7 @@ from infergraph.frame.embedding import embedding_model
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.image_checks import check_images
 from infergraph.frame.joining import MAX_PAIRS, How, semantic_join
+from infergraph.frame.similar import Similar
 from infergraph.operators.classify import ClassifyOperator
 from infergraph.operators.embed import EmbedOperator
 from infergraph.operators.extract import ExtractOperator
@@ -366,7 +367,7 @@ class SemanticNamespace:
         predicate: str,
         *,
         how: How = "inner",
-        candidates: pl.Expr | None = None,
+        candidates: pl.Expr | Similar | None = None,
         max_pairs: int = MAX_PAIRS,
         model: str | None = None,
         name: str | None = None,
@@ -383,7 +384,8 @@ class SemanticNamespace:
             how: ``inner``: the pairs for which it is true; ``left``: those, and the left rows without one;
                 ``semi``: left rows with a match; ``anti``: left rows without one.
             candidates: Which pairs are asked about: a Polars condition over both frames' columns, named as in the
-                result of an inner join; ``None``: all.
+                result of an inner join; ``ig.Similar(left_on, right_on, k=10)``: for each left row the right rows that
+                are nearest by embedding; ``None``: all.
             max_pairs: Refuse to ask about more pairs than these, 1 or more.
             model: See the class.
             name: See the class.
@@ -392,8 +394,9 @@ class SemanticNamespace:
         Returns:
             ``inner`` and ``left``: the left frame's columns, then the right one's, where a name that both have gets
             ``_right``; ``semi`` and ``anti``: the left frame's columns. Rows in the left frame's order, the matches
-            of one left row in the right one's. A pair with a null variable is no match; neither is an undecided pair:
-            it is in the rejects, and its left row stays in ``left`` and ``anti`` where it has no other match.
+            of one left row in the right one's (with ``ig.Similar`` the nearest first). A pair with a null variable is
+            no match; neither is an undecided pair: it is in the rejects, and its left row stays in ``left`` and
+            ``anti`` where it has no other match.
 
         Raises:
             PlanError: Unknown variable or column, a sentence about one side only, or more pairs than ``max_pairs``:
