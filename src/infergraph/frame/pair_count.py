@@ -209,7 +209,7 @@ def _price(session: Session, step: plans.OperatorStep, sides: Sequence[plans.Nod
     if each is None:
         return f"price unknown (model {step.model!r}, {session.models[step.model].name})"
     cost = usd(round(each * pairs)) or Decimal(0)
-    amount = "less than $0.01" if 0 < cost < _CENT else f"about ${cost:,.2f}"
+    amount = f"about ${cost:,.2f}" if cost >= _CENT else "less than $0.01" if cost else "at no charge"
     return f"{amount} with model {step.model!r}"
 
 

@@ -8,7 +8,7 @@ number, a left row without a pair comes once with nulls beside it, and a column 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -17,6 +17,7 @@ from infergraph.errors import PlanError, UnknownColumn, did_you_mean
 from infergraph.frame import plan as plans
 from infergraph.frame.column_rules import ColumnRule, Flow, Reads, reads_of
 from infergraph.frame.expressions import conjuncts, identity, roots, spelt_out, tree_of
+from infergraph.frame.reading import Reading, Wanted
 from infergraph.frame.row_ids import DOUBT, OTHER_PARENT, PARENT, ROW_ID, join_hidden
 from infergraph.operators.subject import is_row_wise
 
@@ -29,6 +30,7 @@ PAIR = "__join_pair"
 """Whether the row is a pair; the others are left rows without one."""
 MATCH = "__join_match"
 """The answer; null: undecided."""
+_BATCH_ROWS = 512
 TEMPORARY = (ROW, LEFT_ID, PAIR, MATCH)
 
 
@@ -155,16 +157,31 @@ class Pairing:
             guard: Refuses too many pairs when it runs; ``None``: they are counted already.
         """
 
-        def apply(inputs: Sequence[pl.LazyFrame], hidden: tuple[str, ...]) -> pl.LazyFrame:
+        def schema(inputs: Sequence[pl.Schema], hidden: tuple[str, ...]) -> pl.Schema:
+            return self.applied([pl.LazyFrame(schema=one) for one in inputs], hidden).collect_schema()
+
+        def read(inputs: Sequence[pl.LazyFrame], hidden: tuple[str, ...], wanted: Wanted) -> Iterator[pl.DataFrame]:
             pairs = self.applied(inputs, hidden)
-            return pairs if guard is None or DOUBT in hidden else guard.applied(pairs, self.keeps_left)
+            pairs = pairs if guard is None or DOUBT in hidden else guard.applied(pairs, keeps_left=self.keeps_left)
+            if wanted.n_rows is not None:
+                pairs = pairs.head(wanted.n_rows)
+            elif wanted.predicate is not None:
+                pairs = pairs.filter(wanted.predicate)
+            # Polars crosses two frames in one piece: what is rendered of the pairs is rendered of a few at a time.
+            batches = pairs.select(wanted.columns).collect_batches(
+                chunk_size=_BATCH_ROWS, maintain_order=True, engine="streaming"
+            )
+            for batch in batches:
+                if wanted.stopped():
+                    return
+                yield batch
 
         facts = [self.keeps_left, None if self.condition is None else identity(self.condition.whole)]
         made = plans.step(
             "join",
             text,
             [left, right],
-            apply,
+            Reading(label="pairs", schema=schema, read=read),
             identity=repr(["pairs", *facts]),
             row_ids="derived",
             blocks=True,
