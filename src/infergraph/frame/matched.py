@@ -7,18 +7,22 @@ where the left row stood.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import polars as pl
 
 from infergraph.frame import plan as plans
 from infergraph.frame.column_rules import Flow, Reads
+from infergraph.frame.compiling import Activity
 from infergraph.frame.doubt_marks import FOG, MAYBE, PERHAPS, UNKNOWN
+from infergraph.frame.expressions import conjuncts, roots
 from infergraph.frame.keys import KEY_PREFIX, group_key
-from infergraph.frame.pairs import LEFT_ID, MATCH, PAIR, ROW, PairColumns
+from infergraph.frame.pairs import BATCH_ROWS, LEFT_ID, MATCH, PAIR, ROW, PairColumns
+from infergraph.frame.reading import Reading, Wanted
 from infergraph.frame.row_ids import DOUBT, DOUBT_TYPE, PARENT, ROW_ID, derived_id
+from infergraph.frame.true_types import Apply
 
 OuterHow = Literal["left", "semi", "anti"]
 _IDS, _PARENTS = "__join_ids", "__join_parents"
@@ -36,13 +40,60 @@ class Matched:
         text = {"left": "all left rows, each with its matches", "semi": "left rows with a match"}.get(
             self.how, "left rows without a match"
         )
-        return plans.step(
-            "matched", text, [pairs], self, identity=self.how, row_ids="derived", blocks=True, columns=self._rule
-        )
+        return plans.step("matched", text, [pairs], self, identity=self.how, row_ids="derived", columns=self._rule)
 
     def __call__(self, inputs: Sequence[pl.LazyFrame], hidden: tuple[str, ...]) -> pl.LazyFrame:
         """The rows, hidden columns last."""
-        rows = self._with_matches(inputs[0], hidden) if self.how == "left" else self._left_rows(inputs[0], hidden)
+        return self._reading(inputs, hidden)
+
+    def tracked(self, activity: Activity) -> Apply:
+        """The same, stopped with a run or an estimate."""
+        return self._reading.tracked(activity)
+
+    @property
+    def _reading(self) -> Reading:
+        return Reading(label="matched", schema=self._schema, read=self._read)
+
+    def _schema(self, inputs: Sequence[pl.Schema], hidden: tuple[str, ...]) -> pl.Schema:
+        return self._of(pl.LazyFrame(schema=inputs[0]), hidden).collect_schema()
+
+    def _read(self, inputs: Sequence[pl.LazyFrame], hidden: tuple[str, ...], wanted: Wanted) -> Iterator[pl.DataFrame]:
+        """The rows as they are decided: the pairs of one left row stand together."""
+        pairs = inputs[0]
+        for condition in [] if wanted.predicate is None or wanted.n_rows is not None else conjuncts(wanted.predicate):
+            if roots(condition).issubset(self.columns.left):
+                pairs = pairs.filter(condition)  # of a left row that nobody wants no pair is asked about
+        narrow = self._narrowed(wanted.columns)
+        pairs = pairs.select(*narrow.columns.schema, ROW, LEFT_ID, PAIR, MATCH, *hidden)
+        open_pairs: list[pl.DataFrame] = []
+        for batch in pairs.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming"):
+            if wanted.stopped():
+                return
+            if batch.is_empty():
+                continue
+            last = batch.select(pl.col(ROW).eq_missing(pl.col(ROW).last())).to_series()
+            if open_pairs and batch[ROW].first() == open_pairs[-1][ROW].last() and last.all():
+                open_pairs.append(batch)
+                continue
+            whole = pl.concat([*open_pairs, batch.filter(~last)])
+            open_pairs = [batch.filter(last)]
+            if whole.height:
+                yield narrow._of(whole.lazy(), hidden).collect()
+        if open_pairs:
+            yield narrow._of(pl.concat(open_pairs).lazy(), hidden).collect()
+
+    def _narrowed(self, wanted: Sequence[str]) -> Matched:
+        """The same with no more columns than are wanted."""
+        columns = self.columns
+        right = {name: dtype for name, dtype in columns.right.items() if columns.names[name] in wanted}
+        # One of them says how many matches there are.
+        right = right or dict(list(columns.right.items())[:1])
+        left = {name: dtype for name, dtype in columns.left.items() if name in wanted}
+        return replace(self, columns=replace(columns, left=pl.Schema(left), right=pl.Schema(right)))
+
+    def _of(self, pairs: pl.LazyFrame, hidden: tuple[str, ...]) -> pl.LazyFrame:
+        """The rows that come of all pairs of some left rows."""
+        rows = self._with_matches(pairs, hidden) if self.how == "left" else self._left_rows(pairs, hidden)
         return rows.select(*self._output, *hidden)
 
     @property
@@ -51,7 +102,7 @@ class Matched:
 
     @property
     def _right(self) -> list[str]:
-        return list(self.columns.names.values())
+        return [self.columns.names[name] for name in self.columns.right]
 
     def _grouped(self, pairs: pl.LazyFrame, hidden: tuple[str, ...], *more: pl.Expr) -> pl.LazyFrame:
         """One row for each left row, in order."""

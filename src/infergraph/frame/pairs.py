@@ -30,7 +30,7 @@ PAIR = "__join_pair"
 """Whether the row is a pair; the others are left rows without one."""
 MATCH = "__join_match"
 """The answer; null: undecided."""
-_BATCH_ROWS = 512
+BATCH_ROWS = 512
 TEMPORARY = (ROW, LEFT_ID, PAIR, MATCH)
 
 
@@ -169,7 +169,7 @@ class Pairing:
                 pairs = pairs.filter(wanted.predicate)
             # Polars crosses two frames in one piece: what is rendered of the pairs is rendered of a few at a time.
             batches = pairs.select(wanted.columns).collect_batches(
-                chunk_size=_BATCH_ROWS, maintain_order=True, engine="streaming"
+                chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming"
             )
             for batch in batches:
                 if wanted.stopped():
