@@ -83,6 +83,15 @@ def joined(how: Any) -> Step:
     return step
 
 
+def joined_by_meaning(how: Any) -> Step:
+    def step(frame: ig.SemanticFrame) -> ig.SemanticFrame:
+        same_group = pl.col("g") == pl.col("g_right")
+        made = frame.semantic.join(others(frame), "{{ left.k }} {{ right.key }}", how=how, candidates=same_group)
+        return together(made)
+
+    return step
+
+
 def nearest(frame: ig.SemanticFrame) -> ig.SemanticFrame:
     right = others(frame).select(pl.col("n").alias("m"), "made_from").sort("m")
     sorted_rows = frame.filter(pl.col("n").is_not_null()).sort("n")
@@ -129,6 +138,8 @@ def with_struct(frame: ig.SemanticFrame) -> ig.SemanticFrame:
 
 
 STEPS: dict[str, Step] = {
+    "semantic.join": joined_by_meaning("inner"),
+    "semantic.join left": joined_by_meaning("left"),
     "filter": lambda f: f.filter(pl.col("n") != 1),
     "select": lambda f: f.select("k", "g", pl.col("n") + 0, "parts", "made_from"),
     "with_columns": lambda f: f.with_columns(n=pl.col("n") * 2),
