@@ -82,6 +82,7 @@ PUBLIC_NAMES = [
     "SchemaError",
     "SemanticFrame",
     "Session",
+    "Similar",
     "SinkResult",
     "StoreError",
     "TemplateError",

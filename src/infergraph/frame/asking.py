@@ -239,10 +239,11 @@ class Asker:
         by_row = [next(endings) if request is not None else None for request in morsel.requests]
         for place, refused in morsel.refused.items():
             by_row[place] = refused.outcome
-        self._account.count(by_row)
+        self._account.count(self._own(morsel, by_row))
         values = [None if ending is None else ending.value for ending in by_row]
         if not self._step.decides:
-            self._write(morsel, by_row, None)
+            says = [value is True for value in values] if self._operator.kind == "join" else None
+            self._write(morsel, by_row, says)
             self._report()
             return morsel.rows.with_columns(self._operator.columns(values))
         kept = [
@@ -252,6 +253,12 @@ class Asker:
         self._write(morsel, by_row, kept)
         self._report()
         return morsel.rows.filter(pl.Series(kept, dtype=pl.Boolean))
+
+    def _own(self, morsel: Morsel, by_row: Sequence[Outcome | None]) -> Sequence[Outcome | None]:
+        """The endings of the rows that are the operator's."""
+        if self._step.rows_by is None:
+            return by_row
+        return [ending for ending, own in zip(by_row, morsel.rows[self._step.rows_by], strict=True) if own]
 
     def _write(self, morsel: Morsel, by_row: Sequence[Outcome | None], kept: Sequence[bool] | None) -> None:
         ids = morsel.rows[ROW_ID]

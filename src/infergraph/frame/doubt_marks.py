@@ -12,6 +12,8 @@ PERHAPS = MAYBE | OPEN
 GATHERED, RANKED = "top_k.gather", "top_k.rows"
 """The steps around ``top_k``: all rows in one, whatever is known of them, and the best rows out of it again; where its
 answers are missing, that gives all of them, marked."""
+NEAREST = "nearest"
+"""``how`` of a step that finds rows by their vectors: among rows without one, any may be found."""
 
 
 @dataclass(frozen=True)

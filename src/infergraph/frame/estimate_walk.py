@@ -206,7 +206,7 @@ class Exact(Walk):
             else upstream
         )
         upstream = upstream if early is None else upstream.filter(early)
-        asked = [*step.judges_by, CONTENT] if needed else []
+        asked = [*step.judges_by, *_own(step), CONTENT] if needed else []
         upstream = upstream.select(list(dict.fromkeys([*carried, ROW_ID, *asked])))
         size = MORSEL_ROWS if n_rows is None else Window(partial(self._at_once, step), n_rows).rows
         batches = upstream.collect_batches(chunk_size=size, maintain_order=True, engine="streaming")
@@ -320,7 +320,8 @@ class Doubtful(Walk):
         upstream = with_content(step, upstream, content_of(step, self.content(step)))
         upstream = upstream if early is None else upstream.filter(early)
         carried = [name for name in columns if name not in step.operator.writes]
-        upstream = upstream.select(list(dict.fromkeys([*carried, *step.judges_by, DOUBT, CONTENT])))
+        asked = [*step.judges_by, *_own(step), DOUBT, CONTENT]
+        upstream = upstream.select(list(dict.fromkeys([*carried, *asked])))
         batches = upstream.collect_batches(chunk_size=MORSEL_ROWS, maintain_order=True, engine="streaming")
         rows = (self._answered(step, batch).select(columns) for batch in cut(batches, lambda: MORSEL_ROWS))
         return wanted_rows(rows, late, None if bounded else n_rows, self.activity)
@@ -371,6 +372,11 @@ class Doubtful(Walk):
             self._shares[mark] = self.rates[id(node)].pass_share
         self._marks[id(node)] = mark
         return mark
+
+
+def _own(step: plans.OperatorStep) -> list[str]:
+    """The column that says which rows are the operator's, where there is one."""
+    return [] if step.rows_by is None else [step.rows_by]
 
 
 def _readers(node: plans.Node) -> Counter[int]:

@@ -231,7 +231,8 @@ class Execution:
         needed = step.decides or not written.isdisjoint(columns)
         keys = map(hidden_key, self.keys)
         judged = step.judges_by
-        kept = dict.fromkeys([*carried, *judged, *keys, ROW_ID, CONTENT] if needed else [*carried, ROW_ID])
+        own = [] if step.rows_by is None else [step.rows_by]
+        kept = dict.fromkeys([*carried, *judged, *own, *keys, ROW_ID, CONTENT] if needed else [*carried, ROW_ID])
         upstream = before if n_rows is None or not bounded else before.head(n_rows)
         upstream = upstream.with_columns(self._content(step).alias(CONTENT)) if needed else upstream
         upstream = upstream.select(*kept) if early is None else upstream.filter(early).select(*kept)
@@ -353,6 +354,7 @@ class Execution:
         if self._on_progress is None or plans.operator_steps(before) or plans.reads_twice(self.node):
             return None
         plain = lazy_frame(before, hidden=(), activity=self.activity, operator=self._operator_frame, limit=self._limit)
+        plain = plain if step.rows_by is None else plain.filter(step.rows_by)
         return int(plain.select(pl.len()).collect(engine="streaming").item())
 
 

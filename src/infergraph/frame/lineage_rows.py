@@ -34,7 +34,8 @@ LINEAGE_SCHEMA = pl.Schema(
 is null where an image of the row could not be sent), ``kept`` whether a semantic filter let it pass (null: the
 operator is no filter), ``part`` which of the row's questions it is (null: it has one; those of several are in the order
 in which they were asked); one for each row and row that it was made from (``parent``, with the step's name as
-``operator``); one for each row whose trace ends at a step (``operator`` alone).
+``operator``, and in ``part`` why, where the parent was merged into the row); one for each row whose trace ends at a
+step (``operator`` alone).
 """
 PART = "part"
 """Column of lineage that tells a row's questions apart; rejects have it too until they are written out."""
@@ -97,6 +98,10 @@ class LineageRows:
             self._made_rows += len(row_ids)
             if self._made_rows >= _GATHERED_ROWS:
                 self._flush_made()
+
+    def merged(self, edges: pl.DataFrame, step: str) -> None:
+        """Rows that were merged into others: ``row_id``, ``parent`` and, in ``part``, why."""
+        self._file.add(edges.with_columns(pl.lit(step).alias("operator")))
 
     def ended(self, row_ids: pl.Series, step: str) -> None:
         """Rows that cannot be followed further back than this step."""

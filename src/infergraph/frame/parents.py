@@ -60,6 +60,8 @@ class ParentRecorder:
             return step.apply(inputs, hidden)
         if step.row_ids == "new":
             return _tapped(step.apply(inputs, hidden), (), self._ends(f"{step.method}({step.text})"))
+        if step.row_ids == "merged":
+            return _tapped(step.apply(inputs, (*hidden, PARENT)), (PARENT,), self._merges(step.method))
         marked = [frame.with_columns(pl.col(ROW_ID).alias(PARENT)) for frame in inputs]
         return _tapped(step.apply(marked, (*hidden, PARENT)), _PARENTS[: len(inputs)], self._edges(step.method))
 
@@ -67,6 +69,18 @@ class ParentRecorder:
         def write(rows: pl.DataFrame) -> None:
             for column in rows.columns[1:]:
                 self._lineage.made(rows[ROW_ID], rows[column], method)
+
+        return write
+
+    def _merges(self, method: str) -> Callable[[pl.DataFrame], None]:
+        """Rows that were merged into each row, with why, as parents of a row that keeps its id."""
+
+        def write(rows: pl.DataFrame) -> None:
+            merged = rows.select(pl.col(ROW_ID).alias("row_id"), PARENT).explode(PARENT).drop_nulls(PARENT)
+            if merged.height:
+                # Branches that were put under one another bring the same row twice.
+                edges = merged.unnest(PARENT).filter(pl.col("parent") != pl.col("row_id"))
+                self._lineage.merged(edges, method)
 
         return write
 

@@ -12,16 +12,19 @@ from pydantic import BaseModel
 from infergraph.errors import PlanError, did_you_mean
 from infergraph.frame import plan as plans
 from infergraph.frame.allowing import check_allowed
+from infergraph.frame.embedding import embedding_model
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.image_checks import check_images
+from infergraph.frame.joining import MAX_PAIRS, How, semantic_join
 from infergraph.frame.reducing import By, grouped, key_types, keys_of
+from infergraph.frame.similar import Similar
 from infergraph.frame.top_k import gathered, ranked, taking_part
 from infergraph.operators.classify import ClassifyOperator
 from infergraph.operators.embed import EmbedOperator
 from infergraph.operators.extract import ExtractOperator
 from infergraph.operators.filter import FilterOperator
 from infergraph.operators.map import MapOperator
-from infergraph.operators.operator import Operator, RowOperator
+from infergraph.operators.operator import RowOperator
 from infergraph.operators.reduce import ROWS, ReduceOperator
 from infergraph.operators.rounds import RoundsOperator
 from infergraph.operators.sentiment import SentimentOperator
@@ -245,21 +248,7 @@ class SemanticNamespace:
         Raises:
             PlanError: The model does not embed, or its ``d`` is not known: give ``Model(..., dimensions=d)``.
         """
-        chosen = self._frame.session.model_name(model)
-        definition, capabilities = self._frame.session.facts(chosen)
-        if not capabilities.embeds:
-            able = self._frame.session.models_that(lambda known: known.embeds)
-            others = ", ".join(map(repr, able)) or "none is configured; add one, such as openai:text-embedding-3-small"
-            raise PlanError(
-                f".semantic.embed: the model {chosen!r} ({definition.name}) does not embed. Name one that does with "
-                f"model=: {others}."
-            )
-        dimensions = definition.dimensions or capabilities.dimensions
-        if dimensions is None:
-            raise PlanError(
-                f".semantic.embed: the length of {definition.name}'s vectors is not known; "
-                f"write Model({definition.name!r}, dimensions=...)."
-            )
+        _, dimensions = embedding_model(self._frame.session, model, "embed")
         operator = EmbedOperator.build(self._frame.schema, column, into=into, dimensions=dimensions)
         return self._add(operator, model, name, where)
 
@@ -394,6 +383,176 @@ class SemanticNamespace:
         rows = grouped(self._frame, keys, order_by, operator)
         return SemanticNamespace(rows)._add(operator, model, name, None).drop(ROWS)
 
+    def sim_join(
+        self,
+        other: SemanticFrame | pl.LazyFrame | pl.DataFrame,
+        left_on: Column,
+        right_on: Column,
+        *,
+        k: int = 1,
+        min_similarity: float | None = None,
+        model: str | None = None,
+        name: str | None = None,
+    ) -> SemanticFrame:
+        """Put each row together with the rows of another frame that mean the most similar.
+
+        All pairs are compared as long as they are at most 10 billion (100,000 rows against 100,000); the left rows
+        after that are compared with the nearest rows by cell, and the log says what share of the true neighbours was
+        found.
+        The right side is held in memory, with 4 bytes for each number of its vectors.
+
+        Args:
+            other: The rows to look among: a semantic frame of the same session, or a Polars frame.
+            left_on: Name of the text column, an expression, a list of them, or a column of vectors (``pl.Array``).
+            right_on: The same of ``other``.
+            k: Neighbours of each row, 1 or more; fewer where ``other`` has fewer.
+            min_similarity: Least cosine of a neighbour, -1 to 1; left out, any is one.
+            model: A model that embeds; not to be given where both columns are vectors.
+            name: See the class; requests are counted under ``<name>.left`` and ``<name>.right``.
+
+        Returns:
+            One row for each pair: the left row's columns, the right one's (with ``_right`` where both have the name),
+            and ``similarity`` (Float32, -1 to 1). Left rows in order, each one's best neighbour first, equal ones in
+            the right frame's order. A row whose text is null, or that was rejected, has no neighbours and is none; left
+            rows without one are not there.
+
+        Raises:
+            PlanError: Unknown column, a model that does not embed, vectors of different lengths, two columns of a name.
+
+        Example:
+            >>> import infergraph as ig
+            >>> with ig.Session(models={"m": ig.Model("scripted:m")}, default_model="m", store="sqlite://") as session:
+            ...     asked = session.frame(pl.DataFrame({"q": ["a lamp", "a kettle"]}), name="asked")
+            ...     shelf = pl.DataFrame({"item": ["a kettle", "a lamp"]})
+            ...     asked.semantic.sim_join(shelf, "q", "item").collect().rows()
+            [('a lamp', 'a lamp', 1.0), ('a kettle', 'a kettle', 1.0)]
+        """
+        from infergraph.frame.neighbours import sim_join
+
+        return sim_join(
+            self._frame, other, left_on, right_on, k=k, min_similarity=min_similarity, model=model, name=name
+        )
+
+    def search(
+        self, column: Column, query: str, *, k: int, model: str | None = None, name: str | None = None
+    ) -> SemanticFrame:
+        """Find the rows that mean the most similar to a text; all rows are compared.
+
+        Args:
+            column: Name of the text column, an expression, a list of them, or a column of vectors (``pl.Array``).
+            query: The text to look for.
+            k: How many rows, 1 or more.
+            model: A model that embeds; where the column holds vectors, the one that made them.
+            name: See the class; the query is counted under ``<name>.query``.
+
+        Returns:
+            At most ``k`` rows, the best first, equal ones in order, with ``similarity`` (Float32, -1 to 1). A row whose
+            text is null, or that was rejected, is not found.
+
+        Raises:
+            PlanError: Unknown column, a model that does not embed, an empty query, vectors of another length.
+
+        Example:
+            >>> import infergraph as ig
+            >>> with ig.Session(models={"m": ig.Model("scripted:m")}, default_model="m", store="sqlite://") as session:
+            ...     shelf = session.frame(pl.DataFrame({"item": ["a kettle", "a lamp", None]}), name="shelf")
+            ...     shelf.semantic.search("item", "a lamp", k=1).collect().rows()
+            [('a lamp', 1.0)]
+        """
+        from infergraph.frame.neighbours import search
+
+        return search(self._frame, column, query, k=k, model=model, name=name)
+
+    def dedup(
+        self, column: Column, *, min_similarity: float, model: str | None = None, name: str | None = None
+    ) -> SemanticFrame:
+        """Keep one of the rows that mean the same: the first.
+
+        Two rows mean the same when their cosine is ``min_similarity`` or more, or when both mean the same as a third.
+        The trace of a row shows which rows were merged into it and why, that of a merged row what it became part of.
+        All pairs are compared as long as they are at most 10 billion (141,000 rows); above that each row is compared
+        with the nearest rows by cell, and the log says what share of what is alike was found.
+
+        Args:
+            column: Name of the text column, an expression, a list of them, or a column of vectors (``pl.Array``).
+            min_similarity: Least cosine of rows that mean the same, -1 to 1.
+            model: A model that embeds; not to be given where the column holds vectors.
+            name: See the class.
+
+        Returns:
+            The rows that are the first of their meaning, in order, same columns. A row whose text is null, or that was
+            rejected, means the same as no other, and stays.
+
+        Raises:
+            PlanError: Unknown column, a model that does not embed, a similarity out of range.
+
+        Example:
+            >>> import infergraph as ig
+            >>> with ig.Session(models={"m": ig.Model("scripted:m")}, default_model="m", store="sqlite://") as session:
+            ...     shelf = session.frame(pl.DataFrame({"item": ["a lamp", None, "a lamp", None]}), name="shelf")
+            ...     shelf.semantic.dedup("item", min_similarity=0.95).collect()["item"].to_list()
+            ['a lamp', None, None]
+        """
+        from infergraph.frame.dedup import dedup
+
+        return dedup(self._frame, column, min_similarity=min_similarity, model=model, name=name)
+
+    def join(
+        self,
+        other: SemanticFrame | pl.LazyFrame | pl.DataFrame,
+        predicate: str,
+        *,
+        how: How = "inner",
+        candidates: pl.Expr | Similar | None = None,
+        max_pairs: int = MAX_PAIRS,
+        model: str | None = None,
+        name: str | None = None,
+        examples: Examples = (),
+    ) -> SemanticFrame:
+        """Put rows of two frames together where a sentence about the two is true.
+
+        Each pair of rows is one request. Where the sentence speaks of one attribute of each side, it is cheaper to
+        extract that on both sides and to join by it: a request for each row instead of each pair.
+
+        Args:
+            other: The right frame, semantic or plain.
+            predicate: A sentence over columns of both, such as ``"{{ left.job }} needs {{ right.skill }}"``.
+            how: ``inner``: the pairs for which it is true; ``left``: those, and the left rows without one;
+                ``semi``: left rows with a match; ``anti``: left rows without one.
+            candidates: Which pairs are asked about: a Polars condition over both frames' columns, named as in the
+                result of an inner join; ``ig.Similar(left_on, right_on, k=10)``: for each left row the right rows that
+                are nearest by embedding; ``None``: all.
+            max_pairs: Refuse to ask about more pairs than these, 1 or more.
+            model: See the class.
+            name: See the class.
+            examples: See the class; inputs are ``{"left": {"job": ...}, "right": {"skill": ...}}``, answers booleans.
+
+        Returns:
+            ``inner`` and ``left``: the left frame's columns, then the right one's, where a name that both have gets
+            ``_right``; ``semi`` and ``anti``: the left frame's columns. Rows in the left frame's order, the matches
+            of one left row in the right one's (with ``ig.Similar`` the nearest first). A pair with a null variable is
+            no match; neither is an undecided pair: it is in the rejects, and its left row stays in ``left`` and
+            ``anti`` where it has no other match.
+
+        Raises:
+            PlanError: Unknown variable or column, a sentence about one side only, or more pairs than ``max_pairs``:
+                the message has their number and price. Both frames' rows are counted for that when the plan is built;
+                where answers decide which rows there are, the run counts the pairs before it asks about the first.
+
+        Example:
+            >>> import infergraph as ig, polars as pl
+            >>> with ig.Session(models={"m": ig.Model("scripted:doc")}, store="sqlite://") as session:
+            ...     jobs = session.frame(pl.DataFrame({"job": ["chef", "pilot"]}), name="jobs")
+            ...     skills = pl.DataFrame({"skill": ["cooking", "flying", "singing"]})
+            ...     joined = jobs.semantic.join(skills, "{{ left.job }} needs {{ right.skill }}")
+            ...     joined.columns, joined.estimate().calls
+            (['job', 'skill'], 6)
+        """
+        return semantic_join(
+            self._frame, other, predicate, how=how, candidates=candidates, max_pairs=max_pairs, model=model, name=name,
+            examples=examples,
+        )  # fmt: skip
+
     def _add(
         self,
         operator: RowOperator | RoundsOperator,
@@ -411,7 +570,7 @@ class SemanticNamespace:
             check_images(session, operator, chosen)
         node = plans.operator_step(
             operator,
-            name=_operator_name(operator, name, before),
+            name=plans.new_operator_name(operator, name, before),
             model=chosen,
             where=where,
             keeps_undecided=keeps_undecided,
@@ -424,15 +583,3 @@ class SemanticNamespace:
 def _check_where(where: Any) -> None:
     if where is not None and not isinstance(where, pl.Expr):
         raise PlanError(f"where={where!r}: write a Polars condition, such as pl.col({str(where)!r}) == 'x'.")
-
-
-def _operator_name(operator: Operator, given: str | None, before: plans.Node) -> str:
-    taken = {step.name for step in plans.operator_steps(before)}
-    if given is not None:
-        if not given or given in taken:
-            raise PlanError(f"name={given!r}: give each operator a name of its own; taken: {sorted(taken)}.")
-        return given
-    number = 1
-    while (name := operator.kind if number == 1 else f"{operator.kind}_{number}") in taken:
-        number += 1
-    return name

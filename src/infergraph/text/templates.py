@@ -31,6 +31,7 @@ from infergraph.text.delimiters import Data, Escape, blocks_expr, escape_expr, t
 from infergraph.text.rendering import json_text, plain_values, render_value_expr, text_of
 
 _NOTHING: Mapping[str, pl.Expr] = {}
+_AS_THEY_ARE: Mapping[str, str] = {}
 
 __all__ = ["CompiledTemplate", "blocks_expr", "compile_template", "escape_expr", "render_value_expr", "tag_for"]
 
@@ -54,7 +55,12 @@ class CompiledTemplate:
 
 
 def compile_template(
-    source: str, columns: pl.Schema, *, where: str, references: Mapping[str, pl.Expr] = _NOTHING
+    source: str,
+    columns: pl.Schema,
+    *,
+    where: str,
+    references: Mapping[str, pl.Expr] = _NOTHING,
+    named: Mapping[str, str] | None = None,
 ) -> CompiledTemplate:
     r"""Check a template and compile it.
 
@@ -64,6 +70,7 @@ def compile_template(
         where: What errors call it, for example ``"map(prompt)"``.
         references: By name, texts that stand for what is no text (images). Those that the template does not name get a
             block too, and are required.
+        named: Variables that stand for a column of another name, and that name.
 
     Returns:
         The compiled template; its ``content`` runs over a frame with these columns.
@@ -87,7 +94,7 @@ def compile_template(
     if not references and not syntax.variables_of(parsed, columns):
         names = f"for example {{{{ {next(iter(columns))} }}}}" if columns else "but the input has no columns"
         raise TemplateError(f"{where}: the template names no column, so every row would ask the same; {names}.")
-    return compile_parsed(parsed, text, columns, where=where, references=references)
+    return compile_parsed(parsed, text, columns, where=where, references=references, named=named or {})
 
 
 def compile_parsed(
@@ -97,6 +104,7 @@ def compile_parsed(
     *,
     where: str,
     references: Mapping[str, pl.Expr] = _NOTHING,
+    named: Mapping[str, str] = _AS_THEY_ARE,
     others: tuple[str, ...] = (),
 ) -> CompiledTemplate:
     """Compile a template that is parsed and checked; it may read no column at all.
@@ -107,6 +115,7 @@ def compile_parsed(
         columns: The columns that it may name, with their types; ``references`` are among them.
         where: What errors call it.
         references: See ``compile_template``.
+        named: See ``compile_template``.
         others: Tags of other blocks that its content stands beside: they are escaped too, and not used again.
 
     Raises:
@@ -117,7 +126,7 @@ def compile_parsed(
     parts = _parts(parsed)
     tags = _name_parts(parts, columns, others)
     unnamed = {name: tag_for(name, (*tags.values(), *others)) for name in references if name not in variables}
-    column = {name: references.get(name, pl.col(name)) for name in (*variables, *unnamed)}
+    column = {name: references.get(name, pl.col(named.get(name, name))) for name in (*variables, *unnamed)}
     for part in parts.values():
         _refer(part, tags)
     environment = sandbox()
