@@ -88,7 +88,7 @@ def check(asked: Asked, marks: Mapping[str, str], final: str) -> None:
     assert all(count(system)[0] + count(content)[0] <= room for system, content in prompts)
 
 
-SUMMARY = {"first": "This is one part of a longer text.", "upper": "Each <summary> sums up one part"}
+SUMMARY = {"first": "Keep every fact, name and number", "upper": "Each <summary> sums up one part"}
 REDUCED = {"first": "There are more rows than these", "upper": "Each <answer> answers the task below"}
 PROMPT = "Which payments are there?\n{% for row in rows %}\nPage {{ row.page }}: {{ row.text }}\n{% endfor %}"
 

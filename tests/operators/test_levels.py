@@ -285,7 +285,7 @@ def test_a_summary_of_parts_is_asked_for_in_more_words_than_that_of_the_whole() 
     content = content_of(operator, pl.DataFrame({"body": ["A sentence of some words. " * 300]}))
     driven = drive(operator, content, Room(tokens=600, count=count), short)
     first, last = driven.rounds[0][0], driven.rounds[-1][0]
-    assert "at most 200 words in all.\nThis is one part of a longer text." in first.request.messages[0].content
+    assert "at most 200 words in all.\nKeep every fact, name and number" in first.request.messages[0].content
     assert "summary of the whole text in points" in last.request.messages[0].content
     assert "at most 30 words in all" in last.request.messages[0].content
     assert own(first).startswith('<body piece="1 of ')

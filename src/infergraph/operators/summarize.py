@@ -31,10 +31,7 @@ FORMS: dict[Style, str] = {
     "points": "in points: one line for each, which begins with '- ', and at most {words} words in all",
 }
 NOTE = "Use only what the content says. Answer with the summary alone."
-SOME_TEXT = (
-    "This is one part of a longer text. Keep every fact, name and number of it that a summary of the whole might need; "
-    "the summaries of all parts are put together afterwards."
-)
+SOME_TEXT = "Keep every fact, name and number: the summary is put together with those of the other parts of the text."
 COMBINE = (
     "Each <summary> sums up one part of a text; together they are about the whole, in order. Make them into one "
     "summary of the whole text {form}."
