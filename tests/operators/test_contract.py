@@ -15,6 +15,7 @@ from infergraph.errors import PlanError, UnknownColumn
 from infergraph.models.model import Finish, RejectReason, Response
 from infergraph.models.verdict import Accepted, Rejected, Repair
 from infergraph.operators.classify import ClassifyOperator
+from infergraph.operators.cluster_label import ClusterLabelOperator
 from infergraph.operators.embed import EmbedOperator
 from infergraph.operators.extract import ExtractOperator
 from infergraph.operators.filter import FilterOperator
@@ -165,6 +166,13 @@ CASES = {
         value="neutral",
         writes={"sentiment": pl.Enum(["negative", "neutral", "positive"])},
         wrong=said('{"sentiment": "angry"}'),
+    ),
+    "cluster_label": Case(
+        build=lambda schema, column: ClusterLabelOperator.build(schema, column),
+        good=said('{"label": "Broken lamps"}'),
+        value="Broken lamps",
+        writes={"label": pl.String()},
+        wrong=said('{"label": ""}'),
     ),
     "embed": Case(
         build=lambda schema, column: EmbedOperator.build(schema, column, dimensions=2),

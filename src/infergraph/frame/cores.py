@@ -35,15 +35,23 @@ def on_all_cores() -> Iterator[Each]:
     with ThreadPoolExecutor(os.cpu_count() or 1, "infergraph-vectors") as pool:
 
         def each(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-            with _one_thread_a_product():
+            with one_thread_a_product():
                 return list(pool.map(function, items))
 
         yield each
 
 
 @contextmanager
-def _one_thread_a_product() -> Iterator[None]:
-    """The limit holds for the whole process: who comes first sets it, who goes last takes it away."""
+def one_thread_a_product() -> Iterator[None]:
+    """NumPy's products with one thread each, which also makes them the same on any number of cores.
+
+    The limit holds for the whole process: who comes first sets it, who goes last takes it away.
+
+    Example:
+        >>> with one_thread_a_product():
+        ...     sum([1, 2])
+        3
+    """
     global _inside, _limit
     with _lock:
         _inside += 1

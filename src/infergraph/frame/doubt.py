@@ -124,6 +124,8 @@ class Possible:
             order = merged.order or (node.method in ("sort", RANKED) and touched)
             rows = merged.rows or (node.method in ("filter", RANKED) and touched)
             return Standing(touched, rows, order, merged.fog, merged.most)
+        if node.method == "cluster":
+            return merged
         return Standing(touched, rows=True, order=True, fog=True, most=merged.most)
 
     def _runs_as_it_is(self, step: plans.Step, before: Standing) -> bool:
@@ -218,7 +220,7 @@ def _most(step: plans.Step, before: Sequence[Standing]) -> int | None:
         told = [most for most in (first, step.most_rows) if most is not None]
         return min(told) if told else None
     if step.method in ("filter", "with_columns", "select", "rename", "drop", "cast", "sort", "unique", "fill_null",
-                       "unnest", "cache", "with_row_index", "dedup") and step.row_ids != "new":  # fmt: skip
+                       "unnest", "cache", "with_row_index", "dedup", "cluster") and step.row_ids != "new":  # fmt: skip
         return first
     if step.how == NEAREST:
         return None if first is None else first * step.most_each

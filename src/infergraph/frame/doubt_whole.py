@@ -56,6 +56,8 @@ class WholeStep:
             return self._gathered(first)
         if method == "unique":
             return self._unique(first)
+        if method == "cluster":
+            return self._clusters(first)
         if method in ("head", "tail", "slice", "dedup"):
             self._tell()
             return _mark(first, PERHAPS)
@@ -160,6 +162,12 @@ class WholeStep:
         if self._before.order:
             return _mark(rows, PERHAPS)
         return _mark(_stack([self.applied([rows.filter(~keys_open)]), rows.filter(keys_open)]), PERHAPS)
+
+    def _clusters(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Every row as it is, its cluster unknown: it follows from the vectors of all rows."""
+        self._tell("which row is in which cluster depends")
+        new = [pl.lit(None, dtype).alias(name) for name, dtype in self._step.schema.items() if name not in rows.columns]
+        return _mark(rows.with_columns(new), UNKNOWN).select(*self._step.schema, *self._hidden)
 
     def _filter(self, rows: pl.DataFrame) -> pl.DataFrame:
         self._tell()

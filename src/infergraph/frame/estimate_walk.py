@@ -27,6 +27,7 @@ from infergraph.frame.row_ids import DOUBT, DOUBT_TYPE, ROW_ID
 from infergraph.frame.run import RunOptions
 from infergraph.frame.session import Session
 from infergraph.frame.window import MORSEL_ROWS, Window, asked_for_few
+from infergraph.operators.cluster_label import ClusterLabelOperator, requests_at_most
 
 _LAST_DECIDER = 2**30
 
@@ -300,10 +301,20 @@ class Doubtful(Walk):
             most = self._possible.standing(step.inputs[0]).most
             if step.rounds is None:
                 self.counts[id(step)].bound(None if most is None else most * readers[id(step)])
+            if isinstance(step.operator, ClusterLabelOperator):
+                self._bound_names(self.counts[id(step)], step.operator, self.names[id(step)])
             # Polars may have tested a condition further up that this walk tests further down.
             self.counts[id(step)].lower_to(self._exact.counts[id(step)])
             if id(step) in stopped or self._exact.early.get(id(step), set()) & step.inputs[0].answers:
                 self.counts[id(step)].forget_low()
+
+    def _bound_names(self, count: Count, operator: ClusterLabelOperator, name: str) -> None:
+        count.bound_requests(*requests_at_most(count.rows_at_most, operator.groups))
+        if operator.groups is None:
+            self.said.append(
+                f"{name}: how many clusters there are depends on embeddings that are missing; twice the root of the "
+                "rows is assumed, and one for two rows at most."
+            )
 
     def _batches(
         self,

@@ -553,6 +553,55 @@ class SemanticNamespace:
             examples=examples,
         )  # fmt: skip
 
+    def cluster(
+        self,
+        column: Column,
+        *,
+        k: int | None = None,
+        into: str = "cluster",
+        label: bool = False,
+        model: str | None = None,
+        label_model: str | None = None,
+        name: str | None = None,
+        examples: Examples = (),
+    ) -> SemanticFrame:
+        """Group rows by meaning, and name the groups where that is wanted.
+
+        The same rows give the same groups with the same numbers, in whatever order they come.
+
+        Args:
+            column: Name of the text column, an expression, or a list of them; or one column of vectors.
+            k: How many clusters, 1 or more; there are fewer where fewer texts are distinct. Left out, the texts say.
+            into: Name of the new column.
+            label: Ask a model for each cluster's name: a column ``<into>_label`` as well.
+            model: A model that embeds.
+            label_model: The model that names clusters (default: the session's default model).
+            name: See the class; the request that names a cluster is of the operator ``<name>.label``.
+            examples: See the class; inputs are lists of texts, answers names.
+
+        Returns:
+            All rows in order, with ``into`` (Int32): 0 for the largest cluster, then by size; without ``k``, -1 where
+            nothing else is like the row; null where the text is null or its embedding was rejected. With ``label``,
+            ``<into>_label`` (String): null where ``into`` is null or -1, or the name was rejected; two clusters may
+            get the same name.
+
+        Raises:
+            PlanError: Unknown column, name clash, a ``k`` under 1, a model that does not embed.
+
+        Example:
+            >>> import infergraph as ig
+            >>> with ig.Session(models={"m": ig.Model("scripted:m")}, default_model="m", store="sqlite://") as session:
+            ...     shelf = session.frame(pl.DataFrame({"item": ["a lamp", None, "a kettle", "a lamp"]}), name="shelf")
+            ...     shelf.semantic.cluster("item", k=2).collect()["cluster"].to_list()
+            [0, None, 1, 0]
+        """
+        from infergraph.frame.cluster import cluster
+
+        return cluster(
+            self._frame, column, k=k, into=into, label=label, model=model, label_model=label_model, name=name,
+            examples=examples,
+        )  # fmt: skip
+
     def _add(
         self,
         operator: RowOperator | RoundsOperator,

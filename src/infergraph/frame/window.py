@@ -24,7 +24,7 @@ WINDOW_BYTES = 256 * 1024 * 1024
 WINDOW_ROWS = 8_192
 WAIT_S = 0.25
 # These take in all their rows before they give the first, whoever comes after them.
-_READ_ALL = frozenset({"sort", "group_by.agg", "tail", "slice", "search", "dedup", GATHERED})
+_READ_ALL = frozenset({"sort", "group_by.agg", "tail", "slice", "search", "dedup", "cluster", GATHERED})
 _DONE = (Spilled, pl.DataFrame)
 
 
