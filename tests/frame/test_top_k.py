@@ -399,7 +399,8 @@ def test_a_prompt_that_was_not_kept_is_rendered_again(tmp_path: Path) -> None:
         with script("fast", judged):
             result = out.run(row_ids=True)
         step = result.trace(result.frame["_row_id"][0]).parents[0].steps[-1]
-        assert step.attempts[0].messages == ()
+        assert not step.attempts[0].prompt_kept
+        assert "mail 99" in step.attempts[0].messages[-1].content, "the trace renders it again"
         row_id = result.trace(result.frame["_row_id"][0]).parents[0].row_id
         again = rendered_again(out, "top_k", row_id, request_hash=step.request_hash)
         assert again is not None

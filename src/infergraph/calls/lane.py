@@ -490,12 +490,12 @@ class Lane:
             return
         if canary.unreachable and not self._health.ever_succeeded:
             self._in_vain += 1
-        wrong_kind = self._is_of_another_kind(canary.no_answer, canary.said)
+        wrong_kind = self._is_of_another_kind(canary.no_answer, redact(canary.said, self._key))
         if self._in_vain >= _UNREACHABLE_TRIES:
             self._in_vain = 0
             self._reports.stopped(self, self._not_there(canary.said))
         elif canary.refused:
-            self._reports.stopped(self, ProviderRefused(canary.said))
+            self._reports.stopped(self, ProviderRefused(redact(canary.said, self._key)))
         elif wrong_kind is not None:
             self._reports.stopped(self, wrong_kind)
         elif canary.found_it_well:
