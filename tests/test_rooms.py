@@ -56,6 +56,7 @@ IMPORTED_WHERE_USED = {
     "openai", "anthropic", "great_expectations", "xllamacpp", "onnxruntime", "tokenizers", "genai_prices", "bpe_openai",
     "rapidfuzz", "selectolax", "html_to_markdown", "jq", "pypdfium2", "json_repair", "pyromark",
     "semantic_text_splitter",
+    "sklearn",
 }  # fmt: skip
 HEAVY = {*IMPORTED_WHERE_USED, "dagster", "dagster_webserver", "typer", "rich", "llm", "llama_cpp"}
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "core", "misc", "shared", "base", "lib"}
@@ -84,6 +85,7 @@ PUBLIC_NAMES = [
     "SchemaError",
     "SemanticFrame",
     "Session",
+    "Similar",
     "SinkResult",
     "StoreError",
     "TemplateError",

@@ -8,7 +8,7 @@ the same seen forwards. Walking is in ``traces.py``, the text in ``lineage_text.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from hashlib import blake2b
@@ -144,11 +144,13 @@ class Trace:
     values: Mapping[str, Any] | None = None
     """The row's columns as they are published; ``None``: not looked up, or the row is not among them."""
     made_by: str = ""
-    """The step that made it from other rows (``join``, ``explode``...); empty: it has its source row's id."""
+    """The step that made it from other rows (``join``, ``explode``...), or merged others into it (``dedup``)."""
     parents: Sequence[Trace] = ()
-    """The rows that it was made from, the first ones of many."""
+    """The rows that it was made from, and those that were merged into it, the first ones of many."""
     parents_total: int = 0
     """How many there are."""
+    merged: Mapping[str, str] = field(default_factory=dict)
+    """Why a parent was merged into the row, by its row id: ``0.974 like this row``; the row kept its own id."""
     source: SourceRow | None = None
     """Where it was read, if it has its source row's id."""
     ended: str = ""
@@ -178,6 +180,7 @@ class Trace:
             "made_by": self.made_by or None,
             "parents_total": self.parents_total,
             "parents": [parent.as_dict() for parent in self.parents],
+            "merged": dict(self.merged),
             "source": None if self.source is None else self.source.as_dict(),
             "ended": self.ended or None,
         }

@@ -51,9 +51,11 @@ def rendered_again(
         if request_hash is None:
             return _told_by(requests_by_store(frame.session, step, model, own[0]), message) if own else None
         hasher = RequestHasher(frame.session.models[model])
-        # Rows without a key are named by the columns that are read, which are others for a whole run.
+        # Rows without a key are named by the columns that are read, which are others for a whole run; and a question
+        # of several rounds may be about rows that the operator's own row stands for.
+        sure = _keyed(step) and step.rounds is None
         with closing(all_contents(frame.session, step, names, options)) as others:
-            for content in chain(own, () if _keyed(step) else others):
+            for content in chain(own, () if sure else others):
                 if isinstance(content, Unusable):
                     continue
                 for _, request in requests_by_store(frame.session, step, model, content):

@@ -113,11 +113,16 @@ class Survey:
         """The estimate; the plan is read once or twice."""
         return self._walked(None)[0]
 
-    def estimate_within(self, seconds: float) -> Estimate | None:
-        """The estimate; ``None`` where it takes longer than so many seconds."""
+    def within(self, seconds: float, path: Path | None) -> tuple[Estimate, PossibleRows | None] | None:
+        """The estimate; ``None`` where it takes longer than so many seconds.
+
+        Args:
+            seconds: From now on.
+            path: The Parquet file that gets the rows that the plan may give; ``None``: nobody wants them.
+        """
         self._until = time.monotonic() + seconds
         try:
-            return self._walked(None)[0]
+            return (self._walked(None)[0], None) if path is None else self.with_rows(path)
         except TookTooLong:
             return None
 

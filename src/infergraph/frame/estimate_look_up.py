@@ -101,7 +101,14 @@ class LookUp:
         )  # fmt: skip
         values: list[Any] = []
         missing: list[bool] = []
-        for content, doubt, judge in zip(contents, doubts, judges(operator, batch, self._redaction), strict=True):
+        for content, doubt, judge, own in zip(
+            contents, doubts, judges(operator, batch, self._redaction), self._own(batch), strict=True
+        ):
+            if not own:
+                values.append(None)
+                missing.append(False)
+                self.rejected.append(False)
+                continue
             low, expected = self._chance(doubt)
             self._add("rows", low, expected)
             value, unanswered, rejected = None, False, False
@@ -144,6 +151,14 @@ class LookUp:
         vision, root = self._walk.rates[id(self._step)].facts.vision, self._walk.session.root
         with ImageLoader(images, vision, root, fetch=False, keep=False) as loader:
             return list(loader.all_contents(batch[CONTENT]))
+
+    def _own(self, batch: pl.DataFrame) -> list[bool]:
+        """Which rows are the operator's; those of which that is not known may be."""
+        rows_by = self._step.rows_by
+        if rows_by is None:
+            return [True] * batch.height
+        open_rows = (pl.col(DOUBT) & (UNKNOWN | FOG)) > 0
+        return batch.select(pl.col(rows_by).fill_null(open_rows)).to_series().to_list()
 
     def _unknown(self, doubt: int) -> bool:
         return bool(doubt & FOG) or (self._feeds.reads and bool(doubt & UNKNOWN))

@@ -86,7 +86,7 @@ class Rates:
         learned = store.learned(self.model.name, operator=name)
         self.seconds = _ASSUMED_SECONDS if learned is None else learned.seconds
         self._exact = self._provider.count_tokens("text")[1] and not self._sees
-        line = history.line(self.own_count, sees=self._sees)
+        line = history.line(self.own_count, others=not self._exact and not self._sees)
         confirmed = line is not None and self._exact and line.agrees()
         self._line = None if confirmed else line
         self._confirmed = line.rows if line is not None and confirmed else 0

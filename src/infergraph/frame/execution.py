@@ -24,10 +24,11 @@ from infergraph.calls.cancel import CancelToken
 from infergraph.calls.ledger import Ledger
 from infergraph.errors import RunCancelled, StoreError
 from infergraph.frame import plan as plans
-from infergraph.frame.asking import CONTENT, LINEAGE_NAMES, LINEAGE_SCHEMA, PART, Account, Asker, Progress, Wiring
+from infergraph.frame.asking import CONTENT, Account, Asker, Progress, Wiring
 from infergraph.frame.compiling import Activity, Batches, io_source, lazy_frame, split_predicate, wanted_rows
 from infergraph.frame.image_loading import PIECE_BYTES, ImageLoader, Piece
 from infergraph.frame.keys import hidden_key
+from infergraph.frame.lineage_rows import PART, LineageRows
 from infergraph.frame.parents import ParentRecorder, derives_twice
 from infergraph.frame.parts import PartsFile
 from infergraph.frame.pulling import Growing, Passes, in_windows, pulled_heads
@@ -96,8 +97,7 @@ class Execution:
         self.rejects = PartsFile(
             folder, "rejects", rejects_schema(self.keys), once_by, hidden=pl.Schema({PART: pl.String()})
         )
-        met_twice = once_by or derives_twice(node)
-        self.lineage = PartsFile(folder, "lineage", LINEAGE_SCHEMA, LINEAGE_NAMES if met_twice else ())
+        self.lineage = LineageRows(folder, met_twice=bool(once_by) or derives_twice(node))
         self.parents = ParentRecorder(self.lineage)
         self._spill = Spill(folder / "spill")
         self._rounds = RoundsWorker(lambda: self.activity.stopped)
@@ -231,7 +231,8 @@ class Execution:
         needed = step.decides or not written.isdisjoint(columns)
         keys = map(hidden_key, self.keys)
         judged = step.judges_by
-        kept = dict.fromkeys([*carried, *judged, *keys, ROW_ID, CONTENT] if needed else [*carried, ROW_ID])
+        own = [] if step.rows_by is None else [step.rows_by]
+        kept = dict.fromkeys([*carried, *judged, *own, *keys, ROW_ID, CONTENT] if needed else [*carried, ROW_ID])
         upstream = before if n_rows is None or not bounded else before.head(n_rows)
         upstream = upstream.with_columns(self._content(step).alias(CONTENT)) if needed else upstream
         upstream = upstream.select(*kept) if early is None else upstream.filter(early).select(*kept)
@@ -353,6 +354,7 @@ class Execution:
         if self._on_progress is None or plans.operator_steps(before) or plans.reads_twice(self.node):
             return None
         plain = lazy_frame(before, hidden=(), activity=self.activity, operator=self._operator_frame, limit=self._limit)
+        plain = plain if step.rows_by is None else plain.filter(step.rows_by)
         return int(plain.select(pl.len()).collect(engine="streaming").item())
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from infergraph.models.address import check_server_address
 from infergraph.models.bodies import Bodies
-from infergraph.models.failures import Peer
+from infergraph.models.failures import Peer, no_answer
 from infergraph.models.http import Envelope, Line, counted, key_of, own_headers
 from infergraph.models.image import Image
 from infergraph.models.model import (
@@ -193,7 +193,7 @@ def _tool(schema: AnswerSchema) -> dict[str, Any]:
 def _response(body: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
     blocks = body.get("content")
     if not isinstance(blocks, list) or not all(isinstance(block, Mapping) for block in blocks):
-        raise CallFailed(f"The server's JSON holds no answer: {str(body)[:300]}", outcome="transient", status=200)
+        raise no_answer(body)
     finish = _FINISHES.get(str(body.get("stop_reason")), "stop")
     text = _text(blocks)
     if finish == "refusal":

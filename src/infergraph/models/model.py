@@ -283,6 +283,8 @@ class Choices:
         question: The author's instruction or sentence, without the content.
         subject: The content that is judged, as rendered for this row.
         boolean: The values are the JSON booleans.
+        candidates: Where the values stand for parts of the subject that are compared with each other: these parts, as
+            many as values; the question is which of them the sentence fits best.
     """
 
     field: str
@@ -291,6 +293,7 @@ class Choices:
     question: str
     subject: str
     boolean: bool = False
+    candidates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -382,6 +385,7 @@ class CallFailed(Exception):
         retry_after_s: Seconds that the server asked to wait, where it did.
         headers: Rate-limit headers, lower-case names.
         unreachable: There is no such host, or nothing listens there: fatal where nothing succeeded before.
+        no_answer: A success without an answer in it, as of a server of another kind: fatal where nothing else comes.
     """
 
     def __init__(
@@ -394,6 +398,7 @@ class CallFailed(Exception):
         retry_after_s: float | None = None,
         headers: Mapping[str, str] | None = None,
         unreachable: bool = False,
+        no_answer: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -403,6 +408,7 @@ class CallFailed(Exception):
         self.retry_after_s = retry_after_s
         self.headers: Mapping[str, str] = headers or {}
         self.unreachable = unreachable
+        self.no_answer = no_answer
 
 
 _USUAL_CONCURRENCY = 64

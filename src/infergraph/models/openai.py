@@ -16,12 +16,11 @@ from urllib.parse import urlsplit
 
 from infergraph.models.address import check_server_address
 from infergraph.models.bodies import Bodies, encoded
-from infergraph.models.failures import Peer
+from infergraph.models.failures import Peer, no_answer
 from infergraph.models.http import Envelope, Line, counted, key_of, own_headers
 from infergraph.models.image import Image
 from infergraph.models.model import (
     AnswerSchema,
-    CallFailed,
     Capabilities,
     Finish,
     Message,
@@ -154,7 +153,7 @@ class OpenAIProvider:
         try:
             vector = _vector(answer["data"][0]["embedding"])
         except (KeyError, IndexError, TypeError, ValueError, OverflowError, struct.error) as error:
-            raise _no_answer(answer) from error
+            raise no_answer(answer) from error
         return Response(
             embedding=vector,
             tokens=_tokens(answer.get("usage")),
@@ -192,7 +191,7 @@ def _chat_response(body: Mapping[str, Any], headers: Mapping[str, str]) -> Respo
         message = choice["message"]
         content, refusal = message.get("content"), message.get("refusal")
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise _no_answer(body) from error
+        raise no_answer(body) from error
     finish: Finish = "refusal" if refusal else _FINISHES.get(str(choice.get("finish_reason")), "stop")
     return Response(
         text=_text(refusal) or _text(content),
@@ -223,7 +222,3 @@ def _vector(given: Any) -> tuple[float, ...]:
         raw = base64.b64decode(given)
         return struct.unpack(f"<{len(raw) // 4}f", raw)
     return tuple(float(number) for number in given)
-
-
-def _no_answer(body: Mapping[str, Any]) -> CallFailed:
-    return CallFailed(f"The server's JSON holds no answer: {str(body)[:300]}", outcome="transient", status=200)

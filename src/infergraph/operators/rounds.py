@@ -28,6 +28,9 @@ class Question:
     refused: str = ""
     """Why it cannot be asked: it is a reject with the reason ``bad_request``, nobody is asked, and nothing of it is
     remembered. Empty: it is asked."""
+    about: tuple[str, ...] = ()
+    """Ids of the rows that it is about, where the row stands for several others: their traces show it then, and the
+    row's own shows it only where it was rejected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

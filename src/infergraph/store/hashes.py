@@ -117,6 +117,8 @@ class RequestHasher:
                 state.update(_images_bytes(messages[-1].images))
         if choices is not None:
             state.update(_sized(choices.subject))
+            for candidate in choices.candidates:
+                state.update(b"k" + _sized(candidate))
         if request.embed_text is not None:
             state.update(b"e" + _sized(request.embed_text))
         return state.digest()

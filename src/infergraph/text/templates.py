@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import wraps
@@ -36,6 +36,7 @@ __all__ = [
     "CompiledTemplate", "blocks_expr", "compile_template", "escape_expr", "render", "render_value_expr", "tag_for",
 ]  # fmt: skip
 _NOTHING: Mapping[str, pl.Expr] = {}
+_AS_THEY_ARE: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,12 @@ class CompiledTemplate:
 
 
 def compile_template(
-    source: str, columns: pl.Schema, *, where: str, references: Mapping[str, pl.Expr] = _NOTHING
+    source: str,
+    columns: pl.Schema,
+    *,
+    where: str,
+    references: Mapping[str, pl.Expr] = _NOTHING,
+    named: Mapping[str, str] | None = None,
 ) -> CompiledTemplate:
     r"""Check a template and compile it.
 
@@ -67,6 +73,7 @@ def compile_template(
         where: What errors call it, for example ``"map(prompt)"``.
         references: By name, texts that stand for what is no text (images). Those that the template does not name get a
             block too, and are required.
+        named: Variables that stand for a column of another name, and that name.
 
     Returns:
         The compiled template; its ``content`` runs over a frame with these columns.
@@ -87,27 +94,54 @@ def compile_template(
     text = textwrap.dedent(source)
     columns = pl.Schema({**columns, **dict.fromkeys(references, pl.String())}) if references else columns
     parsed = _checked(text, columns, where)
-    variables = syntax.variables_of(parsed, columns)
-    if not variables and not references:
+    if not references and not syntax.variables_of(parsed, columns):
         names = f"for example {{{{ {next(iter(columns))} }}}}" if columns else "but the input has no columns"
         raise TemplateError(f"{where}: the template names no column, so every row would ask the same; {names}.")
+    return compile_parsed(parsed, text, columns, where=where, references=references, named=named or {})
+
+
+def compile_parsed(
+    parsed: nodes.Template,
+    text: str,
+    columns: pl.Schema,
+    *,
+    where: str,
+    references: Mapping[str, pl.Expr] = _NOTHING,
+    named: Mapping[str, str] = _AS_THEY_ARE,
+    others: tuple[str, ...] = (),
+) -> CompiledTemplate:
+    """Compile a template that is parsed and checked; it may read no column at all.
+
+    Args:
+        parsed: The template; it is changed.
+        text: The template as written.
+        columns: The columns that it may name, with their types; ``references`` are among them.
+        where: What errors call it.
+        references: See ``compile_template``.
+        named: See ``compile_template``.
+        others: Tags of other blocks that its content stands beside: they are escaped too, and not used again.
+
+    Raises:
+        TemplateError: The template fails on the columns' types.
+    """
+    variables = syntax.variables_of(parsed, columns)
     required = syntax.required_of(parsed, columns)
     parts = _parts(parsed)
-    tags = _name_parts(parts, columns)
-    unnamed = {name: tag_for(name, tags.values()) for name in references if name not in variables}
-    column = {name: references.get(name, pl.col(name)) for name in (*variables, *unnamed)}
+    tags = _name_parts(parts, columns, others)
+    unnamed = {name: tag_for(name, (*tags.values(), *others)) for name in references if name not in variables}
+    column = {name: references.get(name, pl.col(named.get(name, name))) for name in (*variables, *unnamed)}
     for part in parts.values():
         _refer(part, tags)
-    environment = _environment()
+    environment = sandbox()
     every = (*tags.values(), *unnamed.values())
-    escape = Escape(every)
+    escape = Escape((*every, *others))
     blocks = {
-        tag: escape_expr(_path_expr(part, columns, column, where), every)
+        tag: escape_expr(path_expr(part, columns, column, where), (*every, *others))
         if syntax.is_path(part := parts[key])
-        else _row_expr(part, columns, column, environment, escape, required, where)
+        else logic_expr(part, columns, column, environment, escape, required, where)
         for key, tag in tags.items()
     }
-    content = blocks_expr(blocks | {tag: column[name] for name, tag in unnamed.items()})
+    content = blocks_expr(blocks | {tag: column[name] for name, tag in unnamed.items()}) if every else pl.lit("")
     if needed := [column[name].is_not_null() for name in (*required, *unnamed)]:
         content = pl.when(pl.all_horizontal(needed)).then(content)
     return CompiledTemplate(
@@ -146,7 +180,7 @@ def render(template: str, **columns: Column) -> pl.Expr:
     if not isinstance(template, str):
         raise TemplateError(f"{where}: a template is a text such as 'Dear {{{{ name }}}}', not {template!r:.80}.")
     text = textwrap.dedent(template)
-    names = sorted(find_undeclared_variables(_parse(text, where)))
+    names = sorted(find_undeclared_variables(parse(text, where)))
     if not names:
         raise TemplateError(f"{where}: the template names no column, for example {{{{ name }}}}.")
     for name in columns:
@@ -174,12 +208,12 @@ def _text_expr(text: str, columns: pl.Schema, where: str) -> pl.Expr:
         pieces = [
             pl.lit(part)
             if isinstance(part, str)
-            else _path_expr(parts[part], columns, {name: pl.col(name) for name in columns}, where).fill_null("")
+            else path_expr(parts[part], columns, {name: pl.col(name) for name in columns}, where).fill_null("")
             for part in _sequence(parsed)
         ]
         made = pl.concat_str(pieces)
     else:
-        environment = _environment()
+        environment = sandbox()
         rendered = environment.from_string(parsed).render
         reads = syntax.variables_of(parsed, columns)
         _try_out(rendered, {name: columns[name] for name in reads}, required, where)
@@ -196,16 +230,17 @@ def _text_expr(text: str, columns: pl.Schema, where: str) -> pl.Expr:
     return pl.when(pl.all_horizontal(pl.col(name).is_not_null() for name in required)).then(made) if required else made
 
 
-def _parse(text: str, where: str) -> nodes.Template:
+def parse(text: str, where: str) -> nodes.Template:
+    """The template's tree, unchecked; raises ``TemplateError`` where it is no Jinja."""
     try:
-        return _environment().parse(text)
+        return sandbox().parse(text)
     except TemplateSyntaxError as error:
         raise TemplateError(f"{where}, line {error.lineno}: {error.message}") from error
 
 
 def _checked(text: str, columns: pl.Schema, where: str) -> nodes.Template:
     try:
-        parsed = _parse(text, where)
+        parsed = parse(text, where)
         syntax.check(parsed, columns, where)
     except TemplateError as error:
         if unspeakable := _unspeakable(text, columns, where):
@@ -251,14 +286,14 @@ def _parts(template: nodes.Template) -> dict[Any, nodes.Node]:
     return {(syntax.path_of(node) if syntax.is_path(node) else id(node)): node for node in found}
 
 
-def _name_parts(parts: Mapping[Any, nodes.Node], columns: pl.Schema) -> dict[Any, str]:
+def _name_parts(parts: Mapping[Any, nodes.Node], columns: pl.Schema, others: tuple[str, ...]) -> dict[Any, str]:
     tags: dict[Any, str] = {}
     for key in [key for key in parts if isinstance(key, tuple)]:
-        tags[key] = tag_for(".".join(key), tags.values())
+        tags[key] = tag_for(".".join(key), (*tags.values(), *others))
     for key, node in parts.items():
         if key not in tags:
             names = syntax.variables_of(node, columns) if isinstance(node, nodes.Expr) else []
-            tags[key] = tag_for(names[0] if names else "details", tags.values())
+            tags[key] = tag_for(names[0] if names else "details", (*tags.values(), *others))
     return {key: tags[key] for key in parts}
 
 
@@ -273,7 +308,15 @@ def _refer(part: nodes.Node, tags: Mapping[Any, str]) -> None:
         ]
 
 
-def _path_expr(node: nodes.Node, columns: pl.Schema, column: Mapping[str, pl.Expr], where: str) -> pl.Expr:
+def path_expr(node: nodes.Node, columns: pl.Schema, column: Mapping[str, pl.Expr], where: str) -> pl.Expr:
+    """The text of a plain substitution, row-wise; null where the value is null.
+
+    Args:
+        node: The substitution.
+        columns: The types of the names that it may use.
+        column: By name, where the values are.
+        where: What errors call the template.
+    """
     name, *fields = syntax.path_of(node)
     expr, dtype = column[name], columns[name]
     for step in fields:
@@ -290,12 +333,12 @@ def _instance(dtype: Any) -> pl.DataType:
     return instance
 
 
-def _row_expr(
+def logic_expr(
     node: nodes.Node,
     columns: pl.Schema,
     column: Mapping[str, pl.Expr],
     environment: _Sandbox,
-    escape: Escape,
+    escape: Callable[[Iterable[str]], str],
     required: list[str],
     where: str,
 ) -> pl.Expr:
@@ -321,7 +364,7 @@ def _row_expr(
     return pl.struct(values).map_batches(render_rows, return_dtype=pl.String, is_elementwise=True)
 
 
-def _renderer(node: nodes.Node, environment: _Sandbox, escape: Escape) -> Callable[..., str]:
+def _renderer(node: nodes.Node, environment: _Sandbox, escape: Callable[[Iterable[str]], str]) -> Callable[..., str]:
     statement = nodes.Output([node], lineno=node.lineno) if isinstance(node, nodes.Expr) else node
     tree = nodes.Template([statement], lineno=node.lineno)
     tree.set_environment(environment)
@@ -381,7 +424,8 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             return self.undefined(obj=obj, name=argument)
 
 
-def _environment() -> _Sandbox:
+def sandbox() -> _Sandbox:
+    """Where templates are parsed and rendered: what prompts need, and nothing else."""
     environment = _Sandbox(undefined=ChainableUndefined, finalize=_finalize, trim_blocks=True, lstrip_blocks=True)
     builtin = environment.filters
     environment.filters = {name: builtin[name] for name in syntax.FILTERS}

@@ -58,7 +58,8 @@ def seconds(clock: str) -> float:
         total = total * 60 + int(part)
     fraction = fraction[:6]
     # One division of whole numbers: no sum of inexact parts, and no rounding, which takes longer than all the rest.
-    return (total * 10 ** len(fraction) + int(fraction or 0)) / 10 ** len(fraction)
+    scale = int("1" + "0" * len(fraction))
+    return (total * scale + int(fraction or 0)) / scale
 
 
 def detect(content: str) -> str | None:
