@@ -62,6 +62,7 @@ WHY = {
     "transcripts.parse (generic)": _SPEAKERS,
     "chunks.recursive (characters)": _SPLITTER,
     "chunks.recursive (words)": f"{_SPLITTER}; words are counted in Python",
+    "templates.render (logic)": "Jinja itself, sandboxed; theirs is a part of it in Rust, without filters",
     "chunks.words": "says where each chunk stands in the source, in Python",
     "chunks.tokens": "cuts no word in two, and says where each chunk stands in the source, in Python",
 }

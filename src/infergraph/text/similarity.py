@@ -145,6 +145,9 @@ def normalize(column: Column) -> pl.Expr:
         matrix = _matrix(values.filter(there), where).copy()
         lengths = np.linalg.norm(matrix, axis=1)
         usable = np.isfinite(lengths) & (lengths > 0)
+        if usable.all() and len(matrix) == len(values) and matrix.size:
+            matrix /= lengths[:, None]
+            return pl.Series(values.name, matrix.reshape(-1)).reshape(matrix.shape).cast(dtype)
         matrix[usable] /= lengths[usable, None]
         whole = np.zeros((len(values), matrix.shape[1]), dtype=np.float32)
         whole[there.to_numpy()] = matrix

@@ -30,7 +30,7 @@ from infergraph.errors import PlanError, TemplateError, did_you_mean
 from infergraph.text import template_syntax as syntax
 from infergraph.text.delimiters import Data, Escape, blocks_expr, escape_expr, tag_for
 from infergraph.text.rendering import json_text, plain_values, render_value_expr, text_of
-from infergraph.text.row_wise import Column, column_of
+from infergraph.text.row_wise import Column, column_of, in_pieces
 
 __all__ = [
     "CompiledTemplate", "blocks_expr", "compile_template", "escape_expr", "render", "render_value_expr", "tag_for",
@@ -219,14 +219,14 @@ def _text_expr(text: str, columns: pl.Schema, where: str) -> pl.Expr:
         _try_out(rendered, {name: columns[name] for name in reads}, required, where)
         values = [plain_values(pl.col(name), columns[name], where=repr(name)).alias(name) for name in reads]
 
-        def rows(given: pl.Series) -> pl.Series:
-            texts = [
-                None if any(row[name] is None for name in required) else _rendered(rendered, row, where)
-                for row in given.to_list()
+        def texts(rows: list[Any]) -> list[str | None]:
+            return [
+                None if any(row[name] is None for name in required) else _rendered(rendered, row, where) for row in rows
             ]
-            return pl.Series(given.name, texts, dtype=pl.String)
 
-        made = pl.struct(values).map_batches(rows, return_dtype=pl.String, is_elementwise=True)
+        made = pl.struct(values).map_batches(
+            lambda given: in_pieces(given, texts, pl.String()), return_dtype=pl.String, is_elementwise=True
+        )
     return pl.when(pl.all_horizontal(pl.col(name).is_not_null() for name in required)).then(made) if required else made
 
 
