@@ -5,74 +5,67 @@ from __future__ import annotations
 import re
 from typing import Final
 
+import polars as pl
+
+from infergraph.text import markdown
+
 CHARACTERS_A_TOKEN: Final = 3.0
 """Fewer than English prose has (about 4), as READMEs are full of names and addresses."""
 
+_MARKDOWN = re.compile(r"^#{1,6}\s|^(?:```|~~~)|\]\(|<(?:[a-z]\w*[\s>]|!--)", re.MULTILINE)
+_DIRECTIVE = re.compile(r"^\.\. [\w|_]", re.MULTILINE)
 _FENCE = re.compile(r"^(```|~~~).*?^\1[^\n]*$", re.MULTILINE | re.DOTALL)
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_IMAGE = re.compile(r"\[?!\[[^\]]*\]\([^)]*\)(?:\]\([^)]*\))?|\[?!\[[^\]]*\]\[[^\]]*\](?:\]\[[^\]]*\])?")
-_TAG = re.compile(r"</?[A-Za-z][^<>]{0,20000}>")
 _BADGE = re.compile(r"(?<!\S)\|[\w .:/-]{1,40}\|(?!\S)")
-_LEFTOVER = re.compile(r"!?\]\((?:https?:|/|\.)[^)\s]*\)")
-_LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)|`([^`<]+?)\s*<[^>]*>`__?")
+_LINK = re.compile(r"`([^`<]+?)\s*<[^>]*>`__?")
 _REFERENCE = re.compile(r"^\s*(?:\[[^\]]+\]:\s|\.\. \S+).*$(?:\n^ {2,}\S.*$)*", re.MULTILINE)
 _COPYRIGHT = re.compile(
     r"^[ \t]*(?:portions )?copyright\b.*$|^[ \t]*all rights reserved\.?[ \t]*$|^[ \t]*https?://\S+$", re.I | re.M
 )
 _RULE = re.compile(r"^\s*([=\-~^*#_+.])\1{2,}\s*$", re.MULTILINE)
 _ELSEWHERE = re.compile(r"install|contents|licen[cs]e|copying|develop|contribut|changelog|release|build|test", re.I)
-_HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*#*$|^(\S[^\n]*)\n([=\-~^])\3{2,}\s*$", re.MULTILINE)
+_UNDERLINED = re.compile(r"^(\S[^\n]*)\n([=\-~^])\2{2,}\s*$", re.MULTILINE)
 
 
-def plain(markdown: str) -> str:
-    """Markdown or reStructuredText without badges, images, addresses, HTML and code blocks; headings stay.
-
-    Args:
-        markdown: A README.
-
-    Returns:
-        The text, at most one empty line in a row.
-
-    Example:
-        >>> plain("[![ci](a.svg)](b)\\n# Tool\\n\\nSee [docs](http://x).\\n```\\nx = 1\\n```")
-        '# Tool\\n\\nSee docs.'
-    """
-    text = _FENCE.sub("", _COMMENT.sub("", markdown.replace("\r\n", "\n")))
-    text = _TAG.sub("", _LINK.sub(lambda found: found[1] or found[2], _IMAGE.sub("", text)))
-    text = _REFERENCE.sub("", _BADGE.sub("", _LEFTOVER.sub("", text)))
-    return re.sub(r"\n\s*\n\s*", "\n\n", text).strip()
-
-
-def sections(markdown: str) -> list[tuple[str, str]]:
+def sections(readme: str) -> list[tuple[str, str]]:
     """The headings of a README and the text below each, up to the next heading.
 
     Args:
-        markdown: A README in Markdown or reStructuredText.
+        readme: Markdown or reStructuredText, whichever it looks like.
 
     Returns:
-        Pairs of heading (``""`` for what comes before the first one) and text, in order.
+        Pairs of heading (``""`` for what comes before the first one) and text, in order, without badges, pictures,
+        addresses, HTML and code blocks; at most one empty line in a row.
 
     Example:
-        >>> sections("Hi\\n# A\\nx\\n## B\\ny")
-        [('', 'Hi'), ('A', 'x'), ('B', 'y')]
+        >>> sections("Hi\\n# A\\nSee [docs](http://x).\\n## B\\ny"), sections("Hi\\n\\nA\\n===\\n`docs <http://x>`_")
+        ([('', 'Hi'), ('A', 'See docs.'), ('B', 'y')], [('', 'Hi'), ('A', 'docs')])
     """
-    text = plain(markdown)
-    heads = list(_HEADING.finditer(text))
-    ends = [head.start() for head in heads[1:]] + [len(text)]
-    first = text[: heads[0].start()] if heads else text
-    below = (
-        [(head[1] or head[2] or "", text[head.end() : end]) for head, end in zip(heads, ends, strict=True)]
-        if heads
-        else []
-    )
-    return [(title.strip(), _RULE.sub("", part).strip()) for title, part in [("", first), *below]]
+    text = readme.replace("\r\n", "\n")
+    is_markdown = _MARKDOWN.search(text) is not None and _DIRECTIVE.search(_FENCE.sub("", text)) is None
+    found = _of_markdown(text) if is_markdown else _of_restructured_text(text)
+    return [(title.strip(), re.sub(r"\n\s*\n\s*", "\n\n", _RULE.sub("", part)).strip()) for title, part in found]
 
 
-def opening(markdown: str | None, *, tokens: int) -> str | None:
+def _of_markdown(text: str) -> list[tuple[str, str]]:
+    cut_up = pl.DataFrame({"readme": [_FENCE.sub("", text)]}).select(section=markdown.sections("readme"))
+    rows = cut_up.explode("section").unnest("section").select("title", said=markdown.to_text("text"))
+    # A section's text begins with its heading.
+    return [(title or "", (said or "") if title is None else said.partition("\n\n")[2]) for title, said in rows.rows()]
+
+
+def _of_restructured_text(text: str) -> list[tuple[str, str]]:
+    plain = _REFERENCE.sub("", _BADGE.sub("", _LINK.sub(r"\1", text)))
+    heads = list(_UNDERLINED.finditer(plain))
+    ends = [head.start() for head in heads] + [len(plain)]
+    below = [(head[1], plain[head.end() : end]) for head, end in zip(heads, ends[1:], strict=True)]
+    return [("", plain[: ends[0]]), *below]
+
+
+def opening(readme: str | None, *, tokens: int) -> str | None:
     """The first section of a README that says something in sentences, cut to so many tokens.
 
     Args:
-        markdown: A README; None gives None.
+        readme: A README; None gives None.
         tokens: At most so many tokens, more than 0.
 
     Returns:
@@ -82,7 +75,7 @@ def opening(markdown: str | None, *, tokens: int) -> str | None:
         >>> opening("# Tool\\n\\n|CI|\\n\\n## About\\nTool turns plain text files into printed books.", tokens=9)
         'Tool turns plain text files…'
     """
-    parts = [part for title, part in sections(markdown or "") if not _ELSEWHERE.search(title)]
+    parts = [part for title, part in sections(readme or "") if not _ELSEWHERE.search(title)]
     found = next((prose for part in parts if (prose := _prose(part))), None)
     return cut(found, tokens=tokens) if found else None
 
@@ -99,14 +92,14 @@ def _is_prose(paragraph: str) -> bool:
     return len(words) >= max(5, 3 * lines) and letters * 10 >= 6 * len(re.sub(r"\s", "", paragraph))
 
 
-def licence_section(markdown: str | None) -> str | None:
+def licence_section(readme: str | None) -> str | None:
     """What a README says under a heading about its licence; None when there is no such heading.
 
     Example:
         >>> licence_section("# Tool\\nx\\n## License\\nMIT, see LICENSE.")
         'MIT, see LICENSE.'
     """
-    found = [part for title, part in sections(markdown or "") if part and re.search(r"licen[cs]e|copying", title, re.I)]
+    found = [part for title, part in sections(readme or "") if part and re.search(r"licen[cs]e|copying", title, re.I)]
     return found[0] if found else None
 
 

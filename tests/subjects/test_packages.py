@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.packages.installed import COLUMNS, Packages, installed, installed_packages
-from assets.packages.reading import CHARACTERS_A_TOKEN, cut, licence_section, licence_words, opening, plain, sections
+from assets.packages.reading import CHARACTERS_A_TOKEN, cut, licence_section, licence_words, opening, sections
 from assets.packages.report import agreement, report, wilson
 
 
@@ -136,7 +136,7 @@ MIT, see the file.
         assert licence_section(readme) is None
 
     def test_a_picture_inside_the_page_is_no_text(self) -> None:
-        assert plain(f'<img src="data:image/png;base64,{"A" * 9_000}" alt="x">Hello') == "Hello"
+        assert sections(f'<img src="data:image/png;base64,{"A" * 9_000}" alt="x">Hello') == [("", "Hello")]
 
     def test_a_licence_text_without_names_of_people(self) -> None:
         words = licence_words(None, "MIT License\n\nCopyright (c) 2020 Ann Example\n\nPermission is granted", None)
