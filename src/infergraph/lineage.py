@@ -75,6 +75,8 @@ class TraceStep:
     """Whether a semantic filter let the row pass; ``None``: the operator is no filter."""
     rejected: str | None = None
     """Reason and message, where the row is a reject of this operator."""
+    part: str | None = None
+    """Which of the row's questions it is, where the operator asks several: ``level 2, part 1 of 3``."""
 
     @property
     def cost_usd(self) -> Decimal | None:
@@ -85,6 +87,7 @@ class TraceStep:
         """Plain data, for JSON."""
         return {
             "operator": self.operator,
+            "part": self.part,
             "model": self.model,
             "request_hash": self.request_hash,
             "source": self.source,

@@ -97,7 +97,8 @@ def _step_lines(step: TraceStep, depth: int) -> Iterator[str]:
     cost = "cost not known" if step.cost_usd is None else f"USD {step.cost_usd:.6f}"
     via = f" ({step.via})" if step.via else ""
     ending = "" if step.kept is None else ", kept" if step.kept else ", dropped"
-    yield f"{pad}{step.operator} [{step.model}] from {step.source}{via}, {cost}{ending}"
+    part = "" if step.part is None else f", {step.part}"
+    yield f"{pad}{step.operator}{part} [{step.model}] from {step.source}{via}, {cost}{ending}"
     if step.rejected is not None:
         yield f"{pad}  rejected: {step.rejected}"
     for attempt in step.attempts:

@@ -90,7 +90,9 @@ _COUNTS = (
 class Usage:
     """What a run did and used.
 
-    ``rows = calls + store_hits + shared + rejected_before + nulls + pending``, for each operator and in sum.
+    ``rows = calls + store_hits + shared + rejected_before + nulls + pending``, for each operator and in sum. Of an
+    operator that asks several requests a row each request counts as a row, and a row that needs none counts under
+    ``nulls``.
 
     Example:
         >>> usage = Usage.of([Tally(operator="extract", model="m", rows=2, calls=1, nulls=1)], seconds=0.5)

@@ -123,16 +123,21 @@ class RunRecords:
                     via=row["via"],
                     attempts=self._with_prompts(row["operator"], row["row_id"], row["request_hash"]),
                     kept=row["kept"],
-                    rejected=rejected.get((row["row_id"], row["operator"])),
+                    rejected=_of_part(rejected.get((row["row_id"], row["operator"]), []), row.get("part")),
+                    part=row.get("part"),
                 )
             )
         return steps
 
-    def _rejected(self, row_ids: Sequence[str]) -> dict[tuple[str, str], str]:
+    def _rejected(self, row_ids: Sequence[str]) -> dict[tuple[str, str], list[tuple[str, str]]]:
+        """Reasons and messages by row id and operator."""
         if not row_ids:
             return {}
         found = self.rejects.filter(pl.col("row_id").is_in(row_ids)).select("row_id", "operator", "reason", "message")
-        return {(row_id, name): f"{reason}: {said}" for row_id, name, reason, said in found.collect().iter_rows()}
+        rejected: dict[tuple[str, str], list[tuple[str, str]]] = {}
+        for row_id, name, reason, said in found.collect().iter_rows():
+            rejected.setdefault((row_id, name), []).append((reason, said))
+        return rejected
 
     def _with_prompts(self, operator: str, row_id: str, request_hash: str) -> list[StoredAttempt]:
         """The attempts of a row, those that asked its first request with the prompt where it can be had again."""
@@ -148,6 +153,14 @@ class RunRecords:
         if request_hash not in self._attempts:
             self._attempts[request_hash] = self.store.attempts_of(hash_from_text(request_hash))
         return self._attempts[request_hash]
+
+
+def _of_part(rejected: Sequence[tuple[str, str]], part: str | None) -> str | None:
+    """Reason and message of one of a row's questions; messages begin with the part."""
+    for reason, said in reversed(rejected):
+        if part is None or said.startswith(f"{part}: "):
+            return f"{reason}: {said}"
+    return None
 
 
 def trace_rows(

@@ -41,6 +41,6 @@ def with_prompts(
     with PromptsAgain(project.definitions, instance) as again:
         for number, row in enumerate(found.head(_MOST).iter_rows(named=True)):
             if row["prompt"] is None:
-                request = again.request(place, row["operator"], row["row_id"])
+                request = again.request(place, row["operator"], row["row_id"], message=row["message"] or "")
                 prompts[number] = None if request is None else f"{NOTE}\n{prompt_text(request)}"
     return found.with_columns(pl.Series("prompt", prompts, dtype=pl.String))

@@ -45,21 +45,28 @@ class PromptsAgain:
     ) -> None:
         self._stack.close()
 
-    def request(self, place: Place, operator: str, row_id: str, request_hash: str | None = None) -> Request | None:
-        """The first request of a row; nothing is sent.
+    def request(
+        self, place: Place, operator: str, row_id: str, request_hash: str | None = None, *, message: str = ""
+    ) -> Request | None:
+        """The request that was sent for a row; nothing is sent.
 
         Args:
             place: The asset or partition that asked.
             operator: The operator's name.
             row_id: The row that it asked about.
             request_hash: ``b2:...`` of what was sent; left out, whatever would be asked now will do.
+            message: The reject's message, where the hash is not known.
 
         Returns:
             ``None`` where the row, the operator or the asset's plan is gone, or where it asks something else now.
         """
         try:
             frame = self._frame(place)
-            return None if frame is None else rendered_again(frame, operator, row_id, request_hash=request_hash)
+            return (
+                None
+                if frame is None
+                else rendered_again(frame, operator, row_id, request_hash=request_hash, message=message)
+            )
         except Exception as error:
             # The asset's own code, or rows that it cannot read any more, may raise anything: the rest is worth showing.
             # What it says may hold a row's content, so only its kind is told.

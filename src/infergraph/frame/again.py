@@ -6,7 +6,7 @@ request hash proves that it is the very one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from itertools import chain
 
@@ -14,21 +14,23 @@ from infergraph.errors import PlanError, did_you_mean
 from infergraph.frame import plan as plans
 from infergraph.frame.estimate import all_contents, first_contents
 from infergraph.frame.frame import SemanticFrame
+from infergraph.frame.rounds_again import requests_by_store
 from infergraph.frame.run import RunOptions
 from infergraph.models.model import Request
 from infergraph.store.hashes import RequestHasher, hash_text
 
 
 def rendered_again(
-    frame: SemanticFrame, operator: str, row_id: str, *, request_hash: str | None = None
+    frame: SemanticFrame, operator: str, row_id: str, *, request_hash: str | None = None, message: str = ""
 ) -> Request | None:
-    """The first request of a row, as the plan asks it now; nothing is sent.
+    """The request that was sent for a row, as the plan asks it now; nothing is sent.
 
     Args:
         frame: The plan, over the rows as they are now.
         operator: The operator's name in the plan.
         row_id: The row that the operator asks about, as in ``lineage``, rejects and ``_row_id``.
         request_hash: ``b2:...`` of the request that was sent; left out, whatever the plan asks now will do.
+        message: The reject's message, where the hash is not known: of a row's several questions it names the part.
 
     Returns:
         The request; ``None`` where the row is gone, depends on an answer that is not stored, or would be asked
@@ -45,14 +47,22 @@ def rendered_again(
         options = RunOptions(model=None if model == step.model else model)
         own = [text for _, text in first_contents(frame.session, step, names, 1, row_id=row_id, options=options)]
         if request_hash is None:
-            return step.operator.request(own[0]) if own else None
+            return _told_by(requests_by_store(frame.session, step, model, own[0]), message) if own else None
         hasher = RequestHasher(frame.session.models[model])
         # Rows without a key are named by the columns that are read, which are others for a whole run.
         with closing(all_contents(frame.session, step, names, options)) as others:
             for content in chain(own, () if _keyed(step) else others):
-                request = step.operator.request(content)
-                if hash_text(hasher.hash(request)) == request_hash:
-                    return request
+                for _, request in requests_by_store(frame.session, step, model, content):
+                    if hash_text(hasher.hash(request)) == request_hash:
+                        return request
+    return None
+
+
+def _told_by(requests: Iterable[tuple[str | None, Request]], message: str) -> Request | None:
+    """The request that a reject's message is about; without a message the first."""
+    for part, request in requests:
+        if part is None or not message or message.startswith(f"{part}: "):
+            return request
     return None
 
 

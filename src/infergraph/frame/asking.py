@@ -25,7 +25,9 @@ from infergraph.store.echoes import without_echoes
 from infergraph.store.hashes import RequestHasher, hash_text
 
 CONTENT = "__content"
-_PROGRESS_EVERY_S = 0.2
+PROGRESS_EVERY_S = 0.2
+ROW_OBJECTS_BYTES = 2_048
+"""What a row that waits takes beside its columns and its prompt: question, outcome, values."""
 _SETTLING_S = 5.0
 
 LINEAGE_SCHEMA = pl.Schema(
@@ -38,13 +40,17 @@ LINEAGE_SCHEMA = pl.Schema(
         "via": pl.String(),
         "kept": pl.Boolean(),
         "parent": pl.String(),
+        "part": pl.String(),
     }
 )
 """One row for each row and operator that needed an answer, ``source`` as in ``calls.asks.Outcome``, ``kept`` whether a
-semantic filter let it pass (null: the operator is no filter); one for each row and row that it was made from
+semantic filter let it pass (null: the operator is no filter), ``part`` which of the row's questions it is (null: it has
+one; those of several are in the order in which they were asked); one for each row and row that it was made from
 (``parent``, with the step's name as ``operator``); one for each row whose trace ends at a step (``operator`` alone).
 """
-LINEAGE_NAMES = ("row_id", "operator", "parent")
+PART = "part"
+"""Column of lineage that tells a row's questions apart; rejects have it too until they are written out."""
+LINEAGE_NAMES = ("row_id", "operator", "parent", PART)
 """Columns that tell lineage rows apart where a plan meets its rows twice."""
 
 
@@ -86,6 +92,11 @@ class Morsel:
     future: Future[list[Outcome]]
     bytes: int
 
+    @property
+    def size(self) -> int:
+        """Bytes that it takes in memory while it waits."""
+        return 2 * self.bytes + ROW_OBJECTS_BYTES * len(self.requests)
+
 
 class Account:
     """What one operator of a run did and used, however many branches of the plan read it.
@@ -99,6 +110,8 @@ class Account:
     def __init__(self, tally: Tally) -> None:
         self.tally = tally
         self.ledger = Ledger()
+        self.rows_done = 0
+        """Rows that have their ending, where a row may ask several questions, which ``tally`` counts."""
         self._asked_before = 0
         self._started = time.monotonic()
         self._lock = Lock()
@@ -140,6 +153,28 @@ class Account:
         tally.seconds = time.monotonic() - self._started
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wiring:
+    """What an operator's asker is connected to in its run."""
+
+    submit: Callable[[Sequence[Ask], Ledger], Future[list[Outcome]]]
+    """Hands asks to the engine."""
+    lineage: PartsFile
+    """Takes which request made which row."""
+    rejects: PartsFile
+    """Takes what was rejected."""
+    keys: Sequence[str]
+    """The key columns of the plan's sources; rows carry them hidden."""
+    report: Callable[[Progress], None] | None
+    """Told how far it is; ``None``: nobody listens."""
+    rows_total: int | None
+    """Rows that will come, where that is known."""
+    redaction: Redaction | None
+    """What rows are redacted by before the model sees them; ``None``: nothing."""
+    keep_prompts: bool
+    """Whether rejects show what was sent."""
+
+
 class Asker:
     """Asks for one operator of one run.
 
@@ -147,44 +182,23 @@ class Asker:
         step: The operator's node.
         account: Its counts, shared by all askers of the operator.
         model: The model that is asked.
-        submit: Hands asks to the engine.
-        lineage: Takes which request made which row.
-        rejects: Takes what was rejected.
-        keys: The key columns of the plan's sources; rows carry them hidden.
-        report: Told how far it is; ``None``: nobody listens.
-        rows_total: Rows that will come, where that is known.
-        redaction: What rows are redacted by before the model sees them; ``None``: nothing.
-        keep_prompts: Whether rejects show what was sent.
+        wiring: What it is connected to.
     """
 
-    def __init__(
-        self,
-        step: plans.OperatorStep,
-        account: Account,
-        model: Model,
-        *,
-        submit: Callable[[Sequence[Ask], Ledger], Future[list[Outcome]]],
-        lineage: PartsFile,
-        rejects: PartsFile,
-        keys: Sequence[str],
-        report: Callable[[Progress], None] | None,
-        rows_total: int | None,
-        redaction: Redaction | None,
-        keep_prompts: bool,
-    ) -> None:
-        self._redaction = redaction
-        self._keep_prompts = keep_prompts
+    def __init__(self, step: plans.OperatorStep, account: Account, model: Model, wiring: Wiring) -> None:
+        self._redaction = wiring.redaction
+        self._keep_prompts = wiring.keep_prompts
         self._step = step
-        self._operator = step.operator
+        self._operator = step.by_row
         self._account = account
         self._tally = account.tally
         self._hasher = RequestHasher(model)
-        self._submit = submit
-        self._lineage = lineage
-        self._rejects_file = rejects
-        self._keys = keys
-        self._listener = report
-        self._total = rows_total
+        self._submit = wiring.submit
+        self._lineage = wiring.lineage
+        self._rejects_file = wiring.rejects
+        self._keys = wiring.keys
+        self._listener = wiring.report
+        self._total = wiring.rows_total
         self._started = time.monotonic()
         self._reported = 0.0
         self._report(force=True)
@@ -246,19 +260,12 @@ class Asker:
 
     def _rejects(self, morsel: Morsel, rejected: Sequence[tuple[int, Outcome]]) -> pl.DataFrame:
         places = [place for place, _ in rejected]
-        endings = [ending for _, ending in rejected]
-        keys = [pl.col(hidden_key(name)).alias(name) for name in self._keys]
-        costs = [usd(ending.spent.cost_nano_usd) for ending in endings]
-        told = morsel.rows[places].select(pl.col(ROW_ID).alias("row_id"), *keys)
-        return told.with_columns(
-            pl.lit(self._tally.operator).alias("operator"),
-            pl.Series("reason", [ending.rejected for ending in endings], dtype=pl.String),
-            pl.Series("message", [self._told(morsel, place, end) for place, end in rejected], dtype=pl.String),
-            pl.Series("attempts", [ending.attempts for ending in endings], dtype=pl.Int64),
-            pl.Series("model", [ending.model for ending in endings], dtype=pl.String),
-            pl.Series("prompt", [self._prompt(morsel, place) for place in places], dtype=pl.String),
-            pl.Series("response", [ending.response_text for ending in endings], dtype=pl.String),
-            pl.Series("cost_usd", [None if cost is None else float(cost) for cost in costs], dtype=pl.Float64),
+        return rejects_of(
+            morsel.rows[places].select(row_names(self._keys)),
+            self._tally.operator,
+            [ending for _, ending in rejected],
+            messages=[self._told(morsel, place, end) for place, end in rejected],
+            prompts=[self._prompt(morsel, place) for place in places],
         )
 
     def _prompt(self, morsel: Morsel, place: int) -> str | None:
@@ -271,7 +278,7 @@ class Asker:
     def _report(self, *, force: bool = False) -> None:
         now = time.monotonic()
         done = self._total is not None and self._tally.rows >= self._total
-        if self._listener is None or not (force or done or now - self._reported >= _PROGRESS_EVERY_S):
+        if self._listener is None or not (force or done or now - self._reported >= PROGRESS_EVERY_S):
             return
         self._reported = now
         tally = self._tally
@@ -282,6 +289,41 @@ class Asker:
                 cost_usd=usd(tally.cost_nano_usd), seconds=now - self._started,
             )
         )  # fmt: skip
+
+
+def row_names(keys: Sequence[str]) -> list[pl.Expr]:
+    """What names a row in the rejects: its id and the key columns of the plan's sources."""
+    return [pl.col(ROW_ID).alias("row_id"), *(pl.col(hidden_key(name)).alias(name) for name in keys)]
+
+
+def rejects_of(
+    rows: pl.DataFrame,
+    operator: str,
+    endings: Sequence[Outcome],
+    *,
+    messages: Sequence[str],
+    prompts: Sequence[str | None],
+) -> pl.DataFrame:
+    """Rejects as they are listed.
+
+    Args:
+        rows: Names of the rejected rows.
+        operator: The operator's name.
+        endings: How the rows' questions ended.
+        messages: Why.
+        prompts: What was asked; ``None``: it is not to be kept.
+    """
+    costs = [usd(ending.spent.cost_nano_usd) for ending in endings]
+    return rows.with_columns(
+        pl.lit(operator).alias("operator"),
+        pl.Series("reason", [ending.rejected for ending in endings], dtype=pl.String),
+        pl.Series("message", messages, dtype=pl.String),
+        pl.Series("attempts", [ending.attempts for ending in endings], dtype=pl.Int64),
+        pl.Series("model", [ending.model for ending in endings], dtype=pl.String),
+        pl.Series("prompt", prompts, dtype=pl.String),
+        pl.Series("response", [ending.response_text for ending in endings], dtype=pl.String),
+        pl.Series("cost_usd", [None if cost is None else float(cost) for cost in costs], dtype=pl.Float64),
+    )
 
 
 def prompt_text(request: Request | None) -> str:

@@ -142,7 +142,7 @@ def _told(ancestry: _Ancestry, order: Sequence[str]) -> dict[str, Any]:
 
 def _facts(step: OperatorStep, name: str, model_id: str) -> OperatorFacts:
     operator = step.operator
-    asked = operator.request("").messages
+    asked = step.sample_request("").messages
     schema = operator.answer_schema
     return OperatorFacts(
         name=name,

@@ -24,6 +24,7 @@ from infergraph.frame.estimate_rates import PASS_SHARE, Rates
 from infergraph.frame.estimate_report import Estimate, OperatorEstimate
 from infergraph.frame.estimate_walk import Doubtful, Exact, TookTooLong, Walk, content_of
 from infergraph.frame.frame import SemanticFrame
+from infergraph.frame.rounds_again import first_requests
 from infergraph.frame.row_ids import DOUBT, ROW_ID
 from infergraph.frame.run import RunOptions
 from infergraph.frame.session import Session
@@ -177,6 +178,11 @@ class Survey:
             fed = feeds(step)
             if fed.reads:
                 yield f"{rates.name}: reads answers that may not be there yet; their length is assumed."
+            if count.assumed_rounds:
+                yield (
+                    f"{rates.name}: which requests later rounds take follows from answers that are not there yet; they "
+                    f"are assumed to have {rates.usual_answer} tokens, at most {rates.long_answer}."
+                )
             if fed.where:
                 yield f"{rates.name}: its where= reads answers that may not be there yet."
 
@@ -198,17 +204,18 @@ def prompts(frame: SemanticFrame, n: int) -> list[dict[str, Any]]:
     for step in plans.operator_steps(frame.node):
         hasher = RequestHasher(frame.session.models[step.model])
         for row_id, content in first_contents(frame.session, step, names, n):
-            request = step.operator.request(content)
-            shown.append(
-                {
-                    "operator": names[id(step)],
-                    "model": step.model,
-                    "row_id": row_id,
-                    "messages": _messages(request),
-                    "schema": None if request.schema is None else request.schema.as_dict(),
-                    "request_hash": hash_text(hasher.hash(request)),
-                }
-            )
+            for part, request in first_requests(frame.session, step, step.model, content):
+                shown.append(
+                    {
+                        "operator": names[id(step)],
+                        "model": step.model,
+                        "row_id": row_id,
+                        **({} if part is None else {"part": part}),
+                        "messages": _messages(request),
+                        "schema": None if request.schema is None else request.schema.as_dict(),
+                        "request_hash": hash_text(hasher.hash(request)),
+                    }
+                )
     return shown
 
 
@@ -220,7 +227,7 @@ def first_contents(
     *,
     row_id: str | None = None,
     options: RunOptions | None = None,
-) -> list[tuple[str, str]]:
+) -> list[tuple[str, Any]]:
     """Row id and content of the first rows that are asked for sure or perhaps, where the content is known.
 
     Args:
@@ -240,7 +247,7 @@ def first_contents(
 
 def all_contents(
     session: Session, step: plans.OperatorStep, names: dict[int, str], options: RunOptions
-) -> Generator[str]:
+) -> Generator[Any]:
     """What ``first_contents`` gives of the first rows, of all of them as they are read; close it when it is left early.
 
     Args:

@@ -29,6 +29,8 @@ class Count:
         """Our count of the requests whose content is known, and how many they are."""
         self._dearest: dict[str, float] = {}
         self._sums = {name: [0.0, 0.0, 0.0] for name in _NAMES}
+        self.assumed_rounds = False
+        """Whether requests were counted that follow from answers which are only assumed."""
 
     def add(self, what: str, low: float, expected: float, high: float) -> None:
         """Add to one of the sums."""

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from infergraph.frame import plan as plans
 from infergraph.models.model import Request, Tokens
 from infergraph.models.verdict import Accepted
-from infergraph.operators.operator import RowOperator
 from infergraph.store.rows import PastAttempt
 from infergraph.store.store import Store
 
@@ -112,16 +112,16 @@ class History:
     Args:
         store: Where they are.
         model: ``provider:model-id``.
-        operator: The operator; what was asked with another head (instruction, examples) counts less.
+        step: The operator's node; what was asked with another head (instruction, examples) counts less.
         name: Its name in the plan.
         asset: The asset that it belongs to; where that has too little history, any asset's counts.
     """
 
-    def __init__(self, store: Store, model: str, operator: RowOperator, name: str, asset: str | None) -> None:
+    def __init__(self, store: Store, model: str, step: plans.OperatorStep, name: str, asset: str | None) -> None:
         self._store = store
         self._model = model
-        self._operator = operator
-        self.head = operator.request("x").prefix
+        self._step = step
+        self.head = step.sample_request().prefix
         """The messages that all rows share now."""
         rows = self._rows(name, asset) if asset is not None else []
         if len(rows) < LEAST_ROWS:
@@ -187,12 +187,12 @@ class History:
             tokens = tokens + attempt.response.tokens
         first, last = tries[0], tries[-1]
         kept = None
-        if self._operator.kind == "filter" and last.done:
-            verdict = self._operator.judge(last.response)
+        if self._step.decides and last.done:
+            verdict = self._step.by_row.judge(last.response)
             kept = verdict.value is True if isinstance(verdict, Accepted) else None
         # The schema is not kept with the prompt; other operators' requests are compared without theirs.
         known = named and first.embed_text is None
-        schema = self._operator.answer_schema if known else None
+        schema = self._step.operator.answer_schema if known else None
         request = Request(messages=first.messages, embed_text=first.embed_text, schema=schema)
         return PastRow(request=request, tokens=tokens, kept=kept)
 

@@ -54,6 +54,7 @@ class Walking(Protocol):
     asked: dict[bytes, tuple[int, float, float]]
     instead: dict[int, set[bytes]]
     unsure: set[int]
+    driven: set[tuple[int, bytes]]
 
     def counting(self, step: plans.OperatorStep) -> bool:
         """Whether the step's rows are to be counted."""
@@ -88,7 +89,8 @@ class LookUp:
             content for content, doubt in zip(contents, doubts, strict=True)
             if content is not None and not self._unknown(doubt)
         )  # fmt: skip
-        requests = {content: self._step.operator.request(content) for content in known}
+        operator = self._step.by_row
+        requests = {content: operator.request(content) for content in known}
         hashes = {content: self._hasher.hash(request) for content, request in requests.items()}
         options = self._walk.options
         stored = {} if options.refresh else self._walk.session.store.answers(
@@ -96,9 +98,7 @@ class LookUp:
         )  # fmt: skip
         values: list[Any] = []
         missing: list[bool] = []
-        for content, doubt, judge in zip(
-            contents, doubts, judges(self._step.operator, batch, self._redaction), strict=True
-        ):
+        for content, doubt, judge in zip(contents, doubts, judges(operator, batch, self._redaction), strict=True):
             low, expected = self._chance(doubt)
             self._add("rows", low, expected)
             value, unanswered, rejected = None, False, False

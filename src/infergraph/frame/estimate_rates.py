@@ -75,7 +75,7 @@ class Rates:
         _, self.facts = session.facts(model)
         self._shared_tokens: dict[str, int] = {}
         store = session.store
-        history = History(store, self.model.name, step.operator, name, asset)
+        history = History(store, self.model.name, step, name, asset)
         learned = store.learned(self.model.name, operator=name)
         self.seconds = _ASSUMED_SECONDS if learned is None else learned.seconds
         self._exact = self._provider.count_tokens("text")[1]
@@ -92,7 +92,7 @@ class Rates:
         self.output_tokens = assumed_output(step) if self._output is None else self._output.value
         self._alike = history.alike
         self._cached, self._written = history.cached()
-        self._prefix_is_kept = cacheable_prefix_tokens(self.model, step.operator.request("x")) > 0
+        self._prefix_is_kept = cacheable_prefix_tokens(self.model, step.sample_request()) > 0
         self._past_input = self._input.value if self._input else 0.0
         self.kept: Share | None = history.kept() if step.decides else None
         """What the filter kept in the past."""
@@ -101,6 +101,24 @@ class Rates:
     def pass_share(self) -> float:
         """The share of undecided rows that is expected to pass the filter."""
         return PASS_SHARE if self.kept is None else self.kept.value
+
+    @property
+    def usual_answer(self) -> int:
+        """Output tokens that an answer is assumed to have."""
+        return self._possible_answer(self.output_tokens)
+
+    @property
+    def long_answer(self) -> int:
+        """Output tokens that an answer may well have."""
+        return self._possible_answer(self.output_tokens * (1 + _OUTPUT_ASSUMED.high))
+
+    def _possible_answer(self, tokens: float) -> int:
+        return max(1, min(round(tokens), self.model.max_output_tokens or round(tokens)))
+
+    def content_characters(self, *, most: bool) -> int:
+        """How long a text that is not known yet is assumed to be, usually or at most."""
+        tokens = self._past_input or _ASSUMED_CHARACTERS / 4
+        return round(4 * tokens * ((1 + _CONTENT_ASSUMED.high) if most else 1))
 
     # -- one request -------------------------------------------------------------------------------
 
@@ -124,7 +142,7 @@ class Rates:
         """Input tokens of a request whose content is not known yet, and whether that rests on past requests."""
         if self._input is not None:
             return self._input.value, True
-        request = self._step.operator.request(content or "x" * _ASSUMED_CHARACTERS)
+        request = self._step.sample_request(content or "x" * _ASSUMED_CHARACTERS)
         return self.input_tokens(self.own_count(request)), False
 
     def cost(self, tokens: float) -> tuple[int, int] | None:

@@ -19,6 +19,7 @@ from infergraph.frame.doubt_marks import FIRST_DECIDER, MAYBE, OPEN, UNKNOWN
 from infergraph.frame.estimate_count import Count
 from infergraph.frame.estimate_look_up import CONTENT, LookUp, feeds, model_of
 from infergraph.frame.estimate_rates import PASS_SHARE, Rates
+from infergraph.frame.estimate_rounds import RoundsLookUp, with_content
 from infergraph.frame.execution import cut
 from infergraph.frame.expressions import roots
 from infergraph.frame.redacting import redacted_content
@@ -65,6 +66,8 @@ class Walk:
     """By operator, what it asks where an earlier one with the same question does not."""
     unsure: set[int] = field(default_factory=set)
     """Operators that may not ask what they are counted for."""
+    driven: set[tuple[int, bytes]] = field(default_factory=set)
+    """Rows whose later rounds are counted: the operator, and what tells contents apart."""
 
     def __post_init__(self) -> None:
         for step in self.steps:
@@ -116,7 +119,7 @@ class Walk:
 
     def look_up(self, step: plans.OperatorStep, batch: pl.DataFrame, times: int) -> tuple[pl.DataFrame, pl.Series]:
         """The rows with the operator's answers as far as they are stored, and which rows have none yet."""
-        lookup = LookUp(self, step, times)
+        lookup = LookUp(self, step, times) if step.rounds is None else RoundsLookUp(self, step, step.rounds, times)
         values, missing = lookup.rows(batch)
         open_rows = pl.Series(missing, dtype=pl.Boolean)
         if not step.decides:
@@ -203,7 +206,7 @@ class Exact(Walk):
             else upstream
         )
         upstream = upstream if early is None else upstream.filter(early)
-        asked = [*step.operator.judges_by, CONTENT] if needed else []
+        asked = [*step.judges_by, CONTENT] if needed else []
         upstream = upstream.select(list(dict.fromkeys([*carried, ROW_ID, *asked])))
         size = MORSEL_ROWS if n_rows is None else Window(partial(self._at_once, step), n_rows).rows
         batches = upstream.collect_batches(chunk_size=size, maintain_order=True, engine="streaming")
@@ -295,7 +298,8 @@ class Doubtful(Walk):
             if id(step) in self._settled:
                 continue
             most = self._possible.standing(step.inputs[0]).most
-            self.counts[id(step)].bound(None if most is None else most * readers[id(step)])
+            if step.rounds is None:
+                self.counts[id(step)].bound(None if most is None else most * readers[id(step)])
             # Polars may have tested a condition further up that this walk tests further down.
             self.counts[id(step)].lower_to(self._exact.counts[id(step)])
             if id(step) in stopped or self._exact.early.get(id(step), set()) & step.inputs[0].answers:
@@ -313,10 +317,10 @@ class Doubtful(Walk):
         written = {*step.operator.writes, DOUBT}
         early, late = split_predicate(predicate, written) if bounded or n_rows is None else (None, predicate)
         upstream = before if n_rows is None or not bounded else before.head(n_rows)
-        upstream = upstream.with_columns(content_of(step, self.content(step)).alias(CONTENT))
+        upstream = with_content(step, upstream, content_of(step, self.content(step)))
         upstream = upstream if early is None else upstream.filter(early)
         carried = [name for name in columns if name not in step.operator.writes]
-        upstream = upstream.select(list(dict.fromkeys([*carried, *step.operator.judges_by, DOUBT, CONTENT])))
+        upstream = upstream.select(list(dict.fromkeys([*carried, *step.judges_by, DOUBT, CONTENT])))
         batches = upstream.collect_batches(chunk_size=MORSEL_ROWS, maintain_order=True, engine="streaming")
         rows = (self._answered(step, batch).select(columns) for batch in cut(batches, lambda: MORSEL_ROWS))
         return wanted_rows(rows, late, None if bounded else n_rows, self.activity)

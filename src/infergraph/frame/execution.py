@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -23,18 +24,22 @@ from infergraph.calls.cancel import CancelToken
 from infergraph.calls.ledger import Ledger
 from infergraph.errors import RunCancelled, StoreError
 from infergraph.frame import plan as plans
-from infergraph.frame.asking import CONTENT, LINEAGE_NAMES, LINEAGE_SCHEMA, Account, Asker, Morsel, Progress
+from infergraph.frame.asking import CONTENT, LINEAGE_NAMES, LINEAGE_SCHEMA, PART, Account, Asker, Progress, Wiring
 from infergraph.frame.compiling import Activity, Batches, io_source, lazy_frame, split_predicate, wanted_rows
 from infergraph.frame.keys import hidden_key
 from infergraph.frame.parents import ParentRecorder, derives_twice
 from infergraph.frame.parts import PartsFile
 from infergraph.frame.pulling import Growing, Passes, in_windows, pulled_heads
 from infergraph.frame.redacting import redacted_content
+from infergraph.frame.room import room_of
+from infergraph.frame.rounds import RoundsAsker, RoundsWorker
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.frame.session import Session
 from infergraph.frame.spill import Spill
-from infergraph.frame.window import WAIT_S, Line, Window, asked_for_few
+from infergraph.frame.window import WAIT_S, Asked, Line, Window, asked_for_few
 from infergraph.records import Tally, rejects_schema
+
+T = TypeVar("T")
 
 
 class Execution:
@@ -85,12 +90,15 @@ class Execution:
         self._accounts: dict[int, Account] = {}
         self.keys = key_columns(node)
         # An operator that two branches read meets its rows twice; each is listed once.
-        once_by = ("row_id", "operator") if plans.reads_twice(node) else ()
-        self.rejects = PartsFile(folder, "rejects", rejects_schema(self.keys), once_by)
+        once_by = ("row_id", "operator", PART) if plans.reads_twice(node) else ()
+        self.rejects = PartsFile(
+            folder, "rejects", rejects_schema(self.keys), once_by, hidden=pl.Schema({PART: pl.String()})
+        )
         met_twice = once_by or derives_twice(node)
         self.lineage = PartsFile(folder, "lineage", LINEAGE_SCHEMA, LINEAGE_NAMES if met_twice else ())
         self.parents = ParentRecorder(self.lineage)
         self._spill = Spill(folder / "spill")
+        self._rounds = RoundsWorker(lambda: self.activity.stopped)
         self._few = asked_for_few(node)
         self._pulled = pulled_heads(node)
         names = plans.operator_names(node)
@@ -220,7 +228,7 @@ class Execution:
         carried = [name for name in columns if name not in written]
         needed = step.decides or not written.isdisjoint(columns)
         keys = map(hidden_key, self.keys)
-        judged = step.operator.judges_by
+        judged = step.judges_by
         kept = dict.fromkeys([*carried, *judged, *keys, ROW_ID, CONTENT] if needed else [*carried, ROW_ID])
         upstream = before if n_rows is None or not bounded else before.head(n_rows)
         upstream = upstream.with_columns(self._content(step).alias(CONTENT)) if needed else upstream
@@ -245,11 +253,11 @@ class Execution:
 
     def _answered(self, step: plans.OperatorStep, morsels: Batches, window: Window, columns: list[str]) -> Batches:
         """These columns of the morsels, the operator's among them, in order, asked ahead within the window."""
-        asker = self._asker(step)
+        asker: Any = self._asker(step)
 
-        def finish(morsel: Morsel) -> pl.DataFrame | None:
-            outcomes = self._wait(morsel.future)
-            return None if outcomes is None else asker.finish(morsel, outcomes).select(columns)
+        def finish(morsel: Asked) -> pl.DataFrame | None:
+            ended = self._wait(morsel.future)
+            return None if ended is None else asker.finish(morsel, ended).select(columns)
 
         line = Line(window, finish, self._spill, lambda: self.activity.stopped)
         for rows in morsels:
@@ -265,8 +273,8 @@ class Execution:
                 return
             yield finished
 
-    def _wait(self, future: Future[list[Outcome]]) -> list[Outcome] | None:
-        """The outcomes, or ``None`` when the run is over and nobody needs them."""
+    def _wait(self, future: Future[T]) -> T | None:
+        """What came of it, or ``None`` when the run is over and nobody needs them."""
         while True:
             try:
                 return future.result(timeout=WAIT_S)
@@ -282,12 +290,13 @@ class Execution:
                 self.error = self.error or error
                 raise
 
-    def _asker(self, step: plans.OperatorStep) -> Asker:
+    def _asker(self, step: plans.OperatorStep) -> Asker | RoundsAsker:
         account = self._accounts[id(step)]
         tally = account.tally
         scope = replace(self.scope, operator=tally.operator)
         # A vector of another model has no place among this one's.
         policy = replace(self._policy, retry_model=None) if step.operator.kind == "embed" else self._policy
+        model = self.session.models[tally.model]
 
         def submit(asks: Sequence[Ask], ledger: Ledger) -> Future[list[Outcome]]:
             return self.session.engine.submit(
@@ -295,10 +304,7 @@ class Execution:
                 ledger=ledger, notify=self._notices.put,
             )  # fmt: skip
 
-        return Asker(
-            step,
-            account,
-            self.session.models[tally.model],
+        wiring = Wiring(
             submit=submit,
             lineage=self.lineage,
             rejects=self.rejects,
@@ -308,9 +314,14 @@ class Execution:
             redaction=self.session.redaction_of(tally.model),
             keep_prompts=self.session.store_prompts,
         )
+        if step.rounds is None:
+            return Asker(step, account, model, wiring)
+        room = room_of(self.session, tally.model)
+        return RoundsAsker(step, step.rounds, account, model, wiring, room=room, worker=self._rounds)
 
     def settle(self) -> None:
         """After the end: count what was asked for rows that nobody took, and remove what was kept for them."""
+        self._rounds.close()
         self._spill.close()
         for account in self._accounts.values():
             account.settle()

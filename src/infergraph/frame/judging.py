@@ -67,6 +67,31 @@ def judges(operator: RowOperator, rows: pl.DataFrame, redaction: Redaction | Non
     )
 
 
+class RedactedJudge:
+    """A judge of whose words what is to be redacted is taken out; equal to another one where the judges are.
+
+    Args:
+        judge: What a response means.
+        redaction: What is taken out of what is said of a wrong answer: that is sent back and stored.
+    """
+
+    __slots__ = ("_judge", "_redaction")
+
+    def __init__(self, judge: Judge, redaction: Redaction) -> None:
+        self._judge = judge
+        self._redaction = redaction
+
+    def __call__(self, response: Response) -> Verdict:
+        """What a response means."""
+        verdict = self._judge(response)
+        if isinstance(verdict, Accepted):
+            return verdict
+        return replace(verdict, message=self._redaction.apply(verdict.message))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RedactedJudge) and self._judge == other._judge
+
+
 def shown(value: Any, redaction: Redaction | None) -> Any:
     """A value as the model was shown it: the texts in it redacted."""
     if redaction is None:

@@ -28,14 +28,25 @@ class PartsFile:
         name: The file's name without ``.parquet``.
         schema: The file's columns; frames may lack some, which become null.
         once_by: Columns that name a row: of rows with the same name the first is kept; empty: all are.
+        hidden: Columns that frames may have beside the file's, of which some are in ``once_by``.
     """
 
-    def __init__(self, folder: Path, name: str, schema: pl.Schema, once_by: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        schema: pl.Schema,
+        once_by: Sequence[str] = (),
+        *,
+        hidden: Mapping[str, pl.DataType] | None = None,
+    ) -> None:
         self._once_by = list(once_by)
         self._folder = folder
         self._name = name
         self.schema = schema
         """The file's columns."""
+        named = {column: dtype for column, dtype in (hidden or {}).items() if column in once_by}
+        self._kept = pl.Schema({**schema, **named})
         self._lock = Lock()
         self._waiting: list[pl.DataFrame] = []
         self._columns: dict[str, list[Any]] = {}
@@ -70,6 +81,7 @@ class PartsFile:
             path = self._folder / f"{self._name}.parquet"
             if self._once_by and self._parts:
                 rows = pl.scan_parquet(self._parts).unique(self._once_by, keep="first", maintain_order=True)
+                rows = rows.select(self.schema.names())
                 rows.sink_parquet(path, compression_level=_LEVEL, row_group_size=ROW_GROUP_ROWS)
                 for part in self._parts:
                     part.unlink()
@@ -85,8 +97,8 @@ class PartsFile:
             return path
 
     def _fit(self, rows: pl.DataFrame) -> pl.DataFrame:
-        missing = [pl.lit(None, dtype).alias(name) for name, dtype in self.schema.items() if name not in rows.columns]
-        return rows.with_columns(missing).select(self.schema.names())
+        missing = [pl.lit(None, dtype).alias(name) for name, dtype in self._kept.items() if name not in rows.columns]
+        return rows.with_columns(missing).select(self._kept.names())
 
     def _flush(self) -> None:
         if self._columns:

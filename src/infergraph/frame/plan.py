@@ -23,7 +23,9 @@ from infergraph.frame.expressions import roots
 from infergraph.frame.keys import KEY_PREFIX
 from infergraph.frame.row_ids import RESERVED
 from infergraph.frame.true_types import Apply, truthful
+from infergraph.models.model import Request
 from infergraph.operators.operator import RowOperator
+from infergraph.operators.rounds import RoundsOperator
 from infergraph.records import REJECT_COLUMNS
 
 RowIds = Literal["kept", "derived", "new"]
@@ -128,7 +130,7 @@ class Step:
 class OperatorStep:
     """An operator: a step that needs a model."""
 
-    operator: RowOperator = field(repr=False)
+    operator: RowOperator | RoundsOperator = field(repr=False)
     name: str
     model: str
     """The deployment's name of the model."""
@@ -143,6 +145,31 @@ class OperatorStep:
     def decides(self) -> bool:
         """Whether the answers say which rows stay, instead of adding columns."""
         return self.operator.kind == "filter"
+
+    @property
+    def by_row(self) -> RowOperator:
+        """The operator, which asks at most one request a row; not to be asked where there are ``rounds``."""
+        assert not isinstance(self.operator, RoundsOperator), self.name
+        return self.operator
+
+    @property
+    def rounds(self) -> RoundsOperator | None:
+        """The operator, where it asks a row's requests in rounds."""
+        return self.operator if isinstance(self.operator, RoundsOperator) else None
+
+    @property
+    def judges_by(self) -> tuple[str, ...]:
+        """Input columns that answers are judged by, beside the responses."""
+        return () if isinstance(self.operator, RoundsOperator) else self.operator.judges_by
+
+    def sample_request(self, content: str = "x") -> Request:
+        """A request that shows what all its (first) requests share.
+
+        Args:
+            content: What it is about, where the operator asks one request a row.
+        """
+        operator = self.operator
+        return operator.sample() if isinstance(operator, RoundsOperator) else operator.request(content)
 
     def describe(self) -> str:
         """One line for ``explain``."""
@@ -234,7 +261,13 @@ def step(
 
 
 def operator_step(
-    operator: RowOperator, *, name: str, model: str, where: pl.Expr | None, keeps_undecided: bool, before: Node
+    operator: RowOperator | RoundsOperator,
+    *,
+    name: str,
+    model: str,
+    where: pl.Expr | None,
+    keeps_undecided: bool,
+    before: Node,
 ) -> OperatorStep:
     """A checked operator node; the operator itself was checked when it was built."""
     if where is not None:

@@ -7,6 +7,8 @@ instruction, examples and the blocks' delimiters are the author's and stay as th
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import polars as pl
 
@@ -25,11 +27,16 @@ def redacted_content(session: Session, step: plans.OperatorStep, model: str) -> 
         model: The deployment's name of the model that is asked.
 
     Returns:
-        A row-wise String expression; null where the operator's content is null.
+        A row-wise expression of the content's type; null where the operator's content is null.
     """
     redaction = session.redaction_of(model)
-    content = step.operator.content
-    return content if redaction is None else redacted(content, redaction, step.operator.tags)
+    operator = step.operator
+    if redaction is None:
+        return operator.content
+    if step.rounds is None:
+        return redacted(operator.content, redaction, operator.tags)
+    empty = pl.LazyFrame(schema=step.inputs[0].schema).select(operator.content.alias("content"))
+    return redacted_texts(operator.content, empty.collect_schema()["content"], redaction, operator.tags)
 
 
 def redacted(text: pl.Expr, redaction: Redaction, tags: tuple[str, ...] = ()) -> pl.Expr:
@@ -45,13 +52,7 @@ def redacted(text: pl.Expr, redaction: Redaction, tags: tuple[str, ...] = ()) ->
         >>> frame.select(redacted(pl.col("body"), Redaction())).to_series().to_list()
         ['Write to [email]', 'Nothing here', None]
     """
-    delimiters = re.compile(rf"^(</?(?:{'|'.join(map(re.escape, tags))})>)$", re.MULTILINE) if tags else None
-
-    def one(value: str) -> str:
-        if delimiters is None:
-            return redaction.apply(value)
-        parts = delimiters.split(value)
-        return "".join(part if place % 2 else redaction.apply(part) for place, part in enumerate(parts))
+    one = _of_text(redaction, tags)
 
     def column(values: pl.Series) -> pl.Series:
         if redaction.own:
@@ -61,3 +62,51 @@ def redacted(text: pl.Expr, redaction: Redaction, tags: tuple[str, ...] = ()) ->
         return values if places.is_empty() else values.clone().scatter(places, [one(v) for v in values.gather(places)])
 
     return text.map_batches(column, return_dtype=pl.String, is_elementwise=True)
+
+
+def redacted_texts(content: pl.Expr, dtype: pl.DataType, redaction: Redaction, tags: tuple[str, ...] = ()) -> pl.Expr:
+    """Content of any type with placeholders in all its texts.
+
+    Args:
+        content: A row-wise expression.
+        dtype: Its type: text, or lists and structs of it, however deep.
+        redaction: What is replaced.
+        tags: Names of blocks whose delimiters are left alone.
+
+    Example:
+        >>> frame = pl.DataFrame({"texts": [["Write to ann@example.org", None], None]})
+        >>> frame.select(redacted_texts(pl.col("texts"), pl.List(pl.String()), Redaction())).to_series().to_list()
+        [['Write to [email]', None], None]
+    """
+    if dtype == pl.String:
+        return redacted(content, redaction, tags)
+    one = _of_text(redaction, tags)
+
+    def within(value: Any) -> Any:
+        match value:
+            case str():
+                return one(value)
+            case list():
+                return [within(part) for part in value]
+            case dict():
+                return {name: within(part) for name, part in value.items()}
+            case _:
+                return value
+
+    def column(values: pl.Series) -> pl.Series:
+        return pl.Series(values.name, [within(value) for value in values.to_list()], dtype=dtype)
+
+    return content.map_batches(column, return_dtype=dtype, is_elementwise=True)
+
+
+def _of_text(redaction: Redaction, tags: tuple[str, ...]) -> Callable[[str], str]:
+    """Redacts one text, whose delimiters are left alone."""
+    delimiters = re.compile(rf"^(</?(?:{'|'.join(map(re.escape, tags))})>)$", re.MULTILINE) if tags else None
+
+    def one(value: str) -> str:
+        if delimiters is None:
+            return redaction.apply(value)
+        parts = delimiters.split(value)
+        return "".join(part if place % 2 else redaction.apply(part) for place, part in enumerate(parts))
+
+    return one

@@ -18,7 +18,8 @@ from infergraph.operators.embed import EmbedOperator
 from infergraph.operators.extract import ExtractOperator
 from infergraph.operators.filter import FilterOperator
 from infergraph.operators.map import MapOperator
-from infergraph.operators.operator import RowOperator
+from infergraph.operators.operator import Operator, RowOperator
+from infergraph.operators.rounds import RoundsOperator
 from infergraph.operators.sentiment import SentimentOperator
 
 Column = str | pl.Expr | Sequence[str | pl.Expr]
@@ -248,7 +249,7 @@ class SemanticNamespace:
 
     def _add(
         self,
-        operator: RowOperator,
+        operator: RowOperator | RoundsOperator,
         model: str | None,
         name: str | None,
         where: pl.Expr | None,
@@ -273,7 +274,7 @@ class SemanticNamespace:
         return SemanticFrame(session, node)
 
 
-def _operator_name(operator: RowOperator, given: str | None, before: plans.Node) -> str:
+def _operator_name(operator: Operator, given: str | None, before: plans.Node) -> str:
     taken = {step.name for step in plans.operator_steps(before)}
     if given is not None:
         if not given or given in taken:

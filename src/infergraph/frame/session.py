@@ -25,7 +25,7 @@ from infergraph.models.prices import price_of
 from infergraph.models.redact import Secret
 from infergraph.models.redaction import Redaction
 from infergraph.models.registry import provider_for
-from infergraph.operators.operator import RowOperator
+from infergraph.operators.operator import Operator
 from infergraph.store.store import Store
 from infergraph.usage_report import Fact, usage_report
 
@@ -183,7 +183,7 @@ class Session:
         """Names of the models whose capabilities pass."""
         return [name for name, provider in self._facts.items() if able(provider.capabilities)]
 
-    def check_chat(self, name: str, operator: RowOperator) -> None:
+    def check_chat(self, name: str, operator: Operator) -> None:
         """Make sure that a model can answer an operator's requests.
 
         Raises:

@@ -9,25 +9,36 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from itertools import takewhile
+from typing import Any, Protocol
 
 import polars as pl
 
 from infergraph.frame import plan as plans
-from infergraph.frame.asking import Morsel
 from infergraph.frame.spill import Spill, Spilled
 
 MORSEL_ROWS = 512
 WINDOW_BYTES = 256 * 1024 * 1024
 WINDOW_ROWS = 8_192
 WAIT_S = 0.25
-_ROW_OBJECTS_BYTES = 2_048
-"""What a row that waits takes beside its columns and its prompt: question, outcome, values."""
 # These take in all their rows before they give the first, whoever comes after them.
 _READ_ALL = frozenset({"sort", "group_by.agg", "tail", "slice"})
+_DONE = (Spilled, pl.DataFrame)
 
-Finish = Callable[[Morsel], pl.DataFrame | None]
+
+class Asked(Protocol):
+    """Rows whose questions were asked: a ``Morsel`` or a ``RoundsMorsel``."""
+
+    future: Future[Any]
+
+    @property
+    def size(self) -> int:
+        """Bytes that they take in memory while they wait."""
+        ...
+
+
+Finish = Callable[[Any], pl.DataFrame | None]
 """Makes a morsel's rows from its answers, waiting for them; ``None``: the run is over and nobody needs them."""
 
 
@@ -92,12 +103,12 @@ class Line:
         self._finish = finish
         self._spill = spill
         self._stopped = stopped
-        self._waiting: deque[Morsel | Spilled | pl.DataFrame] = deque()
+        self._waiting: deque[Asked | Spilled | pl.DataFrame] = deque()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, morsel: Morsel) -> None:
+    def add(self, morsel: Asked) -> None:
         """A morsel that was just asked goes to the end."""
         self._waiting.append(morsel)
 
@@ -108,7 +119,7 @@ class Line:
                 return True
             if not self._full():
                 return False
-            still_open = [one.future for one in self._waiting if isinstance(one, Morsel) and not one.future.done()]
+            still_open = [one.future for one in self._waiting if not isinstance(one, _DONE) and not one.future.done()]
             if self._in_full_swing() >= self._window.busy or not self._make_room():
                 wait(still_open, timeout=WAIT_S, return_when=FIRST_COMPLETED)
         return bool(self._waiting)
@@ -119,7 +130,7 @@ class Line:
         self._window.handed_on()
         if isinstance(first, Spilled):
             return self._spill.take(first)
-        return self._finish(first) if isinstance(first, Morsel) else first
+        return first if isinstance(first, pl.DataFrame) else self._finish(first)
 
     def _full(self) -> bool:
         held = [one for one in self._waiting if not isinstance(one, Spilled)]
@@ -139,7 +150,7 @@ class Line:
         for place, one in enumerate(self._waiting):
             if not _ready(one) or isinstance(one, Spilled):
                 continue
-            rows = self._finish(one) if isinstance(one, Morsel) else one
+            rows = one if isinstance(one, pl.DataFrame) else self._finish(one)
             kept = None if rows is None else self._spill.keep(rows)
             if rows is not None:
                 self._waiting[place] = rows if kept is None else kept
@@ -166,11 +177,11 @@ def _reads_all(node: plans.Node) -> bool:
     return isinstance(node, plans.Step) and node.blocks and node.method in _READ_ALL
 
 
-def _ready(one: Morsel | Spilled | pl.DataFrame) -> bool:
-    return not isinstance(one, Morsel) or one.future.done()
+def _ready(one: Asked | Spilled | pl.DataFrame) -> bool:
+    return isinstance(one, _DONE) or one.future.done()
 
 
-def _size(one: Morsel | Spilled | pl.DataFrame) -> int:
-    if isinstance(one, Morsel):
-        return 2 * one.bytes + _ROW_OBJECTS_BYTES * len(one.requests)
-    return int(one.estimated_size()) if isinstance(one, pl.DataFrame) else 0
+def _size(one: Asked | Spilled | pl.DataFrame) -> int:
+    if isinstance(one, pl.DataFrame):
+        return int(one.estimated_size())
+    return 0 if isinstance(one, Spilled) else one.size

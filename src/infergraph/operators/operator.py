@@ -17,8 +17,8 @@ from infergraph.models.model import AnswerSchema, Request, Response
 from infergraph.models.verdict import Verdict
 
 
-class RowOperator(Protocol):
-    """An operator that asks at most one request a row.
+class Operator(Protocol):
+    """What all operators have, whether they ask one request a row or several.
 
     Implementations are frozen dataclasses, one file each, built by a function that gets the input's schema
     and raises ``PlanError`` with the next thing to type (see ``operators/extract.py``).
@@ -43,21 +43,37 @@ class RowOperator(Protocol):
         ...
 
     @property
-    def judges_by(self) -> tuple[str, ...]:
-        """Those of ``reads`` that ``judge`` looks at beside the response; empty: the response alone says all."""
-        ...
-
-    @property
     def content(self) -> pl.Expr:
-        """Row-wise expression (String): the row's part of the request; null where the row needs no call.
+        """Row-wise expression: the row's part of the requests; null where the row needs no call.
 
-        Two rows with the same content need the same request.
+        Two rows with the same content need the same requests.
         """
         ...
 
     @property
     def answer_schema(self) -> AnswerSchema | None:
         """The JSON schema of every answer; ``None``: free text or an embedding."""
+        ...
+
+    def columns(self, values: Sequence[Any | None]) -> list[pl.Series]:
+        """The columns of ``writes`` for as many rows as values; ``None`` becomes null in each column."""
+        ...
+
+    def describe(self) -> str:
+        """One line for ``explain``: the parameters that a reader wants to see."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A text that is the same exactly when the operator asks the same: goes into the plan's fingerprint."""
+        ...
+
+
+class RowOperator(Operator, Protocol):
+    """An operator that asks at most one request a row; its content is text."""
+
+    @property
+    def judges_by(self) -> tuple[str, ...]:
+        """Those of ``reads`` that ``judge`` looks at beside the response; empty: the response alone says all."""
         ...
 
     def request(self, content: str) -> Request:
@@ -71,18 +87,6 @@ class RowOperator(Protocol):
             response: What came back.
             row: The row's values of ``judges_by``, by column.
         """
-        ...
-
-    def columns(self, values: Sequence[Any | None]) -> list[pl.Series]:
-        """The columns of ``writes`` for as many rows as values; ``None`` becomes null in each column."""
-        ...
-
-    def describe(self) -> str:
-        """One line for ``explain``: the parameters that a reader wants to see."""
-        ...
-
-    def fingerprint(self) -> str:
-        """A text that is the same exactly when the operator asks the same: goes into the plan's fingerprint."""
         ...
 
 

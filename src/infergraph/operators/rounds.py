@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
-
-import polars as pl
+from typing import Any, Protocol, runtime_checkable
 
 from infergraph.models.model import RejectReason, Request, Response
 from infergraph.models.verdict import Verdict
+from infergraph.operators.operator import Operator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +23,8 @@ class Question:
     judge: Callable[[Response], Verdict]
     """What a response to it means."""
     part: str
-    """Where it belongs, as a reader of traces and rejects is told: ``"level 1, part 3 of 12"``."""
+    """Where it belongs, as a reader of traces and rejects is told: ``"level 1, part 3 of 12"``; another one for each
+    question of a row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,38 +55,41 @@ A question that is rejected is listed in the rejects under the row, whatever the
 """
 
 
-class RoundsOperator(Protocol):
-    """An operator that asks any number of requests a row, round after round; see ``RowOperator`` for the rest."""
+@runtime_checkable
+class RoundsOperator(Operator, Protocol):
+    """An operator that asks any number of requests a row, round after round.
 
-    kind: ClassVar[str]
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """Names of the input columns that the requests depend on, in the order of first use."""
-        ...
-
-    @property
-    def writes(self) -> pl.Schema:
-        """Columns that the operator adds, with their types."""
-        ...
-
-    @property
-    def content(self) -> pl.Expr:
-        """Row-wise expression: the row's part of the requests (text, or a list of texts or structs of texts)."""
-        ...
+    Its ``content`` is text, or a list or struct (of lists and structs) of texts. Where rows are redacted, the texts in
+    it are redacted before ``rounds`` sees them, delimiters of ``tags`` excepted; so are the texts in replies, which may
+    go into later requests. Lists in it may hold nulls: of texts that are null, and in an estimate of answers that are
+    still to come. ``answer_schema`` is the one of all answers that have one; ``None``: all are texts.
+    """
 
     def rounds(self, content: Any, room: Room) -> Rounds:
-        """The questions about one row's content, which is never null; the same content asks the same."""
+        """The questions about one row's content, which is never null; the same content asks the same.
+
+        Which questions there are, and their order, follows from the content, the room and the replies alone: no clock,
+        no random numbers, no state. Estimates, replays and prompts that are rendered again run it anew.
+
+        Raises:
+            PlanError: What the author asks cannot be done (an instruction leaves no room for content): it ends the run.
+                Whatever else is raised is told as a bug.
+        """
         ...
 
-    def columns(self, values: Sequence[Any | None]) -> list[pl.Series]:
-        """The columns of ``writes`` for as many rows as values; ``None`` becomes null in each column."""
+    def assumed(self, question: Question, tokens: int, *, most: bool) -> Any:
+        """A stand-in for the answer to a question, in an estimate: a value such as ``question.judge`` accepts.
+
+        An answer that the store does not have is replaced by it, so that later rounds can be counted. Of a text only
+        its length matters: about so many tokens (four characters each). Two questions may have the same stand-in.
+
+        Args:
+            question: The question; its request may hold stand-ins of earlier rounds.
+            tokens: How long answers usually are; where ``most``, how long they may well be.
+            most: Give what leaves most to be asked: the estimate's upper end.
+        """
         ...
 
-    def describe(self) -> str:
-        """One line for ``explain``."""
-        ...
-
-    def fingerprint(self) -> str:
-        """A text that is the same exactly when the operator asks the same."""
+    def sample(self) -> Request:
+        """A request of the first round about next to nothing: what lineage and estimates show of the prompt."""
         ...
