@@ -54,6 +54,7 @@ MUST_NOT_KNOW = {
 
 IMPORTED_WHERE_USED = {
     "openai", "anthropic", "great_expectations", "xllamacpp", "onnxruntime", "tokenizers", "genai_prices", "bpe_openai",
+    "sklearn",
 }  # fmt: skip
 HEAVY = {*IMPORTED_WHERE_USED, "dagster", "dagster_webserver", "typer", "rich", "llm", "llama_cpp"}
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "core", "misc", "shared", "base", "lib"}
@@ -82,6 +83,7 @@ PUBLIC_NAMES = [
     "SchemaError",
     "SemanticFrame",
     "Session",
+    "Similar",
     "SinkResult",
     "StoreError",
     "TemplateError",

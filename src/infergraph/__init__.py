@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from infergraph.frame.frame import SemanticFrame
     from infergraph.frame.run import Progress, RunOptions, RunResult, SinkResult
     from infergraph.frame.session import Session
+    from infergraph.frame.similar import Similar
     from infergraph.lineage import Became, Trace, Traces
     from infergraph.models.model import Model, Price
     from infergraph.models.redaction import Redaction
@@ -67,6 +68,7 @@ __all__ = [
     "SchemaError",
     "SemanticFrame",
     "Session",
+    "Similar",
     "SinkResult",
     "StoreError",
     "TemplateError",
@@ -109,6 +111,7 @@ _HOMES = {
     "concat": "infergraph.frame.combining",
     **dict.fromkeys(["Progress", "RunOptions", "RunResult", "SinkResult"], "infergraph.frame.run"),
     "Session": "infergraph.frame.session",
+    "Similar": "infergraph.frame.similar",
     **dict.fromkeys(["Became", "Trace", "Traces"], "infergraph.lineage"),
     **dict.fromkeys(["Model", "Price"], "infergraph.models.model"),
     "Redaction": "infergraph.models.redaction",

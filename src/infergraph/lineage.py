@@ -8,14 +8,16 @@ the same seen forwards. Walking is in ``traces.py``, the text in ``lineage_text.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from hashlib import blake2b
 from typing import Any, Literal, TypeVar
 
 import polars as pl
 
 from infergraph.records import usd
+from infergraph.store.hashes import hash_text
 from infergraph.store.rows import StoredAttempt
 
 State = Literal["published", "became", "dropped", "rejected", "pending", "gone", "not followed"]
@@ -65,6 +67,7 @@ class TraceStep:
     model: str
     """``provider:model-id`` that gave the ending."""
     request_hash: str
+    """Empty where the row could not be asked: an image of it could not be sent."""
     source: str
     """``call``, ``store``, ``shared``, ``rejected_before`` or ``pending``: where the run had the ending from."""
     via: str
@@ -141,11 +144,13 @@ class Trace:
     values: Mapping[str, Any] | None = None
     """The row's columns as they are published; ``None``: not looked up, or the row is not among them."""
     made_by: str = ""
-    """The step that made it from other rows (``join``, ``explode``...); empty: it has its source row's id."""
+    """The step that made it from other rows (``join``, ``explode``...), or merged others into it (``dedup``)."""
     parents: Sequence[Trace] = ()
-    """The rows that it was made from, the first ones of many."""
+    """The rows that it was made from, and those that were merged into it, the first ones of many."""
     parents_total: int = 0
     """How many there are."""
+    merged: Mapping[str, str] = field(default_factory=dict)
+    """Why a parent was merged into the row, by its row id: ``0.974 like this row``; the row kept its own id."""
     source: SourceRow | None = None
     """Where it was read, if it has its source row's id."""
     ended: str = ""
@@ -175,6 +180,7 @@ class Trace:
             "made_by": self.made_by or None,
             "parents_total": self.parents_total,
             "parents": [parent.as_dict() for parent in self.parents],
+            "merged": dict(self.merged),
             "source": None if self.source is None else self.source.as_dict(),
             "ended": self.ended or None,
         }
@@ -273,7 +279,16 @@ def plain(value: Any) -> Any:
         return {str(name): plain(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple, pl.Series)):
         return [plain(inner) for inner in value]
-    return value.hex() if isinstance(value, bytes) else str(value)
+    if isinstance(value, bytes):
+        return value.hex() if len(value) <= _BYTES_SHOWN else f"[{len(value):,} bytes, {_digest(value)}]"
+    return str(value)
+
+
+_BYTES_SHOWN = 64
+
+
+def _digest(value: bytes) -> str:
+    return hash_text(blake2b(value, digest_size=16).digest())
 
 
 def _cost(attempts: Sequence[StoredAttempt]) -> Decimal | None:
@@ -297,7 +312,7 @@ def _attempt(attempt: StoredAttempt) -> dict[str, Any]:
         "message": attempt.message,
         "via": attempt.via,
         "prompt_kept": attempt.prompt_kept,
-        "messages": [{"role": m.role, "content": m.content} for m in attempt.messages],
+        "messages": [{"role": m.role, "content": m.shown} for m in attempt.messages],
         "embed_text": attempt.embed_text,
         "response": None if response is None else response.text,
         "input_tokens": None if response is None else response.tokens.input,

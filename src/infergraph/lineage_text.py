@@ -43,8 +43,16 @@ def _trace_lines(trace: Trace, depth: int, shown: set[tuple[str, str]]) -> Itera
     for step in trace.steps:
         yield from _step_lines(step, depth + 1)
     if trace.made_by:
-        yield f"{pad}  made by {trace.made_by} from {_rows(trace.parents_total)}:"
+        rows = _rows(trace.parents_total)
+        merged = len(trace.merged) == len(trace.parents) > 0
+        yield (
+            f"{pad}  {trace.made_by} merged {rows} into it:"
+            if merged
+            else f"{pad}  made by {trace.made_by} from {rows}:"
+        )
         for parent in trace.parents:
+            if parent.row_id in trace.merged:
+                yield f"{pad}    {trace.merged[parent.row_id]}:"
             yield from _trace_lines(parent, depth + 2, shown)
         if trace.parents_total > len(trace.parents):
             yield f"{pad}    and {trace.parents_total - len(trace.parents):,} more"
@@ -121,7 +129,7 @@ def _attempt_lines(attempt: StoredAttempt, depth: int) -> Iterator[str]:
     if attempt.embed_text is not None:
         yield from _text_lines("embed", attempt.embed_text, pad)
     for message in attempt.messages:
-        yield from _text_lines(message.role, message.content, pad)
+        yield from _text_lines(message.role, message.shown, pad)
     if response is not None:
         yield from _text_lines("->", response.text or "a vector", pad)
 

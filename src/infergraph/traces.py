@@ -83,9 +83,11 @@ def _generations(
         # A row that is joined with itself has one parent.
         rows = lineage.filter(pl.col(here).is_in(frontier)).collect(engine="streaming").unique(maintain_order=True)
         linked = pl.col(there).is_not_null() & pl.col("parent").is_not_null()
-        rows = rows.with_columns(linked.sum().over(here).cast(pl.UInt32).alias(counted))
+        # Rows that were merged into another one are no makers of it: they are counted for themselves.
+        kinds = [here, pl.col("part").is_null()] if "part" in rows.columns else [here]
+        rows = rows.with_columns(linked.sum().over(kinds).cast(pl.UInt32).alias(counted))
         if most is not None:
-            rows = rows.filter(~linked | (linked.cum_sum().over(here) <= most))
+            rows = rows.filter(~linked | (linked.cum_sum().over(kinds) <= most))
         found.append(rows)
         frontier = [other for other in rows[there].drop_nulls().unique(maintain_order=True) if other not in seen]
         seen.update(frontier)
@@ -110,7 +112,7 @@ class RunRecords:
         Args:
             rows: Lineage rows, those without a request among them.
         """
-        asked = rows.filter(pl.col("request_hash").is_not_null())
+        asked = rows.filter(pl.col("source").is_not_null())
         rejected = self._rejected(asked["row_id"].unique().to_list())
         steps: dict[str, list[TraceStep]] = {}
         for row in asked.iter_rows(named=True):
@@ -118,10 +120,10 @@ class RunRecords:
                 TraceStep(
                     operator=row["operator"],
                     model=row["model"],
-                    request_hash=row["request_hash"],
+                    request_hash=row["request_hash"] or "",
                     source=row["source"],
                     via=row["via"],
-                    attempts=self._with_prompts(row["operator"], row["row_id"], row["request_hash"]),
+                    attempts=self._tries(row),
                     kept=row["kept"],
                     rejected=_of_part(rejected.get((row["row_id"], row["operator"]), []), row.get("part")),
                     part=row.get("part"),
@@ -138,6 +140,11 @@ class RunRecords:
         for row_id, name, reason, said in found.collect().iter_rows():
             rejected.setdefault((row_id, name), []).append((reason, said))
         return rejected
+
+    def _tries(self, row: Mapping[str, Any]) -> list[StoredAttempt]:
+        """The attempts of a row; none where it could not be asked."""
+        asked = row["request_hash"]
+        return [] if asked is None else self._with_prompts(row["operator"], row["row_id"], asked)
 
     def _with_prompts(self, operator: str, row_id: str, request_hash: str) -> list[StoredAttempt]:
         """The attempts of a row, those that asked its first request with the prompt where it can be had again."""
@@ -186,34 +193,67 @@ def trace_rows(
     rows = ancestors(run.lineage, row_ids, most)
     steps = run.steps(rows)
     edges = rows.filter(pl.col("parent").is_not_null())
-    ends = dict(rows.filter(pl.col("parent").is_null() & pl.col("request_hash").is_null())["row_id", "operator"].rows())
-    parents: dict[str, list[str]] = {}
-    made_by: dict[str, tuple[str, int]] = {}
-    for child, method, parent, total in edges["row_id", "operator", "parent", "parents"].iter_rows():
-        parents.setdefault(child, []).append(parent)
-        made_by[child] = method, total
+    ends = dict(rows.filter(pl.col("parent").is_null() & pl.col("source").is_null())["row_id", "operator"].rows())
+    lines = _family(edges)
     reached = list(dict.fromkeys([*row_ids, *edges["parent"], *steps]))
-    sources = find([row_id for row_id in reached if row_id not in parents and row_id not in ends])
+    # A row that others were merged into kept its id, and is found where it was read.
+    new = {row_id for row_id, known in lines.items() if known.made_by}
+    sources = find([row_id for row_id in reached if row_id not in new and row_id not in ends])
     made: dict[str, Trace] = {}
 
     def build(row_id: str) -> Trace:
         if row_id not in made:
-            method, total = made_by.get(row_id, ("", 0))
+            known = lines.get(row_id, _Family())
+            # Two branches of a plan may merge two rows either way round: the row that is being told is not told again.
+            made[row_id] = Trace(row_id=row_id, steps=[])
             made[row_id] = Trace(
                 row_id=row_id,
                 steps=steps.get(row_id, []),
-                made_by=method,
-                parents=[build(parent) for parent in parents.get(row_id, [])],
-                parents_total=total,
+                made_by=" and ".join(known.made_by | known.merged_by),
+                parents=[build(parent) for parent in known.parents],
+                parents_total=known.total,
+                merged=known.merged,
                 source=sources.get(row_id),
-                ended=_ended(row_id, ends, known=row_id in parents or row_id in sources),
+                ended=_ended(row_id, ends, known=row_id in new or row_id in sources),
             )
         return made[row_id]
 
     for row_id in row_ids:
-        if not (row_id in steps or row_id in parents or row_id in ends or row_id in sources or row_id in known):
+        if not (row_id in steps or row_id in lines or row_id in ends or row_id in sources or row_id in known):
             raise PlanError(UNKNOWN_ROW.format(row_id=row_id))
     return {row_id: build(row_id) for row_id in row_ids}
+
+
+@dataclass
+class _Family:
+    """The rows behind one row: those that it was made from, and those that were merged into it."""
+
+    made_by: dict[str, None] = field(default_factory=dict)
+    merged_by: dict[str, None] = field(default_factory=dict)
+    parents: list[str] = field(default_factory=list)
+    merged: dict[str, str] = field(default_factory=dict)
+    """Why, by row id."""
+    totals: dict[bool, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        return sum(self.totals.values())
+
+
+def _family(edges: pl.DataFrame) -> dict[str, _Family]:
+    """The rows behind each row of some edges."""
+    family: dict[str, _Family] = {}
+    for edge in edges.iter_rows(named=True):
+        known = family.setdefault(edge["row_id"], _Family())
+        known.parents.append(edge["parent"])
+        why = edge.get("part")
+        known.totals[why is not None] = edge["parents"]
+        if why is None:
+            known.made_by[edge["operator"]] = None
+        else:
+            known.merged_by[edge["operator"]] = None
+            known.merged[edge["parent"]] = why
+    return family
 
 
 def _ended(row_id: str, ends: Mapping[str, str], *, known: bool) -> str:
@@ -245,23 +285,33 @@ def follow_rows(
     published = values(reached)
     below = go_on(list(published))
     children: dict[str, list[tuple[str, str]]] = {}
-    totals: dict[str, int] = {}
-    for child, method, parent, total in edges["row_id", "operator", "parent", "children"].iter_rows():
-        children.setdefault(parent, []).append((child, method))
-        totals[parent] = total
+    totals: dict[str, dict[bool, int]] = {}
+    merged: dict[str, str] = {}
+    for edge in edges.iter_rows(named=True):
+        parent, method, why = edge["parent"], edge["operator"], edge.get("part")
+        children.setdefault(parent, []).append((edge["row_id"], method))
+        totals.setdefault(parent, {})[why is not None] = edge["children"]
+        if why is not None:
+            merged[parent] = f"{method} merged it into another row: {why.replace('this row', 'that row')}"
     unfollowed, filters = _unfollowed(run.lineage), _filters(run.lineage)
+    told: set[str] = set()
 
     def build(row_id: str, method: str) -> Became:
+        if row_id in told:  # two branches of a plan may merge two rows either way round
+            return Became(row_id=row_id, state="became", why="see above", made_by=method)
+        told.add(row_id)
         state, why = _fate(row_id in published, bool(children.get(row_id)), steps.get(row_id, []), unfollowed, filters)
+        made = [build(*child) for child in children.get(row_id, [])]
+        told.discard(row_id)
         return Became(
             row_id=row_id,
             state=state,
-            why=why,
+            why=merged.get(row_id, why) if state == "became" else why,
             steps=steps.get(row_id, []),
             values=published.get(row_id),
             made_by=method,
-            children=[build(*child) for child in children.get(row_id, [])],
-            children_total=totals.get(row_id, 0),
+            children=made,
+            children_total=sum(totals.get(row_id, {}).values()),
             downstream=below.get(row_id, ()),
         )
 
@@ -270,7 +320,7 @@ def follow_rows(
 
 def _unfollowed(lineage: pl.LazyFrame) -> str:
     """The step of a run that rows cannot be followed through; empty where there is none."""
-    ends = lineage.filter(pl.col("parent").is_null() & pl.col("request_hash").is_null()).select("operator").head(1)
+    ends = lineage.filter(pl.col("parent").is_null() & pl.col("source").is_null()).select("operator").head(1)
     found = ends.collect()
     return str(found.item()) if found.height else ""
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from infergraph.errors import ProviderDown, ProviderRefused
+from infergraph.models.failures import no_answer
 from infergraph.models.model import CallFailed, Model, Request, Response
 from infergraph.models.scripted import script
 
@@ -96,6 +97,57 @@ def test_when_all_rows_are_turned_away_from_some_moment_on_it_is_not_the_rows(ma
         with pytest.raises(ProviderRefused, match="not for you"):
             world.run(*map(str, range(500)))
     assert len(asked.requests) < 30
+
+
+def is_canary(request: Request) -> bool:
+    return len(request.messages) == 1
+
+
+def test_a_first_row_that_is_not_allowed_costs_only_itself_where_the_model_answers_others(world: Any) -> None:
+    def answer(request: Request) -> Any:
+        return refused(403) if not is_canary(request) and question(request) == "bad" else "1"
+
+    with script("m", answer) as asked:
+        outcomes = world.run("bad")
+        assert (outcomes[0].rejected, outcomes[0].message) == ("bad_request", "not for you (403)")
+        assert [attempt.outcome for attempt in world.attempts("bad")] == ["fatal", "permanent"]
+        assert sum(map(is_canary, asked.requests)) == 1
+        assert world.run("good")[0].value == 1
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_canary_that_finds_no_model_ends_the_wait_for_one(make_world: Any, status: int) -> None:
+    """An outage from which another server comes back: with another key, or without this model."""
+    world = make_world(m=Model("scripted:m", max_concurrency=20, api_key="hunter22pass"))
+    down = CallFailed("down (503)", outcome="transient", status=503)
+    gone = CallFailed("hunter22pass is not for you", outcome="fatal", status=status)
+    with (
+        script("m", lambda request: gone if is_canary(request) else down) as asked,
+        pytest.raises(ProviderRefused, match=r"^\*\*\* is not for you"),
+    ):
+        world.run(*map(str, range(20)), timeout=60)
+    assert sum(map(is_canary, asked.requests)) == 1
+
+
+# -- something else than a model ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [1, 30])
+def test_a_server_that_never_gives_an_answer_is_not_waited_for(make_world: Any, rows: int) -> None:
+    world = make_world(m=Model("scripted:m", max_concurrency=4))
+    with (
+        script("m", lambda request: no_answer({})) as asked,
+        pytest.raises(ProviderRefused, match=r"answered 10 times in a row with something that is no answer.*base_url"),
+    ):
+        world.run(*map(str, range(rows)), timeout=60)
+    assert len(asked.requests) < 20
+
+
+def test_a_server_that_gives_no_answer_for_a_while_is_waited_for(make_world: Any) -> None:
+    world = make_world(m=Model("scripted:m", max_concurrency=4))
+    with script("m", lambda request: no_answer({}) if len(asked.requests) in range(2, 15) else "1") as asked:
+        world.run("first")
+        assert [outcome.value for outcome in world.run("a", "b", timeout=60)] == [1, 1]
 
 
 # -- what is said about it ------------------------------------------------------------------------------------

@@ -300,6 +300,12 @@ def test_a_condition_that_is_none_is_said_with_the_columns(typed: Run, made: Scr
     assert "Traceback" not in err
 
 
+def test_the_beginning_of_no_row_id_in_particular_opens_nothing(typed: Run, made: Script) -> None:
+    code, out, err = typed("rejects", "facts", "--row", "")
+    assert (code, out) == (PlanError.exit_code, "")
+    assert "give the first characters of one" in err
+
+
 def test_opening_them_needs_a_terminal(typed: Run, made: Script) -> None:
     code, _, err = typed("rejects", "facts", "--open")
     assert code == PlanError.exit_code

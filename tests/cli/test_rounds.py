@@ -14,7 +14,7 @@ import pytest
 
 from infergraph.cli.app import run_command
 from infergraph.dagster.resources import close_sessions
-from infergraph.frame.asking import LINEAGE_SCHEMA
+from infergraph.frame.lineage_rows import LINEAGE_SCHEMA
 from infergraph.lineage_text import AGAIN
 from infergraph.models.model import CallFailed, Request
 from infergraph.models.scripted import script

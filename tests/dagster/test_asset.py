@@ -818,6 +818,31 @@ def test_a_required_answer_that_is_null_is_found(
     assert check.description == "required answer 'product' is null in 1 rows that were not rejected"
 
 
+class Renamed(BaseModel):
+    item: str = Field(alias="product")
+
+
+@pytest.mark.parametrize("into", [None, "fact"])
+def test_a_required_answer_is_looked_at_under_an_alias_and_inside_of_a_struct(
+    run: Run, resources: Resources, instance: dg.DagsterInstance, storage: PolarsStorage, desk: Desk, into: str | None
+) -> None:
+    @ig.semantic_asset(name="facts", key={"tickets": "id"})
+    def made(tickets: ig.SemanticFrame) -> ig.SemanticFrame:
+        return tickets.semantic.extract("body", Renamed, into=into)
+
+    desk.refuse = {"chair"}
+    tickets = source(rows_of("lamp", "chair", None))
+    assert checks_of(run(tickets, made))["schema"].passed
+    version = storage.version("facts")
+    assert version is not None
+    path = Path(str(version.path()))
+    nothing = pl.lit(None, pl.String).alias("item")
+    pl.read_parquet(path).with_columns(nothing if into is None else pl.struct(nothing).alias(into)).write_parquet(path)
+    check = checks_of(job_of(resources, instance, dg.AssetSelection.checks_for_assets(made), tickets, made))["schema"]
+    name = "item" if into is None else "fact.item"
+    assert check.description == f"required answer {name!r} is null in 1 rows that were not rejected"
+
+
 def test_progress_is_heard_by_whoever_watches(run: Run) -> None:
     heard = []
     with watch(lambda asset, progress: heard.append((asset, progress.operator, progress.rows))):

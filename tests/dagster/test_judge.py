@@ -11,9 +11,11 @@ import pytest
 
 import infergraph as ig
 from infergraph.dagster.chain import estimate_selection
+from infergraph.frame import estimate_sample
 from infergraph.store import Store
 from infergraph.validation.wilson import wilson_interval
 
+DEFAULTS = estimate_sample.quick_estimate.__kwdefaults__ or {}
 CRITERION = "{{ summary }} is faithful to {{ body }}"
 
 
@@ -361,3 +363,44 @@ def test_of_rows_that_are_not_made_yet_the_estimate_is_a_range_up_to_the_sample(
     assert (found.rows_high, found.calls_low, found.calls_high) == (20, 0, 20)
     told = shop.told(shop.run(tickets, notes), "faithful")
     assert 0 < told["cost_usd"] <= found.cost_usd_high
+
+
+def test_the_kept_estimate_has_what_judges_cost_beside_what_they_then_cost(shop: Any) -> None:
+    shop.bodies = many(30)
+    tickets, notes = shop.tickets(), shop.notes(checks=[judged(sample=20, target=0.5)])
+
+    def told_and_kept(result: dg.ExecuteInProcessResult) -> tuple[dict[str, Any], dict[str, Any]]:
+        event = result.asset_materializations_for_node("notes")[-1]
+        with Store.open(shop.resources["store"].url) as store:
+            expected = {row.operator: row for row in store.estimates(run_id=result.run_id)}
+            used = {row.operator: row for row in store.usage(run_id=result.run_id)}
+        kept = {name: (expected[name].calls, used[name].calls) for name in used}
+        return {name: value.value for name, value in event.metadata.items()}, kept
+
+    told, kept = told_and_kept(shop.run(tickets, notes))
+    assert kept == {"extract": (30, 30), "judge:faithful": (20, 20)}
+    assert told["infergraph/estimated_calls"] == told["infergraph/calls"] == 30
+    assert told["infergraph/estimated_checks_calls"] == told["infergraph/checks_calls"] == 20
+    assert told["infergraph/estimated_checks_cost_usd"] > 0
+    told, kept = told_and_kept(shop.run(tickets, notes))
+    assert kept == {"extract": (0, 0), "judge:faithful": (0, 0)}, "the same rows are drawn"
+    assert told["infergraph/estimated_checks_calls"] == told["infergraph/estimated_checks_cost_usd"] == 0
+    selection = dg.AssetSelection.assets(tickets, notes).without_checks()
+    _, kept = told_and_kept(shop.run_selection(selection, tickets, notes))
+    assert list(kept) == ["extract"], "a judge that is deselected is not expected either"
+
+
+def test_where_every_so_many_rows_are_looked_at_the_same_share_of_the_sample_is_drawn(
+    shop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate_sample.quick_estimate, "__kwdefaults__", {**DEFAULTS, "most_rows": 100})
+    shop.bodies = [f"thing {number} {number % 100}" for number in range(400)]
+    tickets, notes = shop.tickets(), shop.notes(checks=[judged(sample=80, target=0.1)])
+    expected = []
+    for _ in range(2):
+        result = shop.run(tickets, notes)
+        (event,) = result.asset_materializations_for_node("notes")
+        expected.append(event.metadata["infergraph/estimated_checks_calls"].value)
+    first, again = expected
+    assert first == 80
+    assert again <= 24, "of those that are drawn from a part, most are drawn from all too"

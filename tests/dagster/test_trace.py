@@ -345,6 +345,8 @@ def test_several_rows_are_counted_and_the_first_shown(deployment: Deployment) ->
         ({"asset": "facts", "where": "id = 1", "row_id": "zz"}, "Say which row"),
         ({"asset": "facts", "where": "id = 1", "most": 0}, "1 or more"),
         ({"asset": "facts", "where": "id = 'x'"}, "where="),
+        ({"asset": "facts", "where": "id + 1"}, "no condition. Write for example: id = 17"),
+        ({"asset": "facts", "row_id": ""}, "the beginning of every row id"),
     ],
 )
 def test_a_wrong_question_gets_a_message(deployment: Deployment, arguments: dict[str, Any], said: str) -> None:

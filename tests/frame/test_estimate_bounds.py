@@ -17,7 +17,8 @@ from infergraph.errors import UnknownModel
 from infergraph.frame import plan as plans
 from infergraph.frame.estimate import Survey
 from infergraph.frame.run import run_to_folder
-from infergraph.models.model import Request
+from infergraph.models.model import Request, Response, Tokens
+from infergraph.models.sample import sample_embedding
 from infergraph.models.scripted import script
 
 Plan = Callable[[ig.SemanticFrame, ig.SemanticFrame], ig.SemanticFrame]
@@ -28,7 +29,9 @@ class Thing(BaseModel):
     thing: str
 
 
-def answer(request: Request) -> dict[str, Any] | str:
+def answer(request: Request) -> dict[str, Any] | str | Response:
+    if request.embed_text is not None:
+        return Response(embedding=sample_embedding(request.embed_text), tokens=Tokens(input=2))
     text = request.messages[-1].content
     weight = sum(text.encode())
     if request.choices is not None:
@@ -203,6 +206,32 @@ PLANS: dict[str, Plan] = {
         .semantic.map("{{ thing }}", into="s")
         .unique("s")
         .semantic.map("{{ s }}", into="u")
+    ),
+    "nearest rows": lambda f, c: c.semantic.sim_join(dim(c), "body", "note", k=2).semantic.map(
+        "{{ note }} {{ body }}", into="t"
+    ),
+    "nearest rows, of the left side alone": lambda f, c: c.semantic.sim_join(dim(c), "body", "note", k=2).semantic.map(
+        "x {{ body }}", into="t"
+    ),
+    "nearest rows to an answer": lambda f, c: c.semantic.sim_join(
+        dim(c), "label", "note", min_similarity=0.1
+    ).semantic.map("{{ note }} {{ label }}", into="t"),
+    "nearest rows among filtered ones": lambda f, c: (
+        f.semantic.sim_join(other_ids(f), "body", "body", k=3)
+        .semantic.map("{{ body_right }}", into="t")
+        .semantic.map("{{ body }}", into="u")
+    ),
+    "nearest rows of filtered ones, first": lambda f, c: (
+        other_ids(f).semantic.sim_join(dim(c), "body", "note").head(2).semantic.map("{{ note }}", into="t")
+    ),
+    "search": lambda f, c: c.semantic.search("body", "alpha or beta", k=3).semantic.map("x {{ body }}", into="t"),
+    "search answers": lambda f, c: (
+        c.semantic.search("label", "b", k=3).filter(pl.col("similarity") > 0.5).semantic.map("x {{ body }}", into="t")
+    ),
+    "dedup": lambda f, c: c.semantic.dedup("body", min_similarity=0.9).semantic.map("x {{ body }}", into="t"),
+    "dedup answers": lambda f, c: c.semantic.dedup("label", min_similarity=0.9).semantic.map("{{ id }}", into="t"),
+    "dedup filtered rows": lambda f, c: (
+        other_ids(f).semantic.dedup("body", min_similarity=0.3).unique("body").semantic.map("{{ id }}", into="t")
     ),
     "keep": lambda f, c: f.semantic.filter("{{ body }} is odd", on_reject="keep").semantic.map(
         "x {{ body }}", into="t"
@@ -483,7 +512,7 @@ def test_two_operators_of_one_name_are_told_apart(session: ig.Session) -> None:
 
 
 def test_a_kept_reject_stays_in_the_estimate(session: ig.Session) -> None:
-    def refuse(request: Request) -> dict[str, Any] | str:
+    def refuse(request: Request) -> dict[str, Any] | str | Response:
         return "no json" if request.choices is not None and "alpha" in request.messages[-1].content else answer(request)
 
     docs = source(session)

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import infergraph as ig
-from infergraph.frame.estimate_history import fitted, wilson
+from infergraph.frame.estimate_history import History, fitted, wilson
+from infergraph.frame.plan import operator_steps as plan_steps
 from infergraph.models.model import Request, Response, Tokens
 from infergraph.models.prices import UnknownPrice
 from infergraph.models.scripted import script
@@ -58,6 +59,24 @@ def test_another_way_of_counting_is_learned(session: ig.Session, slope: float, s
     assert float(told.cost_usd) == pytest.approx(float(used.cost_usd or 0), rel=0.01)
     assert any("calibrated on 100 past requests" in text for text in told.assumptions)
     assert any("the mean of 100 past answers (10)" in text for text in told.assumptions)
+
+
+def test_another_operators_schema_is_no_part_of_how_the_provider_counts(session: ig.Session) -> None:
+    def with_schema(request: Request) -> Response:
+        size = sum(len(message.content) for message in request.messages)
+        return Response(text='{"label": "a"}', tokens=Tokens(input=round(0.4 * size) + 400, output=5))
+
+    plan = docs(session, 100, 200).semantic.map("Shorten {{ body }}", into="t")
+    nothing_known = plan.estimate()
+    with script("counted", with_schema):
+        docs(session, 0, 40).semantic.classify("body", ["a", "b"]).run()
+    assert plan.estimate().input_tokens == nothing_known.input_tokens, "the tokenizer is public"
+    (step,) = plan_steps(plan.node)
+    history = History(session.store, "scripted:counted", step, "map", None)
+    line = history.line(lambda request: sum(len(message.content) for message in request.messages), others=True)
+    assert line is not None
+    assert (line.start, round(line.slope, 2)) == (0.0, 0.4)
+    assert history.line(lambda request: 100, others=True) is None, "what hardly differs shows no slope"
 
 
 def test_without_history_it_says_what_is_assumed(session: ig.Session) -> None:

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 import infergraph as ig
 from infergraph.frame.parents import SourceFinder
 from infergraph.lineage import Trace
+from infergraph.models.model import Request, Response
+from infergraph.models.sample import sample_embedding
 from infergraph.models.scripted import script
 from infergraph.traces import ancestors, descendants
 
@@ -31,7 +33,7 @@ OTHER_KEYS = [101, 102, 103]
 def session() -> Iterator[ig.Session]:
     models = {"judge": ig.Model("scripted:judge")}
     with (
-        script("judge", lambda request: '{"answer": true}' if request.schema else "a text"),
+        script("judge", answer),
         ig.Session(models=models, default_model="judge", store="sqlite://", progress=False) as made,
     ):
         yield made
@@ -81,10 +83,33 @@ def joined(how: Any) -> Step:
     return step
 
 
+def joined_by_meaning(how: Any) -> Step:
+    def step(frame: ig.SemanticFrame) -> ig.SemanticFrame:
+        same_group = pl.col("g") == pl.col("g_right")
+        made = frame.semantic.join(others(frame), "{{ left.k }} {{ right.key }}", how=how, candidates=same_group)
+        return together(made)
+
+    return step
+
+
 def nearest(frame: ig.SemanticFrame) -> ig.SemanticFrame:
     right = others(frame).select(pl.col("n").alias("m"), "made_from").sort("m")
     sorted_rows = frame.filter(pl.col("n").is_not_null()).sort("n")
     return together(sorted_rows.join_asof(right, left_on="n", right_on="m"))
+
+
+def alike(frame: ig.SemanticFrame) -> ig.SemanticFrame:
+    return together(frame.semantic.sim_join(others(frame), "g", "g", k=2).drop("similarity"))
+
+
+def found(frame: ig.SemanticFrame) -> ig.SemanticFrame:
+    return frame.semantic.search("g", "a", k=4).drop("similarity")
+
+
+def answer(request: Request) -> str | Response:
+    if request.embed_text is not None:
+        return Response(embedding=sample_embedding(request.embed_text))
+    return '{"answer": true}' if request.schema else "a text"
 
 
 def grouped(frame: ig.SemanticFrame) -> ig.SemanticFrame:
@@ -113,6 +138,8 @@ def with_struct(frame: ig.SemanticFrame) -> ig.SemanticFrame:
 
 
 STEPS: dict[str, Step] = {
+    "semantic.join": joined_by_meaning("inner"),
+    "semantic.join left": joined_by_meaning("left"),
     "filter": lambda f: f.filter(pl.col("n") != 1),
     "select": lambda f: f.select("k", "g", pl.col("n") + 0, "parts", "made_from"),
     "with_columns": lambda f: f.with_columns(n=pl.col("n") * 2),
@@ -141,6 +168,8 @@ STEPS: dict[str, Step] = {
     "map_frame": renumbered,
     "select, aggregates": added_up,
     "semantic.map": lambda f: f.semantic.map("Shorten {{ k }}", into="said").filter(pl.col("said") != "").drop("said"),
+    "semantic.sim_join": alike,
+    "semantic.search": found,
     "semantic.filter": lambda f: f.semantic.filter("{{ n }} is fine"),
 }
 NOT_STEPS = {

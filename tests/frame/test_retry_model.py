@@ -88,8 +88,14 @@ def test_options_that_do_not_fit_are_said(
 
 
 def test_a_budget_needs_its_price_too(tmp_path: Any) -> None:
-    models = {"cheap": ig.Model("scripted:any", price=ig.Price(input=1, output=1)), "dear": ig.Model("openai:mystery")}
+    models = {
+        "cheap": ig.Model("scripted:any", price=ig.Price(input=1, output=1)),
+        "dear": ig.Model("openai:unheard-of"),
+    }
     with ig.Session(models=models, default_model="cheap", store="sqlite:///s.db", root=tmp_path) as session:
         plan = session.frame(pl.DataFrame({"body": ["a"]}), name="t").semantic.extract("body", Fact)
-        with pytest.warns(UserWarning, match="unknown"), pytest.raises(PlanError, match="the price of openai:mystery"):
+        with (
+            pytest.warns(UserWarning, match="unknown"),
+            pytest.raises(PlanError, match="the price of openai:unheard-of"),
+        ):
             plan.run(retry_rejects=True, retry_model="dear", max_cost_usd=1.0)

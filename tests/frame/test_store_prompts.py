@@ -71,8 +71,12 @@ def test_neither_rows_nor_prompts_are_in_the_store_and_answers_are(
 
 
 def test_a_trace_says_that_the_prompt_was_not_kept(tmp_path: Path) -> None:
+    file = tmp_path / "letters.parquet"
+    ROWS.write_parquet(file)
     with opened(tmp_path) as session:
-        result = session.frame(ROWS, key="id").semantic.map("Sum up {{ body }}", into="out").run(row_ids=True)
+        letters = session.frame(pl.scan_parquet(file), name="letters", key="id")
+        result = letters.semantic.map("Sum up {{ body }}", into="out").run(row_ids=True)
+        ROWS.with_columns(body=pl.lit("something else")).write_parquet(file)
         trace = result.trace(result.frame["_row_id"][0])
         (attempt,) = trace.steps[0].attempts
         assert not attempt.prompt_kept
@@ -81,6 +85,25 @@ def test_a_trace_says_that_the_prompt_was_not_kept(tmp_path: Path) -> None:
         assert attempt.response is not None
         assert "prompt not kept" in str(trace)
         assert trace.as_dict()["steps"][0]["attempts"][0]["prompt_kept"] is False
+
+
+@pytest.mark.parametrize("key", ["id", None])
+def test_a_trace_shows_it_where_the_row_is_still_there(tmp_path: Path, key: str | None) -> None:
+    def broken(rows: pl.LazyFrame) -> pl.LazyFrame:
+        assert not over, "a function that works once"
+        return rows
+
+    over: list[bool] = []
+    with opened(tmp_path) as session:
+        letters = session.frame(ROWS, name="letters", key=key)
+        result = letters.semantic.map("Sum up {{ body }}", into="out").run(row_ids=True)
+        (attempt,) = result.trace(result.frame["_row_id"][0]).steps[0].attempts
+        assert not attempt.prompt_kept
+        assert attempt.messages[-1].content == f"<body>\n{SECRETIVE}\n</body>"
+        result = letters.map_frame(broken).semantic.map("Sum up {{ body }}", into="out").run(row_ids=True)
+        over.append(True)
+        (attempt,) = result.trace(result.frame["_row_id"][0]).steps[0].attempts
+        assert attempt.messages == ()
 
 
 def test_the_prompt_is_rendered_again_from_the_row_where_it_is_the_very_one(tmp_path: Path) -> None:

@@ -75,6 +75,30 @@ def test_the_obvious_truth_is_told_and_a_not_turns_it_round() -> None:
     assert [json.loads(response.text)["answer"] for response in responses] == [True, False, False, True]
 
 
+def compared(statement: str, a: str, b: str) -> Choices:
+    candidates = f"<body>\n{a}\n</body>", f"<body>\n{b}\n</body>"
+    return Choices("better", ("a", "b"), ("", ""), statement, "\n".join(candidates), candidates=candidates)
+
+
+@pytest.mark.parametrize(("statement", "better"), [("is urgent", "b"), ("is not urgent", "a")])
+def test_of_two_candidates_the_one_that_the_sentence_fits_better(statement: str, better: str) -> None:
+    calm, urgent = "Thank you, the kettle works well.", "Please help immediately, our shop is down!"
+    pairs = compared(f"<body> {statement}", calm, urgent), compared(f"<body> {statement}", urgent, calm)
+    said = [json.loads(one.text)["better"] for one in asked(*pairs)]
+    assert said == [better, "ab".replace(better, "")], "whichever stands first"
+
+
+def test_a_true_sentence_beats_a_false_one_as_often_as_the_docs_say() -> None:
+    right = total = 0
+    for question in {row["question"] for row in rows("filters")}:
+        told = [(row["label"] == "true", row["text"]) for row in rows("filters") if row["question"] == question]
+        for true in (text for is_true, text in told if is_true):
+            for false in (text for is_true, text in told if not is_true):
+                chosen, _ = meaning.choose(compared(question.replace("{{ text }}", "<text>"), true, false))
+                right, total = right + (chosen == "a"), total + 1
+    assert right / total == pytest.approx(0.84, abs=0.05)
+
+
 def test_descriptions_decide_where_names_say_nothing() -> None:
     described = ("A", "B"), "LGPL, MPL: changes to the library itself must be published", "MIT, BSD, Apache"
     responses = asked(labels("License: LGPLv3", *described), labels("License: BSD-3-Clause", *described))

@@ -19,6 +19,7 @@ ALL = Redaction()
 EMAILS = [
     "ann@example.org", "Ann.O'Neil+x@mail.example.co.uk", "jürgen@müller.de", "a_b-c@x-y.io", '"john doe"@example.com',
     "bounce=ann=example.com@lists.example.org", "ann@xn--mller-kva.de", "ann@[192.168.0.1]",
+    "ann\uff20example.org", "ann\uff20example\uff0eorg", "山田\ufe6bexample.jp",
 ]  # fmt: skip
 IBANS = [
     "DE89370400440532013000", "DE89 3704 0044 0532 0130 00", "de89-3704-0044-0532-0130-00", "NO93 8601 1117 947",

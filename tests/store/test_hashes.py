@@ -23,7 +23,14 @@ texts = st.text(st.characters(), max_size=20)  # lone surrogates included
 messages = st.builds(Message, st.sampled_from(["system", "user", "assistant"]), texts)
 schemas = st.none() | st.builds(AnswerSchema, texts, texts)
 choices = st.none() | st.builds(
-    Choices, texts, st.tuples(texts, texts), st.tuples(texts, texts), texts, texts, st.booleans()
+    Choices,
+    texts,
+    st.tuples(texts, texts),
+    st.tuples(texts, texts),
+    texts,
+    texts,
+    st.booleans(),
+    st.just(()) | st.tuples(texts, texts),
 )
 requests = st.builds(
     Request,
@@ -56,6 +63,7 @@ def test_the_algorithm_never_changes_unseen() -> None:
         replace(REQUEST, choices=replace(CHOICES, descriptions=("a question", ""))),
         replace(REQUEST, choices=replace(CHOICES, subject="It works")),
         replace(REQUEST, choices=replace(CHOICES, boolean=True)),
+        replace(REQUEST, choices=replace(CHOICES, candidates=("It broke", "It works"))),
     ],
 )
 def test_what_determines_the_answer_counts(changed: Request) -> None:

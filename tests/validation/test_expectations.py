@@ -16,6 +16,7 @@ import pytest
 from great_expectations.expectations.row_conditions import Column
 from polars.io.plugins import register_io_source
 
+from infergraph.errors import PlanError
 from infergraph.validation.expectations import Expectation, Verdict, check_expectation, validate
 
 DAY, AT = dt.date(2026, 1, 1), dt.datetime(2026, 1, 1)
@@ -40,7 +41,7 @@ ROWS = pl.DataFrame(
 
 def verdict(given: Any) -> Verdict:
     expectation = Expectation.of(given)
-    check_expectation(expectation, ROWS.columns, "here")
+    check_expectation(expectation, ROWS.schema, "here")
     return validate(expectation, ROWS.lazy(), sample=3)
 
 
@@ -137,3 +138,23 @@ def test_objects_and_dicts_are_read_alike() -> None:
     }
     assert Expectation.of(made) == Expectation.of(plain)
     assert (Expectation.of(made).blocking, Expectation.of(made).name) == (False, "few")
+
+
+@pytest.mark.parametrize(
+    ("column", "bound"),
+    [("id", DAY), ("name", 3), ("share", DAY), ("day", 5), ("at", "x"), ("kind", 1), ("ok", "yes"), ("price", AT)],
+)
+def test_a_bound_of_another_type_is_found_before_there_are_rows(column: str, bound: Any) -> None:
+    for kind in ("expect_column_values_to_be_between", "expect_column_max_to_be_between"):
+        given = Expectation.of({"type": kind, "kwargs": {"column": column, "max_value": bound}})
+        with pytest.raises(PlanError, match=rf"here: .*{column}"):
+            check_expectation(given, ROWS.schema, "here")
+
+
+def test_bounds_that_great_expectations_reads_as_numbers_and_lengths_of_texts_are_fine() -> None:
+    for kind, column in (
+        ("expect_column_values_to_be_between", "id"),
+        ("expect_column_value_lengths_to_be_between", "name"),
+    ):
+        bounds = {"max_value": 2 if column == "name" else "2"}
+        check_expectation(Expectation.of({"type": kind, "kwargs": {"column": column, **bounds}}), ROWS.schema, "here")

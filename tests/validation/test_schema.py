@@ -408,3 +408,23 @@ def test_answers_that_ended_early(response: Response, verdict: Verdict) -> None:
 )
 def test_any_text_gets_a_verdict(text: str) -> None:
     assert isinstance(judged(text), (Accepted, Repair))
+
+
+def test_a_validator_that_gives_nothing_where_null_is_no_value_is_repaired() -> None:
+    class Part(BaseModel):
+        name: str = Field(alias="part_name")
+        note: str | None
+        unknown: str = None  # type: ignore[assignment]  # as authors write it
+
+        @field_validator("name", "note", "unknown")
+        @classmethod
+        def _known(cls, value: str) -> str | None:
+            return None if value == "n/a" else value
+
+    answer = AnswerModel.of(Part)
+    assert answer.required == ("name",)
+    fine = answer.judge(Response(text='{"part_name": "lamp", "note": "n/a", "unknown": "n/a"}'))
+    assert fine == Accepted({"name": "lamp", "note": None, "unknown": None})
+    told = answer.judge(Response(text='{"part_name": "n/a", "note": null, "unknown": "x"}'))
+    assert isinstance(told, Repair)
+    assert "part_name: a validator gave nothing for it, and its type knows no null" in told.message

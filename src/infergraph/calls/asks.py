@@ -95,8 +95,8 @@ class Outcome:
 
     ``source`` is where the ending came from: ``call`` (asked now), ``store`` (an answer was there), ``shared``
     (another ask of this process with the same hash was in flight and was waited for; its cost is the other's),
-    ``rejected_before`` (the store remembers the rejection; no call), ``pending`` (the budget ended first; not asked,
-    or not repaired any further).
+    ``rejected_before`` (the store remembers the rejection, or an image of the row cannot be sent; no call), ``pending``
+    (the budget ended first; not asked, or not repaired any further).
 
     ``spent`` counts an attempt that timed out as 0: its own cost is unknown, and ``NULL`` in the store.
     """

@@ -34,7 +34,11 @@ class Canary:
         self.said = ""
         """What went wrong."""
         self.found_it_well = False
-        """The model answered, whatever it said: a request that it refuses has reached it."""
+        """The model answered, or refused this very question: either way it is there."""
+        self.refused = False
+        """No request of this model works: a wrong key, no such model."""
+        self.no_answer = False
+        """What came is no answer of a model."""
         self.unreachable = False
         """There is no such host, or nothing listens there."""
         self._model = model
@@ -60,7 +64,8 @@ class Canary:
             self.said = f"{self._model.name} gave no answer within {self._model.timeout_s:g} seconds."
         except CallFailed as failure:
             self.said, self._status, self.unreachable = failure.message, failure.status, failure.unreachable
-            self.found_it_well = failure.outcome != "transient"
+            self.found_it_well, self.refused = failure.outcome == "permanent", failure.outcome == "fatal"
+            self.no_answer = failure.no_answer
 
     def attempt(self, hasher: RequestHasher, key: Secret | None) -> Attempt:
         """What the store keeps of it; it is also settled with whoever pays."""
@@ -83,7 +88,7 @@ class Canary:
             request=self._request,
             started_at=self._started_at,
             seconds=time.monotonic() - self._started,
-            outcome="rejected" if self.found_it_well else "transient",
+            outcome="rejected" if self.found_it_well else "fatal" if self.refused else "transient",
             status=self._status,
             message=redact(self.said, key) if self.said else "Asked only to see whether the model is there.",
             via="probe",

@@ -36,7 +36,10 @@ from infergraph.store.rows import AttemptOutcome
 _UNREACHABLE_TRIES = 3
 _TOO_MANY = 429
 _SLOW_DOWN = (_TOO_MANY, 529)
-_NOT_ALLOWED_OR_FOUND = (403, 404)
+_NOT_ALLOWED = 403
+_NOT_ALLOWED_OR_FOUND = (_NOT_ALLOWED, 404)
+# Fewer may be a server that is just starting.
+_NO_ANSWERS = 10
 # Being told to slow down is not a row's fault; only a row that nothing else explains is given up.
 _THROTTLED = 10
 _EXPECTED_OUTPUT = 256
@@ -90,6 +93,8 @@ class Lane:
         self._canary: tuple[Canary, asyncio.Task[None]] | None = None
         self._in_vain = 0
         """Canaries that found nobody there."""
+        self._no_answers = 0
+        """What came back one after another, before any answer, and was none."""
         self._told_of_limit: set[Notify] = set()
         self._told_of_outage: set[Notify] = set()
         self._tell_next = 0.0
@@ -234,6 +239,8 @@ class Lane:
         chars = sum(len(message.content) for message in request.messages) + len(request.embed_text or "")
         chars += len(request.schema.text) if request.schema is not None else 0
         tokens_in = chars // _CHARS_PER_TOKEN + 1
+        if images := request.images:
+            tokens_in += sum(map(self.provider.capabilities.vision.tokens, images))
         if request.embed_text is not None:
             return tokens_in, 0
         mean = self._lengths.usual(question.asker)
@@ -419,6 +426,12 @@ class Lane:
             self._reports.failed(question, attempt, None, lasting=False)
         elif outcome == "permanent":
             self._reports.failed(question, attempt, Rejected(failure.reason, attempt.message), lasting=True)
+        elif outcome == "fatal" and failure.status == _NOT_ALLOWED and not self._health.ever_succeeded:
+            # The key may not use the model, or a filter does not let this row pass: a canary tells which.
+            self._health.failed(question.number, flight.started, now)
+            self._health.suspect()
+            self._reports.failed(question, attempt, None, lasting=False)
+            self._sleep(question, failure, now)
         elif outcome == "fatal":
             self._stop(question, attempt, ProviderRefused(attempt.message))
         else:
@@ -477,9 +490,14 @@ class Lane:
             return
         if canary.unreachable and not self._health.ever_succeeded:
             self._in_vain += 1
+        wrong_kind = self._is_of_another_kind(canary.no_answer, redact(canary.said, self._key))
         if self._in_vain >= _UNREACHABLE_TRIES:
             self._in_vain = 0
             self._reports.stopped(self, self._not_there(canary.said))
+        elif canary.refused:
+            self._reports.stopped(self, ProviderRefused(redact(canary.said, self._key)))
+        elif wrong_kind is not None:
+            self._reports.stopped(self, wrong_kind)
         elif canary.found_it_well:
             self._is_well(now)
             self._limits.recovered()
@@ -502,6 +520,18 @@ class Lane:
                 question.strikes, question.uncounted = question.strikes + question.uncounted, 0
         self._health.succeeded(now)
         self._told_of_outage.clear()
+
+    def _is_of_another_kind(self, no_answer: bool, message: str) -> ProviderRefused | None:
+        """The error of a server that never answers as a model does, once that has happened often enough in a row."""
+        self._no_answers = self._no_answers + 1 if no_answer and not self._health.ever_succeeded else 0
+        if self._no_answers < _NO_ANSWERS:
+            return None
+        times, self._no_answers = self._no_answers, 0
+        return ProviderRefused(
+            f"Model {self.name!r} ({self.model.name}) answered {times} times in a row with something that is no "
+            f"answer of a model: is the base_url that of a server of this kind, and does it end as it should "
+            f"(most OpenAI-compatible servers want '/v1')? {message}"
+        )
 
     def _not_there(self, message: str) -> ProviderRefused:
         return ProviderRefused(f"Model {self.name!r} ({self.model.name}) cannot be reached: {message}")
@@ -533,6 +563,8 @@ class Lane:
         """The error that stops the lane, where waiting longer makes no sense."""
         if question.unreachable >= _UNREACHABLE_TRIES:
             return self._not_there(message)
+        if (wrong_kind := self._is_of_another_kind(failure.no_answer, message)) is not None:
+            return wrong_kind
         patience, asked = self._patience(question), failure.retry_after_s
         if failure.status in _SLOW_DOWN and asked is not None and asked > patience:
             return ProviderDown(

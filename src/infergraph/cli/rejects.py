@@ -120,6 +120,8 @@ def choose(found: pl.DataFrame, chosen: Chosen) -> pl.DataFrame:
         found = found.filter(pl.col("reason") == reason)
     if chosen.where is not None:
         found = _matching(found, chosen.where)
+    if row == "":
+        raise PlanError("--row '' is the beginning of every row id: give the first characters of one, or leave it out.")
     if row is not None:
         opened = found.filter(pl.col("row_id").cast(pl.String).str.starts_with(row))
         if opened.is_empty():

@@ -1,17 +1,21 @@
 """The estimate that a semantic asset's run makes before it starts, kept beside what then happened.
 
 It is of a sample where the rows are many, so that it costs little beside the run. The store keeps it under the same
-keys as the usage of the run, and the materialization says it beside the true numbers.
+keys as the usage of the run, and the materialization says it beside the true numbers: what the rows cost and what the
+judges among the checks cost, each beside its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polars.exceptions import PanicException
 
+from infergraph.dagster.judging import Judge
 from infergraph.errors import InfergraphError
 from infergraph.models.model import NANO
 from infergraph.store.rows import EstimateRow
@@ -24,17 +28,26 @@ if TYPE_CHECKING:
     from infergraph.frame.run import RunOptions
 
 _TOLD = ("calls", "input_tokens", "output_tokens", "cost_usd")
+_TOLD_OF_CHECKS = ("calls", "cost_usd")
 _SPANS = ("", "_low", "_high")
 
 
 def keep_estimate(
-    frame: SemanticFrame, options: RunOptions, *, run_id: str, asset: str, partition: str | None, log: Logger
+    frame: SemanticFrame,
+    options: RunOptions,
+    *,
+    judges: Sequence[Judge],
+    run_id: str,
+    asset: str,
+    partition: str | None,
+    log: Logger,
 ) -> Estimate | None:
     """Estimate a run that is about to start, and keep that in the store.
 
     Args:
         frame: The plan.
         options: As the run gets them.
+        judges: Those that the run will ask.
         run_id: The run.
         asset: The asset's name.
         partition: Its partition, if any.
@@ -43,10 +56,8 @@ def keep_estimate(
     Returns:
         The estimate; ``None``: there is none, and the run goes on without.
     """
-    from infergraph.frame.estimate_sample import quick_estimate
-
     try:
-        made = quick_estimate(frame, options, asset=asset)
+        made = _estimate(frame, options, judges, asset)
     except InfergraphError as error:
         log.debug("This run has no estimate: %s", error)
         return None
@@ -67,18 +78,48 @@ def keep_estimate(
     return made
 
 
-def estimate_metadata(estimate: Estimate | None) -> Mapping[str, int | float]:
-    """The estimate under ``infergraph/estimated_...``; what is not known is left out.
+def estimate_metadata(estimate: Estimate | None, judges: Sequence[Judge]) -> Mapping[str, int | float]:
+    """The estimate as metadata; what is not known is left out.
 
     Args:
         estimate: From ``keep_estimate``.
+        judges: As it got them.
+
+    Returns:
+        Plain numbers under ``infergraph/estimated_...``, and of the judges under ``infergraph/estimated_checks_...``.
     """
-    values = {name: None if estimate is None else getattr(estimate, name) for name in _TOLD}
+    if estimate is None:
+        return {}
+    # The judges' parts come last.
+    rows = len(estimate.operators) - len(judges)
     return {
-        f"infergraph/estimated_{name}": float(value) if isinstance(value, Decimal) else value
+        **_told("infergraph/estimated_", estimate.operators[:rows], _TOLD),
+        **_told("infergraph/estimated_checks_", estimate.operators[rows:], _TOLD_OF_CHECKS),
+    }
+
+
+def _told(prefix: str, parts: Sequence[OperatorEstimate], names: Sequence[str]) -> dict[str, int | float]:
+    from infergraph.frame.estimate import Estimate
+
+    whole = Estimate.of(parts, [])
+    values = {prefix + name: getattr(whole, name) for name in names}
+    return {
+        name: float(value) if isinstance(value, Decimal) else value
         for name, value in values.items()
         if value is not None
     }
+
+
+def _estimate(frame: SemanticFrame, options: RunOptions, judges: Sequence[Judge], asset: str) -> Estimate | None:
+    from infergraph.dagster.judge_estimates import with_judges
+    from infergraph.frame.estimate_sample import quick_estimate
+
+    with tempfile.TemporaryDirectory(prefix="infergraph-estimate-", ignore_cleanup_errors=True) as folder:
+        file = Path(folder) / "rows.parquet" if judges else None
+        made = quick_estimate(frame, options, asset=asset, rows=file)
+        if made is None or made.rows is None:
+            return None if made is None else made.estimate
+        return with_judges(made.estimate, made.rows, frame, options, asset=asset, own=judges, every=made.every)
 
 
 def _row(part: OperatorEstimate, *, run_id: str, asset: str, partition: str | None, model: str) -> EstimateRow:

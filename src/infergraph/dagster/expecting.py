@@ -37,7 +37,7 @@ class ExpectationCheck:
 
     def prepare(self, asset: str, frame: SemanticFrame, options: RunOptions) -> None:
         """Raise ``PlanError`` where it does not fit the plan's columns."""
-        check_expectation(self.expectation, frame.columns, f"{asset!r}: expectation {self.name!r}")
+        check_expectation(self.expectation, frame.schema, f"{asset!r}: expectation {self.name!r}")
 
     def evaluate(
         self, asset: dg.AssetKey, frame: SemanticFrame, findings: Findings, asking: Asking

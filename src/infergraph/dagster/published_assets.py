@@ -16,7 +16,7 @@ from infergraph.dagster.publish import CURRENT, Part, Version, current_version, 
 from infergraph.dagster.resources import StoreResource
 from infergraph.dagster.storage import PolarsStorage
 from infergraph.errors import PlanError
-from infergraph.frame.asking import LINEAGE_SCHEMA
+from infergraph.frame.lineage_rows import LINEAGE_SCHEMA
 from infergraph.lineage import Published
 from infergraph.records import rejects_schema
 from infergraph.store.store import Store

@@ -29,7 +29,7 @@ from infergraph.dagster.data_version import rows_digest
 from infergraph.dagster.expected import estimate_metadata, keep_estimate
 from infergraph.dagster.failed import keep_failed
 from infergraph.dagster.findings import Asking, Findings, OwnCheck
-from infergraph.dagster.judging import keep_graded
+from infergraph.dagster.judging import Judge, keep_graded
 from infergraph.dagster.layout import Place
 from infergraph.dagster.metadata import checks_metadata, run_metadata, usage_metadata
 from infergraph.dagster.publish import GRADED, Staged, new_stage
@@ -178,9 +178,11 @@ def _materialize(
 
     # Counted first: a version that is read may be gone when a long run ends.
     rows_in, keeps_rows = rows_upstream(frame, options.limit)
+    judges = _judges(asset, context)
     estimate = keep_estimate(
-        frame, options, run_id=context.run.run_id, asset=asset.name, partition=_partition(context), log=context.log
-    )
+        frame, options, judges=judges, run_id=context.run.run_id, asset=asset.name,
+        partition=_partition(context), log=context.log,
+    )  # fmt: skip
     run = run_to_folder(
         frame,
         stage,
@@ -233,7 +235,7 @@ def _materialize(
             **run_metadata(frame, run, partitioned=context.has_partition_key, limit=options.limit),
             **column_metadata(asset_columns(asset, context.assets_def, frame, model=options.model)),
             **checks_metadata(asking),
-            **estimate_metadata(estimate),
+            **estimate_metadata(estimate, judges),
         },
         data_version=dg.DataVersion(staged.data_version),
         check_results=selected,
@@ -315,6 +317,12 @@ def _results(
         max_reject_rate=asset.max_reject_rate,
         selected={check.name for check in context.selected_asset_check_keys},
     )
+
+
+def _judges(asset: SemanticAsset, context: dg.AssetExecutionContext) -> list[Judge]:
+    """The judges that this run will ask: those that were deselected are not."""
+    wanted = {check.name for check in context.selected_asset_check_keys}
+    return [check for check in asset.checks if isinstance(check, Judge) and check.name in wanted]
 
 
 def _selected(

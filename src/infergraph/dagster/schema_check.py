@@ -6,7 +6,7 @@ the Pydantic model's bounds hold. The last two are looked at where an answer rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -17,7 +17,7 @@ from infergraph.dagster.metadata import answer_fields
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.frame.unchanged import columns_unchanged
 from infergraph.validation.ranges import Range, ranges_of
-from infergraph.validation.schema import AnswerModel
+from infergraph.validation.schema import AnswerModel, may_be_null
 
 if TYPE_CHECKING:
     from infergraph.frame.frame import SemanticFrame
@@ -86,40 +86,30 @@ def _answers_kept(frame: SemanticFrame) -> Iterator[tuple[OperatorStep, set[str]
 
 
 def _empty_answers(answers: list[tuple[OperatorStep, set[str]]], findings: Findings) -> dict[str, int]:
-    """Required answers that are null though the row was asked and not rejected: column -> rows."""
+    """Required answers that are null though the row was asked and not rejected: field -> rows."""
     allowed = {row["operator"]: int(row["nulls"]) + int(row["pending"]) for row in findings.operators}
     empty = {}
     for step, columns in answers:
-        for name in _required(step):
-            if name not in columns:
+        for name, (column, value) in _required(step).items():
+            if column not in columns:
                 continue
             rejected = findings.rejects.filter(pl.col("operator") == step.name).select(pl.col("row_id"))
-            nulls = findings.data.filter(pl.col(name).is_null())
+            nulls = findings.data.filter(value.is_null())
             rows = nulls.join(rejected, left_on=ROW_ID, right_on="row_id", how="anti").select(pl.len()).collect().item()
             if rows > allowed.get(step.name, 0):
                 empty[name] = rows - allowed.get(step.name, 0)
     return empty
 
 
-def _required(step: OperatorStep) -> list[str]:
-    optional = _null_by_default(step)
-    return [
-        name for name, field in answer_fields(step.operator).items() if not _may_be_null(field) and name not in optional
-    ]
-
-
-def _null_by_default(step: OperatorStep) -> set[str]:
-    """Fields whose author wrote ``= None``, which Pydantic takes as it is whatever the type."""
-    answer = getattr(step.operator, "answer", None)
-    fields = answer.model.model_fields if isinstance(answer, AnswerModel) else {}
-    return {name for name, info in fields.items() if info.default is None}
-
-
-def _may_be_null(field: Mapping[str, Any]) -> bool:
-    kind = field.get("type")
-    if kind == "null" or (isinstance(kind, list) and "null" in kind) or None in field.get("enum", ()):
-        return True
-    return any(_may_be_null(option) for word in ("anyOf", "oneOf") for option in field.get(word, ()))
+def _required(step: OperatorStep) -> dict[str, tuple[str, pl.Expr]]:
+    """An operator's answers that are never null: the name, the column that holds them, and where they are in it."""
+    answer, into = getattr(step.operator, "answer", None), getattr(step.operator, "into", None)
+    if not isinstance(answer, AnswerModel):
+        fields = answer_fields(step.operator)
+        return {name: (name, pl.col(name)) for name, schema in fields.items() if not may_be_null(schema)}
+    if into is None:
+        return {name: (name, pl.col(name)) for name in answer.required}
+    return {f"{into}.{name}": (into, pl.col(into).struct.field(name)) for name in answer.required}
 
 
 def _out_of_range(

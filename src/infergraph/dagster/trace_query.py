@@ -125,6 +125,8 @@ def trace(
     """
     if (where is None) == (row_id is None):
         raise PlanError('Say which row to trace: where="id = 17" (a condition on its columns) or row_id="...".')
+    if row_id == "":
+        raise PlanError("row_id='' is the beginning of every row id: give the first characters of one.")
     if most < 1:
         raise PlanError(f"most={most!r}: give a number of rows, 1 or more.")
     with (
@@ -205,9 +207,16 @@ def _condition(where: str | pl.Expr, versions: Sequence[tuple[Place, Version]]) 
                 f"where={where!r}: unknown column {', '.join(map(repr, missing))}. {did_you_mean(missing[0], known)}"
             )
         try:
-            pl.LazyFrame(schema=schema if wanted <= set(schema) else rejects).filter(condition).collect()
+            columns = pl.LazyFrame(schema=schema if wanted <= set(schema) else rejects)
+            made = columns.select(condition).collect_schema().dtypes()
+            if made == [pl.Boolean()]:
+                columns.filter(condition).collect()
         except PolarsError as error:
             raise PlanError(f"where={where!r}: {str(error).splitlines()[0]}") from None
+        if made != [pl.Boolean()]:
+            raise PlanError(
+                f"where={str(where)!r} is {', '.join(map(str, made))} and no condition. Write for example: id = 17"
+            )
     return condition
 
 

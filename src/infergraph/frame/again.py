@@ -14,6 +14,7 @@ from infergraph.errors import PlanError, did_you_mean
 from infergraph.frame import plan as plans
 from infergraph.frame.estimate import all_contents, first_contents
 from infergraph.frame.frame import SemanticFrame
+from infergraph.frame.image_loading import Unusable
 from infergraph.frame.rounds_again import requests_by_store
 from infergraph.frame.run import RunOptions
 from infergraph.models.model import Request
@@ -45,13 +46,18 @@ def rendered_again(
         raise PlanError(f"The plan has no operator {operator!r}. {did_you_mean(operator, names.values())}")
     for model in _models(frame, step):
         options = RunOptions(model=None if model == step.model else model)
-        own = [text for _, text in first_contents(frame.session, step, names, 1, row_id=row_id, options=options)]
+        first = first_contents(frame.session, step, names, 1, row_id=row_id, options=options)
+        own = [content for _, content in first if not isinstance(content, Unusable)]
         if request_hash is None:
             return _told_by(requests_by_store(frame.session, step, model, own[0]), message) if own else None
         hasher = RequestHasher(frame.session.models[model])
-        # Rows without a key are named by the columns that are read, which are others for a whole run.
+        # Rows without a key are named by the columns that are read, which are others for a whole run; and a question
+        # of several rounds may be about rows that the operator's own row stands for.
+        sure = _keyed(step) and step.rounds is None
         with closing(all_contents(frame.session, step, names, options)) as others:
-            for content in chain(own, () if _keyed(step) else others):
+            for content in chain(own, () if sure else others):
+                if isinstance(content, Unusable):
+                    continue
                 for _, request in requests_by_store(frame.session, step, model, content):
                     if hash_text(hasher.hash(request)) == request_hash:
                         return request

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from infergraph.errors import PlanError, did_you_mean
 from infergraph.frame import plan as plans
+from infergraph.frame.image_checks import check_images
 from infergraph.models.model import Model
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def check_options(session: Session, node: plans.Node, options: RunOptions) -> No
             continue
         for name in named:
             check_allowed(session, step, name)
+            check_images(session, step.operator, name)
         if options.retry_model is not None:
             _check_redaction(session, step, options.model or step.model, options.retry_model)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import compress
 from threading import Lock
 
 import polars as pl
@@ -14,44 +15,24 @@ import polars as pl
 from infergraph.calls.asks import Ask, Outcome
 from infergraph.calls.ledger import Ledger
 from infergraph.frame import plan as plans
+from infergraph.frame.image_loading import Distant, Loaded, Piece, Unusable
 from infergraph.frame.judging import judges
 from infergraph.frame.keys import hidden_key
+from infergraph.frame.lineage_rows import LineageRows
 from infergraph.frame.parts import PartsFile
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.models.model import Model, Request
 from infergraph.models.redaction import Redaction
+from infergraph.operators.images import Content, request_of
 from infergraph.records import Tally, add_nano, usd
 from infergraph.store.echoes import without_echoes
-from infergraph.store.hashes import RequestHasher, hash_text
+from infergraph.store.hashes import RequestHasher
 
 CONTENT = "__content"
 PROGRESS_EVERY_S = 0.2
 ROW_OBJECTS_BYTES = 2_048
 """What a row that waits takes beside its columns and its prompt: question, outcome, values."""
 _SETTLING_S = 5.0
-
-LINEAGE_SCHEMA = pl.Schema(
-    {
-        "row_id": pl.String(),
-        "operator": pl.String(),
-        "model": pl.String(),
-        "request_hash": pl.String(),
-        "source": pl.String(),
-        "via": pl.String(),
-        "kept": pl.Boolean(),
-        "parent": pl.String(),
-        "part": pl.String(),
-    }
-)
-"""One row for each row and operator that needed an answer, ``source`` as in ``calls.asks.Outcome``, ``kept`` whether a
-semantic filter let it pass (null: the operator is no filter), ``part`` which of the row's questions it is (null: it has
-one; those of several are in the order in which they were asked); one for each row and row that it was made from
-(``parent``, with the step's name as ``operator``); one for each row whose trace ends at a step (``operator`` alone).
-"""
-PART = "part"
-"""Column of lineage that tells a row's questions apart; rejects have it too until they are written out."""
-LINEAGE_NAMES = ("row_id", "operator", "parent", PART)
-"""Columns that tell lineage rows apart where a plan meets its rows twice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +72,22 @@ class Morsel:
     """One a row that is asked, in order."""
     future: Future[list[Outcome]]
     bytes: int
+    refused: dict[int, Refused] = field(default_factory=dict)
+    """By place, rows that could not be asked."""
 
     @property
     def size(self) -> int:
         """Bytes that it takes in memory while it waits."""
         return 2 * self.bytes + ROW_OBJECTS_BYTES * len(self.requests)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A row of whose images one cannot be sent."""
+
+    outcome: Outcome
+    request: Request
+    """What would have been asked, without images."""
 
 
 class Account:
@@ -159,7 +151,7 @@ class Wiring:
 
     submit: Callable[[Sequence[Ask], Ledger], Future[list[Outcome]]]
     """Hands asks to the engine."""
-    lineage: PartsFile
+    lineage: LineageRows
     """Takes which request made which row."""
     rejects: PartsFile
     """Takes what was rejected."""
@@ -188,6 +180,7 @@ class Asker:
     def __init__(self, step: plans.OperatorStep, account: Account, model: Model, wiring: Wiring) -> None:
         self._redaction = wiring.redaction
         self._keep_prompts = wiring.keep_prompts
+        self._model_name = model.name
         self._step = step
         self._operator = step.by_row
         self._account = account
@@ -203,32 +196,54 @@ class Asker:
         self._reported = 0.0
         self._report(force=True)
 
-    def ask(self, rows: pl.DataFrame) -> Morsel:
-        """Have the rows' questions asked; returns at once."""
-        made: dict[str, tuple[Request, bytes]] = {}
+    def ask(self, rows: pl.DataFrame, loaded: Piece | None = None) -> Morsel:
+        """Have the rows' questions asked; returns at once.
+
+        Args:
+            rows: The rows, with their contents.
+            loaded: The contents with their images, where the operator has some; they are no column then.
+        """
+        made: dict[Content, tuple[Request, bytes]] = {}
         requests: list[Request | None] = []
         asks: list[Ask] = []
-        for content, judge in zip(rows[CONTENT].to_list(), judges(self._operator, rows, self._redaction), strict=True):
+        refused: dict[int, Refused] = {}
+        contents: Sequence[Loaded] = rows[CONTENT].to_list() if loaded is None else loaded.contents
+        for content, judge in zip(contents, judges(self._operator, rows, self._redaction), strict=True):
             if content is None:
+                requests.append(None)
+                continue
+            if isinstance(content, Unusable | Distant):
+                refused[len(requests)] = self._refused(content)
                 requests.append(None)
                 continue
             known = made.get(content)
             if known is None:
-                request = self._operator.request(content)
+                request = request_of(self._operator, content)
                 known = made[content] = (request, self._hasher.hash(request))
             requests.append(known[0])
             asks.append(Ask(known[1], known[0], judge))
         future: Future[list[Outcome]] = self._submit(asks, self._account.ledger) if asks else _nothing()
-        return Morsel(rows, requests, [ask.hash for ask in asks], future, int(rows.estimated_size()))
+        size = int(rows.estimated_size()) + (0 if loaded is None else loaded.bytes)
+        return Morsel(rows, requests, [ask.hash for ask in asks], future, size, refused)
+
+    def _refused(self, content: Unusable | Distant) -> Refused:
+        assert isinstance(content, Unusable), "a run fetches images"
+        outcome = Outcome(
+            hash=b"", source="rejected_before", rejected=content.reason, message=content.message, model=self._model_name
+        )
+        return Refused(outcome, self._operator.request(content.text))
 
     def finish(self, morsel: Morsel, outcomes: Sequence[Outcome]) -> pl.DataFrame:
         """The morsel's rows with the operator's columns, or those that a filter keeps; everything is counted."""
         endings = iter(outcomes)
         by_row = [next(endings) if request is not None else None for request in morsel.requests]
-        self._account.count(by_row)
+        for place, refused in morsel.refused.items():
+            by_row[place] = refused.outcome
+        self._account.count(self._own(morsel, by_row))
         values = [None if ending is None else ending.value for ending in by_row]
         if not self._step.decides:
-            self._write(morsel, by_row, None)
+            says = [value is True for value in values] if self._operator.kind == "join" else None
+            self._write(morsel, by_row, says)
             self._report()
             return morsel.rows.with_columns(self._operator.columns(values))
         kept = [
@@ -239,26 +254,28 @@ class Asker:
         self._report()
         return morsel.rows.filter(pl.Series(kept, dtype=pl.Boolean))
 
-    def _write(self, morsel: Morsel, by_row: Sequence[Outcome | None], kept: Sequence[bool] | None) -> None:
-        ids = morsel.rows[ROW_ID].to_list()
-        asked = [(place, ending) for place, ending in enumerate(by_row) if ending is not None]
-        if asked:
-            self._lineage.add_columns(
-                {
-                    "row_id": [ids[place] for place, _ in asked],
-                    "operator": [self._tally.operator] * len(asked),
-                    "model": [ending.model for _, ending in asked],
-                    "request_hash": [hash_text(ending.hash) for _, ending in asked],
-                    "source": [ending.source for _, ending in asked],
-                    "via": [ending.via for _, ending in asked],
-                    "kept": [None if kept is None else kept[place] for place, _ in asked],
-                }
-            )
-        rejected = [(place, ending) for place, ending in asked if ending.rejected is not None]
-        if rejected:
-            self._rejects_file.add(self._rejects(morsel, rejected))
+    def _own(self, morsel: Morsel, by_row: Sequence[Outcome | None]) -> Sequence[Outcome | None]:
+        """The endings of the rows that are the operator's."""
+        if self._step.rows_by is None:
+            return by_row
+        return [ending for ending, own in zip(by_row, morsel.rows[self._step.rows_by], strict=True) if own]
 
-    def _rejects(self, morsel: Morsel, rejected: Sequence[tuple[int, Outcome]]) -> pl.DataFrame:
+    def _write(self, morsel: Morsel, by_row: Sequence[Outcome | None], kept: Sequence[bool] | None) -> None:
+        ids = morsel.rows[ROW_ID]
+        endings = [ending for ending in by_row if ending is not None]
+        if len(endings) < len(by_row):
+            asked = [ending is not None for ending in by_row]
+            ids = ids.filter(pl.Series(asked, dtype=pl.Boolean))
+            kept = None if kept is None else list(compress(kept, asked))
+        if endings:
+            self._lineage.answered(ids, self._tally.operator, endings, kept=kept)
+        if any(ending.rejected is not None for ending in endings):
+            self._rejects_file.add(self._rejects(morsel, by_row))
+
+    def _rejects(self, morsel: Morsel, by_row: Sequence[Outcome | None]) -> pl.DataFrame:
+        rejected = [
+            (place, ending) for place, ending in enumerate(by_row) if ending is not None and ending.rejected is not None
+        ]
         places = [place for place, _ in rejected]
         return rejects_of(
             morsel.rows[places].select(row_names(self._keys)),
@@ -269,7 +286,8 @@ class Asker:
         )
 
     def _prompt(self, morsel: Morsel, place: int) -> str | None:
-        return prompt_text(morsel.requests[place]) if self._keep_prompts else None
+        refused = morsel.refused.get(place)
+        return prompt_text(refused.request if refused else morsel.requests[place]) if self._keep_prompts else None
 
     def _told(self, morsel: Morsel, place: int, ending: Outcome) -> str:
         request = morsel.requests[place]
@@ -332,7 +350,7 @@ def prompt_text(request: Request | None) -> str:
         return ""
     if request.embed_text is not None:
         return request.embed_text
-    return "\n\n".join(f"[{message.role}]\n{message.content}" for message in request.messages)
+    return "\n\n".join(f"[{message.role}]\n{message.shown}" for message in request.messages)
 
 
 def _nothing() -> Future[list[Outcome]]:

@@ -5,9 +5,10 @@ projections and limits, overlaps operators and keeps order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from threading import Condition
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import polars as pl
 from polars.io.plugins import register_io_source
@@ -16,6 +17,7 @@ from infergraph.frame import plan as plans
 from infergraph.frame.expressions import conjuncts, roots
 from infergraph.frame.keys import hidden_key, source_keys
 from infergraph.frame.row_ids import DOUBT, DOUBT_TYPE, ROW_ID, RowNumberer
+from infergraph.frame.true_types import Apply
 
 SOURCE_MORSEL_ROWS = 2048
 """Polars reads some thirty batches ahead: of rows of 1 KB these are 60 MB."""
@@ -35,6 +37,14 @@ class Recorder(Protocol):
 
     def applied(self, step: plans.Step, inputs: Sequence[pl.LazyFrame], hidden: tuple[str, ...]) -> pl.LazyFrame:
         """The step's lazy frame, which writes down its rows' parents."""
+
+
+@runtime_checkable
+class ReadsItself(Protocol):
+    """The ``apply`` of a step that reads its inputs itself; see ``frame/reading.py``."""
+
+    def tracked(self, activity: Activity) -> Apply:
+        """The same, which ends when the run is over."""
 
 
 class Activity:
@@ -156,12 +166,19 @@ def lazy_frame(
         else:
             every = current.method == "concat"
             inputs = [make(before, most if every or not place else None) for place, before in enumerate(current.inputs)]
-            apply = current.apply if recorder is None else partial(recorder.applied, current)
+            stopped = followed(current, activity)
+            apply = stopped.apply if recorder is None else partial(recorder.applied, stopped)
             result = apply(inputs, carried)
         made[id(current), most] = result
         return result
 
     return make(node, limit)
+
+
+def followed(step: plans.Step, activity: Activity) -> plans.Step:
+    """The step, stopped with the run where it reads its inputs itself (see ``frame/reading.py``)."""
+    apply: object = step.apply
+    return replace(step, apply=apply.tracked(activity)) if isinstance(apply, ReadsItself) else step
 
 
 def source_frame(

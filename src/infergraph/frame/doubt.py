@@ -12,13 +12,15 @@ from collections.abc import Callable, Sequence
 import polars as pl
 
 from infergraph.frame import plan as plans
-from infergraph.frame.compiling import Activity, Batches, io_source, source_frame
-from infergraph.frame.doubt_marks import MAYBE, OPEN, Standing
+from infergraph.frame.compiling import Activity, Batches, followed, io_source, source_frame
+from infergraph.frame.doubt_marks import MAYBE, NEAREST, OPEN, RANKED, Standing
 from infergraph.frame.doubt_whole import EXPRESSIONS, WholeStep
 from infergraph.frame.row_ids import DOUBT, DOUBT_TYPE
 from infergraph.frame.window import asked_for_few
 
-_ONE_ROW_AT_A_TIME = {"rename", "drop", "cast", "unnest", "cache", "concat", "sort", "unpivot"}
+_ONE_ROW_AT_A_TIME = {
+    "rename", "drop", "cast", "unnest", "cache", "concat", "sort", "unpivot", "numbered", "counted", RANKED,
+}  # fmt: skip
 HEADS = {"head", "slice"}
 
 Whole = Callable[[list[pl.DataFrame]], pl.DataFrame]
@@ -80,7 +82,7 @@ class Possible:
         return product
 
     def may_stop_early(self, node: plans.Node) -> set[int]:
-        """``id`` of the operators that a later step may stop before they have read all their rows."""
+        """``id`` of the operators that a later step may stop, or save from asking, before they have read all rows."""
         stopped: set[int] = set()
         for current in plans.walk(node):
             if not isinstance(current, plans.Step):
@@ -88,12 +90,19 @@ class Possible:
             before = [self.standing(one) for one in current.inputs]
             if current.method in HEADS and before[0].rows:
                 stopped |= {id(step) for step in plans.operator_steps(current.inputs[0])}
+            elif current.how == NEAREST and self._asks_unknown(current.inputs[1]):
+                # Its right side is read first, and may ask what the left one would have asked.
+                stopped |= {id(one) for one in current.inputs[:1] if isinstance(one, plans.OperatorStep)}
             elif current.method.startswith("join") and any(one.rows for one in before):
                 # Polars does not read one side of a join when it sees that the other side is empty.
                 for place, other in ((0, 1), (1, 0)):
                     if before[other].rows:
                         stopped |= {id(step) for step in plans.operator_steps(current.inputs[place])}
         return stopped
+
+    def _asks_unknown(self, node: plans.Node) -> bool:
+        """Whether it is not known what the operators below a node ask."""
+        return any(self.standing(step.inputs[0]).touched for step in plans.operator_steps(node))
 
     # -- what is settled -----------------------------------------------------------------------------
 
@@ -112,9 +121,11 @@ class Possible:
             _most(node, before),
         )  # fmt: skip
         if not touched or self._runs_as_it_is(node, merged):
-            order = merged.order or (node.method == "sort" and touched)
-            rows = merged.rows or (node.method == "filter" and touched)
+            order = merged.order or (node.method in ("sort", RANKED) and touched)
+            rows = merged.rows or (node.method in ("filter", RANKED) and touched)
             return Standing(touched, rows, order, merged.fog, merged.most)
+        if node.method == "cluster":
+            return merged
         return Standing(touched, rows=True, order=True, fog=True, most=merged.most)
 
     def _runs_as_it_is(self, step: plans.Step, before: Standing) -> bool:
@@ -166,7 +177,7 @@ class Possible:
         )  # fmt: skip
         as_it_is = not merged.touched or self._runs_as_it_is(step, merged)
         if as_it_is and not self._stops_loose(step):
-            return step.apply(inputs, self._hidden)
+            return followed(step, self._activity).apply(inputs, self._hidden)
         whole = WholeStep(step, merged, self._hidden, self._times, self._say)
         return self._barrier(step, inputs, whole.applied if as_it_is else whole.rows)
 
@@ -203,10 +214,14 @@ def _standing_of(rows: plans.OpenRows | None) -> Standing:
 def _most(step: plans.Step, before: Sequence[Standing]) -> int | None:
     """At most so many rows, as far as ``head``, ``tail`` and ``slice`` say."""
     first = before[0].most
-    if step.method in ("head", "tail", "slice"):
+    if step.method == RANKED:
+        return step.most_rows
+    if step.most_rows is not None:
         told = [most for most in (first, step.most_rows) if most is not None]
         return min(told) if told else None
     if step.method in ("filter", "with_columns", "select", "rename", "drop", "cast", "sort", "unique", "fill_null",
-                       "unnest", "cache", "with_row_index") and step.row_ids != "new":  # fmt: skip
+                       "unnest", "cache", "with_row_index", "dedup", "cluster") and step.row_ids != "new":  # fmt: skip
         return first
+    if step.how == NEAREST:
+        return None if first is None else first * step.most_each
     return first if step.how in ("semi", "anti") else None

@@ -9,6 +9,11 @@ UNKNOWN, MAYBE, FOG = 1, 2, 4
 OPEN, FIRST_DECIDER = 8, 16
 """Beside ``MAYBE``: a step other than a filter by meaning left that open; from 16 up, one bit for each such filter."""
 PERHAPS = MAYBE | OPEN
+GATHERED, RANKED = "top_k.gather", "top_k.rows"
+"""The steps around ``top_k``: all rows in one, whatever is known of them, and the best rows out of it again; where its
+answers are missing, that gives all of them, marked."""
+NEAREST = "nearest"
+"""``how`` of a step that finds rows by their vectors: among rows without one, any may be found."""
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,17 @@ For steps where a missing answer may change which rows there are: groups, joins,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 import polars as pl
 
 from infergraph.frame import plan as plans
-from infergraph.frame.doubt_marks import FOG, MAYBE, PERHAPS, UNKNOWN, Standing
+from infergraph.frame.doubt_marks import FOG, GATHERED, MAYBE, NEAREST, PERHAPS, UNKNOWN, Standing
+from infergraph.frame.matched import Matched, without_fog
 from infergraph.frame.probes import columns_read
 from infergraph.frame.row_ids import DOUBT, DOUBT_TYPE, ROW_ID
 
+_MOST_GATHERED = 100_000
 EXPRESSIONS = {"with_columns", "select", "fill_null", "with_row_index", "filter"}
 
 
@@ -39,15 +42,23 @@ class WholeStep:
         first, method = frames[0], self._step.method
         if not any(_has(frame, UNKNOWN | MAYBE | FOG) for frame in frames):
             return self.applied(frames)
+        if self._step.how == NEAREST:
+            return self._nearest(*frames)
+        if isinstance(self._step.apply, Matched):
+            return self._matched(self._step.apply, first)
         if method == "join":
             return self._join(*frames)
         if method == "join_asof":
             return self._join_asof(*frames)
         if method == "group_by.agg":
             return self._groups(first)
+        if method == GATHERED:
+            return self._gathered(first)
         if method == "unique":
             return self._unique(first)
-        if method in ("head", "tail", "slice"):
+        if method == "cluster":
+            return self._clusters(first)
+        if method in ("head", "tail", "slice", "dedup"):
             self._tell()
             return _mark(first, PERHAPS)
         if method == "filter":
@@ -80,6 +91,25 @@ class WholeStep:
         fogs = [self._fog(left)] + ([self._fog(right)] if how in ("right", "full") else [])
         return _stack(fogs)
 
+    def _nearest(self, rows: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
+        """Neighbours among rows some of which have no vector yet: each row may get any, or be none's."""
+        ours, theirs = (UNKNOWN if self._decided_by_unknown(place) else FOG for place in (0, 1))
+        most = self._step.most_rows
+        found = most is not None
+        possible = rows if found or _has(others, theirs | MAYBE) else rows.filter(_marked(ours))
+        if not possible.height:
+            return self.applied([rows, others])
+        self._tell()
+        self._times[id(self._step)] = 1 if found else max(1, min(self._step.most_each, others.height))
+        known = [name for name in self._step.schema if name in rows.columns]
+        names = [name for name in (*self._step.schema, *self._hidden) if name not in (*known, DOUBT)]
+        blank = [pl.lit(None, self._step.schema.get(name, pl.String())).alias(name) for name in names]
+        open_rows = _mark(possible.select(*known, DOUBT).with_columns(blank), UNKNOWN | PERHAPS)
+        open_rows = open_rows.select(*self._step.schema, *self._hidden)
+        if possible.height == rows.height:
+            return open_rows
+        return _stack([self.applied([rows.filter(~_marked(ours)), others]), open_rows])
+
     def _loose(self, joined: pl.DataFrame, how: str, left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
         """Pairs whose keys are known: a row with no sure match may stay alone."""
         alone = (how in ("left", "full") and _has(right, MAYBE)) or (how in ("right", "full") and _has(left, MAYBE))
@@ -87,6 +117,11 @@ class WholeStep:
             return joined
         self._tell()
         return _mark(joined, UNKNOWN | PERHAPS | FOG)
+
+    def _matched(self, matched: Matched, pairs: pl.DataFrame) -> pl.DataFrame:
+        self._tell()
+        known, foggy = without_fog(pairs)
+        return _stack([matched.possible(known, self._hidden, self._step.inputs[0].answers), self._fog(foggy)])
 
     def _join_asof(self, left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
         left_keys, right_keys = (self._decided_by_unknown(place) for place in (0, 1))
@@ -108,6 +143,17 @@ class WholeStep:
         self._tell()
         return _mark(grouped, UNKNOWN | PERHAPS | FOG)
 
+    def _gathered(self, rows: pl.DataFrame) -> pl.DataFrame:
+        times = prod(self._times.get(id(before), 1) for before in plans.walk(self._step.inputs[0]))
+        if times > 1 and rows.height:
+            # Each row may stand for so many, and all of them are compared.
+            rows = pl.concat([rows] * min(times, 1 + _MOST_GATHERED // rows.height))
+        gathered = self.applied([rows])
+        if not _has(rows, MAYBE | FOG) and not self._before.order:
+            return gathered
+        self._tell("which rows are compared depends")
+        return _mark(gathered, UNKNOWN | PERHAPS | FOG)
+
     def _unique(self, rows: pl.DataFrame) -> pl.DataFrame:
         keys_open = _marked(UNKNOWN | MAYBE if self._decided_by_unknown(0) else FOG | MAYBE)
         if not rows.filter(keys_open).height and not self._before.order:
@@ -116,6 +162,12 @@ class WholeStep:
         if self._before.order:
             return _mark(rows, PERHAPS)
         return _mark(_stack([self.applied([rows.filter(~keys_open)]), rows.filter(keys_open)]), PERHAPS)
+
+    def _clusters(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Every row as it is, its cluster unknown: it follows from the vectors of all rows."""
+        self._tell("which row is in which cluster depends")
+        new = [pl.lit(None, dtype).alias(name) for name, dtype in self._step.schema.items() if name not in rows.columns]
+        return _mark(rows.with_columns(new), UNKNOWN).select(*self._step.schema, *self._hidden)
 
     def _filter(self, rows: pl.DataFrame) -> pl.DataFrame:
         self._tell()

@@ -24,12 +24,14 @@ from infergraph.frame.estimate_rates import PASS_SHARE, Rates
 from infergraph.frame.estimate_report import Estimate, OperatorEstimate
 from infergraph.frame.estimate_walk import Doubtful, Exact, TookTooLong, Walk, content_of
 from infergraph.frame.frame import SemanticFrame
+from infergraph.frame.image_loading import Distant, ImageLoader, Unusable
 from infergraph.frame.rounds_again import first_requests
 from infergraph.frame.row_ids import DOUBT, ROW_ID
 from infergraph.frame.run import RunOptions
 from infergraph.frame.session import Session
 from infergraph.frame.window import MORSEL_ROWS
 from infergraph.models.model import Request
+from infergraph.operators.images import images_of
 from infergraph.store.hashes import RequestHasher, hash_text
 
 __all__ = ["Estimate", "OperatorEstimate", "PossibleRows", "Survey", "estimate", "prompts"]
@@ -111,11 +113,16 @@ class Survey:
         """The estimate; the plan is read once or twice."""
         return self._walked(None)[0]
 
-    def estimate_within(self, seconds: float) -> Estimate | None:
-        """The estimate; ``None`` where it takes longer than so many seconds."""
+    def within(self, seconds: float, path: Path | None) -> tuple[Estimate, PossibleRows | None] | None:
+        """The estimate; ``None`` where it takes longer than so many seconds.
+
+        Args:
+            seconds: From now on.
+            path: The Parquet file that gets the rows that the plan may give; ``None``: nobody wants them.
+        """
         self._until = time.monotonic() + seconds
         try:
-            return self._walked(None)[0]
+            return (self._walked(None)[0], None) if path is None else self.with_rows(path)
         except TookTooLong:
             return None
 
@@ -204,7 +211,8 @@ def prompts(frame: SemanticFrame, n: int) -> list[dict[str, Any]]:
     for step in plans.operator_steps(frame.node):
         hasher = RequestHasher(frame.session.models[step.model])
         for row_id, content in first_contents(frame.session, step, names, n):
-            for part, request in first_requests(frame.session, step, step.model, content):
+            asked = content.text if isinstance(content, Unusable) else content
+            for part, request in first_requests(frame.session, step, step.model, asked):
                 shown.append(
                     {
                         "operator": names[id(step)],
@@ -216,6 +224,9 @@ def prompts(frame: SemanticFrame, n: int) -> list[dict[str, Any]]:
                         "request_hash": hash_text(hasher.hash(request)),
                     }
                 )
+            if isinstance(content, Unusable):
+                shown[-1]["messages"][-1]["content"] += f"\n[not sent: {content.message}]"
+                shown[-1]["request_hash"] = None
     return shown
 
 
@@ -240,7 +251,8 @@ def first_contents(
     """
     walk, wanted = _contents(session, step, names, row_id, options or RunOptions())
     try:
-        return list(wanted.head(n).collect(engine="streaming").iter_rows())
+        rows = wanted.head(n).collect(engine="streaming")
+        return list(zip(rows[ROW_ID], _loaded(session, step, rows[CONTENT], options), strict=True))
     finally:
         walk.activity.stop()
 
@@ -259,10 +271,26 @@ def all_contents(
     walk, wanted = _contents(session, step, names, None, options)
     try:
         for batch in wanted.collect_batches(chunk_size=MORSEL_ROWS, engine="streaming"):
-            yield from batch[CONTENT]
+            yield from _loaded(session, step, batch[CONTENT], options)
     finally:
         walk.activity.stop()
         walk.activity.join(10)
+
+
+def _loaded(
+    session: Session, step: plans.OperatorStep, contents: pl.Series, options: RunOptions | None
+) -> Iterator[Any]:
+    """Contents that are not null, with what hashes need to know of their images."""
+    images = images_of(step.operator)
+    if images is None:
+        yield from contents.to_list()
+        return
+    _, facts = session.facts(model_of(step, options or RunOptions()))
+    with ImageLoader(images, facts.vision, session.root, keep=False) as loader:
+        for content in loader.all_contents(contents):
+            assert content is not None
+            assert not isinstance(content, Distant)
+            yield content
 
 
 def _contents(
@@ -282,4 +310,4 @@ def _contents(
 def _messages(request: Request) -> list[dict[str, str]]:
     if request.embed_text is not None:
         return [{"role": "input", "content": request.embed_text}]
-    return [{"role": message.role, "content": message.content} for message in request.messages]
+    return [{"role": message.role, "content": message.shown} for message in request.messages]

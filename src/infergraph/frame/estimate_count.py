@@ -85,6 +85,18 @@ class Count:
             top = most * self._dearest.get(what, 1)
             self._sums[what] = [min(value, top) for value in sums]
 
+    def bound_requests(self, expected: float, most: float) -> None:
+        """Take down the requests, where rows share them: so many are probably made, and so many at most."""
+        for what in ("calls", "input_tokens", "typical_tokens", "input_cost", "output_cost"):
+            one = self._dearest.get(what, 1)
+            low, probable, high = self._sums[what]
+            self._sums[what] = [min(low, most * one), min(probable, expected * one), min(high, most * one)]
+
+    @property
+    def rows_at_most(self) -> float:
+        """So many rows come at most."""
+        return self._sums["rows"][2]
+
     def lower_to(self, other: Count) -> None:
         """Nothing is sure that another walk did not find."""
         for what, sums in self._sums.items():

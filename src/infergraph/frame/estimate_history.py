@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from infergraph.frame import plan as plans
@@ -58,6 +58,8 @@ class Line:
     """Of each past row: the distance of our count from the mean, and how far the row lies off a line without it."""
     least_error: float = _LEAST_ERROR
     """The error that is stated at least, as a share."""
+    sloped: bool = False
+    """The slope was found apart from the start, as our counts differed enough."""
 
     def at(self, count: float) -> float:
         """The provider's count where ours is ``count``."""
@@ -133,18 +135,23 @@ class History:
         """Whether enough rows were asked with the head of now to look at no others."""
         self.rows = same if self.alike else rows
 
-    def line(self, count: Callable[[Request], int]) -> Line | None:
+    def line(self, count: Callable[[Request], int], *, others: bool) -> Line | None:
         """How the provider's count follows from ours; ``None``: nothing is known.
 
         Args:
             count: Our count of a request.
+            others: Other operators' requests count where there are too few of this one. They tell nothing new where
+                the tokenizer is the provider's own, and nothing where the operator has images.
         """
-        rows, least = self.rows, _LEAST_ERROR if self.alike else _OTHER_OPERATORS_ERROR
-        if len(rows) < LEAST_ROWS:
-            rows, least = self._rows(None, None), _OTHER_OPERATORS_ERROR
-        told = [row for row in rows if row.request.messages or row.request.embed_text is not None]
-        pairs = [(float(count(row.request)), float(row.tokens.input)) for row in told]
-        return fitted([(ours, theirs) for ours, theirs in pairs if ours > 0 and theirs > 0], least)
+        if len(self.rows) >= LEAST_ROWS:
+            return fitted(_pairs(self.rows, count), _LEAST_ERROR if self.alike else _OTHER_OPERATORS_ERROR)
+        if not others:
+            return None
+        # What every request of another operator has more than its texts is that operator's schema: only how the
+        # provider's count grows with ours says something of this one.
+        rows = [row for row in self._rows(None, None) if not row.request.images]
+        found = fitted(_pairs(rows, count), _OTHER_OPERATORS_ERROR)
+        return None if found is None or not found.sloped else replace(found, start=0.0)
 
     def output(self) -> Mean | None:
         """Output tokens of a row, all its attempts together; ``None``: too little is known."""
@@ -197,6 +204,13 @@ class History:
         return PastRow(request=request, tokens=tokens, kept=kept)
 
 
+def _pairs(rows: Sequence[PastRow], count: Callable[[Request], int]) -> list[tuple[float, float]]:
+    """Our count and the provider's of the rows whose requests are known."""
+    told = [row for row in rows if row.request.messages or row.request.embed_text is not None]
+    pairs = [(float(count(row.request)), float(row.tokens.input)) for row in told]
+    return [(ours, theirs) for ours, theirs in pairs if ours > 0 and theirs > 0]
+
+
 def fitted(pairs: Sequence[tuple[float, float]], least_error: float = _LEAST_ERROR) -> Line | None:
     """The straight line through pairs of our count and the provider's, in tokens.
 
@@ -218,18 +232,18 @@ def fitted(pairs: Sequence[tuple[float, float]], least_error: float = _LEAST_ERR
         return None
     middle, theirs = fmean(ours for ours, _ in pairs), fmean(counted for _, counted in pairs)
     width = sum((ours - middle) ** 2 for ours, _ in pairs)
-    slope, start = theirs / middle, 0.0
+    slope, start, sloped = theirs / middle, 0.0, False
     if math.sqrt(width / rows) > 0.02 * middle:
         steep = sum((ours - middle) * (counted - theirs) for ours, counted in pairs) / width
         if _SLOPES[0] <= steep <= _SLOPES[1]:
-            slope, start = steep, theirs - steep * middle
+            slope, start, sloped = steep, theirs - steep * middle, True
     off = [counted - start - slope * ours for ours, counted in pairs]
     far = [ours - middle for ours, _ in pairs]
     spread = math.sqrt(sum(each**2 for each in off) / (rows - 2))
     pulls = [(x, e / max(0.1, 1 - 1 / rows - (x * x / width if width else 0))) for x, e in zip(far, off, strict=True)]
     return Line(
         start=start, slope=slope, rows=rows, spread=spread, middle=middle, width=width, pulls=pulls,
-        least_error=least_error,
+        least_error=least_error, sloped=sloped,
     )  # fmt: skip
 
 

@@ -12,12 +12,14 @@ from infergraph.frame.doubt_marks import FOG, MAYBE, UNKNOWN
 from infergraph.frame.estimate_count import Count
 from infergraph.frame.estimate_rates import PASS_SHARE, Rates
 from infergraph.frame.expressions import roots
+from infergraph.frame.image_loading import Distant, ImageLoader, Loaded, Unusable
 from infergraph.frame.judging import judges
 from infergraph.frame.row_ids import DOUBT
 from infergraph.frame.run import RunOptions
 from infergraph.frame.session import Session
 from infergraph.models.model import Request
 from infergraph.models.verdict import Accepted
+from infergraph.operators.images import Pictured, images_of, request_of
 from infergraph.store.hashes import RequestHasher
 
 CONTENT = "__content"
@@ -55,6 +57,7 @@ class Walking(Protocol):
     instead: dict[int, set[bytes]]
     unsure: set[int]
     driven: set[tuple[int, bytes]]
+    said: list[str]
 
     def counting(self, step: plans.OperatorStep) -> bool:
         """Whether the step's rows are to be counted."""
@@ -84,13 +87,13 @@ class LookUp:
 
     def rows(self, batch: pl.DataFrame) -> tuple[list[Any], list[bool]]:
         """Each row's answer, ``None`` without one, and whether it is still to come."""
-        contents, doubts = batch[CONTENT].to_list(), batch[DOUBT].to_list()
+        contents, doubts = self._loaded(batch), batch[DOUBT].to_list()
         known = dict.fromkeys(
             content for content, doubt in zip(contents, doubts, strict=True)
-            if content is not None and not self._unknown(doubt)
+            if isinstance(content, str | Pictured) and not self._unknown(doubt)
         )  # fmt: skip
         operator = self._step.by_row
-        requests = {content: operator.request(content) for content in known}
+        requests = {content: request_of(operator, content) for content in known}
         hashes = {content: self._hasher.hash(request) for content, request in requests.items()}
         options = self._walk.options
         stored = {} if options.refresh else self._walk.session.store.answers(
@@ -98,13 +101,27 @@ class LookUp:
         )  # fmt: skip
         values: list[Any] = []
         missing: list[bool] = []
-        for content, doubt, judge in zip(contents, doubts, judges(operator, batch, self._redaction), strict=True):
+        for content, doubt, judge, own in zip(
+            contents, doubts, judges(operator, batch, self._redaction), self._own(batch), strict=True
+        ):
+            if not own:
+                values.append(None)
+                missing.append(False)
+                self.rejected.append(False)
+                continue
             low, expected = self._chance(doubt)
             self._add("rows", low, expected)
             value, unanswered, rejected = None, False, False
             if self._unknown(doubt):
                 unanswered = True
-                self._ask_unknown(content, expected)
+                self._ask_unknown(
+                    None if content is None else content if isinstance(content, str) else content.text, expected
+                )
+            elif isinstance(content, Distant):
+                unanswered = True
+                self._ask_distant(content, expected)
+            elif isinstance(content, Unusable):
+                rejected = True
             elif content is not None:
                 answer = stored.get(hashes[content])
                 verdict = None
@@ -126,6 +143,23 @@ class LookUp:
             self.rejected.append(rejected)
         return values, missing
 
+    def _loaded(self, batch: pl.DataFrame) -> list[Loaded]:
+        """The rows' contents; images are read where that takes no network."""
+        images = images_of(self._step.operator)
+        if images is None:
+            return batch[CONTENT].to_list()
+        vision, root = self._walk.rates[id(self._step)].facts.vision, self._walk.session.root
+        with ImageLoader(images, vision, root, fetch=False, keep=False) as loader:
+            return list(loader.all_contents(batch[CONTENT]))
+
+    def _own(self, batch: pl.DataFrame) -> list[bool]:
+        """Which rows are the operator's; those of which that is not known may be."""
+        rows_by = self._step.rows_by
+        if rows_by is None:
+            return [True] * batch.height
+        open_rows = (pl.col(DOUBT) & (UNKNOWN | FOG)) > 0
+        return batch.select(pl.col(rows_by).fill_null(open_rows)).to_series().to_list()
+
     def _unknown(self, doubt: int) -> bool:
         return bool(doubt & FOG) or (self._feeds.reads and bool(doubt & UNKNOWN))
 
@@ -145,6 +179,17 @@ class LookUp:
         if self._count is not None:
             self._count.ask_typical(content, expected, self._times)
             self._count.add("store_hits", 0, 0, self._times)
+
+    def _ask_distant(self, content: Distant, expected: float) -> None:
+        """A request that may be answered already; rows with the same images share it."""
+        name = self._walk.rates[id(self._step)].name
+        said = f"{name}: images behind URLs are not fetched for an estimate; each is a call that may be stored already."
+        if said not in self._walk.said:
+            self._walk.said.append(said)
+        key = repr((id(self._step), content)).encode()
+        if self._count is not None and key not in self._walk.asked:
+            self._walk.asked[key] = (id(self._step), 0.0, expected)
+            self._ask_unknown(content.text, expected)
 
     def _ask(self, key: bytes, request: Request, low: float, expected: float, paid: Rates | None) -> None:
         if self._count is None:

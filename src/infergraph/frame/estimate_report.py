@@ -116,6 +116,19 @@ def joined(estimates: Sequence[Estimate]) -> Estimate:
     return Estimate.of(operators, list(dict.fromkeys(text for each in estimates for text in each.assumptions)))
 
 
+def multiplied(part: OperatorEstimate, factor: int) -> OperatorEstimate:
+    """An operator's numbers for so many times the rows.
+
+    Args:
+        part: Of a part of the rows.
+        factor: 1 or more.
+    """
+    names = [name for f in fields(part) if (name := f.name) not in ("operator", "kind", "model")]
+    values: dict[str, Any] = {name: getattr(part, name) for name in names}
+    times: dict[str, Any] = {name: None if value is None else value * factor for name, value in values.items()}
+    return replace(part, **times)
+
+
 def at_most(estimate: Estimate, rows: int) -> Estimate:
     """The estimate of a random sample of the rows that one is of.
 

@@ -223,6 +223,8 @@ def _all_filled(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 def filled(value: Any, dtype: pl.DataType, text: str, *, stand_in: str = "") -> Any:
     """Content with a text wherever one is not known; of a list that is not known, one.
 
+    In a list each is another text: of equal ones an operator may ask nothing.
+
     Args:
         value: Content, or a part of it.
         dtype: Its type.
@@ -231,7 +233,7 @@ def filled(value: Any, dtype: pl.DataType, text: str, *, stand_in: str = "") -> 
 
     Example:
         >>> filled([{"body": None}, {"body": "b"}], pl.List(pl.Struct({"body": pl.String})), "?")
-        [{'body': '?'}, {'body': 'b'}]
+        [{'body': '?0'}, {'body': 'b'}]
     """
     match dtype:
         case pl.String():
@@ -240,7 +242,9 @@ def filled(value: Any, dtype: pl.DataType, text: str, *, stand_in: str = "") -> 
             return value.replace(stand_in, text) if stand_in else value
         case pl.List():
             inner = _typed(dtype.inner)
-            return [filled(one, inner, text, stand_in=stand_in) for one in (value or [None])]
+            return [
+                filled(one, inner, f"{text}{place}", stand_in=stand_in) for place, one in enumerate(value or [None])
+            ]
         case pl.Struct():
             of = value or {}
             return {

@@ -6,14 +6,15 @@ multiplied. It is given up after a few seconds.
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from infergraph.frame import plan as plans
-from infergraph.frame.estimate import Survey
-from infergraph.frame.estimate_report import Estimate, OperatorEstimate
+from infergraph.frame.estimate import PossibleRows, Survey
+from infergraph.frame.estimate_report import Estimate, multiplied
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.run import RunOptions
 
@@ -22,20 +23,34 @@ MOST_S = 5.0
 _PLACE = "__place"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Quick:
+    """A quick estimate, and the rows that it looked at."""
+
+    estimate: Estimate
+    """Of the whole run."""
+    rows: PossibleRows | None
+    """What the plan may give of the rows that were looked at; ``None``: nobody asked for them."""
+    every: int
+    """One of so many rows was looked at."""
+
+
 def quick_estimate(
     frame: SemanticFrame,
     options: RunOptions | None = None,
     *,
     asset: str | None = None,
+    rows: Path | None = None,
     most_rows: int = MOST_ROWS,
     most_s: float = MOST_S,
-) -> Estimate | None:
+) -> Quick | None:
     """What a run of this plan would call, cost and take, from a sample of its rows.
 
     Args:
         frame: The plan.
         options: As the run would get them.
         asset: The asset that the run makes.
+        rows: A Parquet file to be made of the rows that the plan may give; ``None``: none.
         most_rows: Rows of the leftmost source to look at, 1 or more.
         most_s: Seconds after which it is given up; a step that is at work then comes to its end first.
 
@@ -44,23 +59,25 @@ def quick_estimate(
     """
     options = options or RunOptions()
     leftmost = _leftmost(frame.node)
-    rows = int(leftmost.data.select(pl.len()).collect(engine="streaming").item())
-    rows = rows if options.limit is None else min(rows, options.limit)
-    every = -(-rows // most_rows)
+    count = int(leftmost.data.select(pl.len()).collect(engine="streaming").item())
+    count = count if options.limit is None else min(count, options.limit)
+    every = -(-count // most_rows)
     if every <= 1:
-        return Survey(frame, options, asset=asset).estimate_within(most_s)
+        whole = Survey(frame, options, asset=asset).within(most_s, rows)
+        return None if whole is None else Quick(estimate=whole[0], rows=whole[1], every=1)
     first = leftmost.data if options.limit is None else leftmost.data.head(options.limit)
     part = first.with_row_index(_PLACE).filter(pl.col(_PLACE) % every == 0).drop(_PLACE)
     node, fed = _with_source(frame.node, leftmost, replace(leftmost, data=part))
     sampled = Survey(SemanticFrame(frame.session, node), replace(options, limit=None), asset=asset)
-    found = sampled.estimate_within(most_s)
+    found = sampled.within(most_s, rows)
     if found is None:
         return None
+    made, possible = found
     parts = [
-        _times(part, every) if is_fed else part for part, is_fed in zip(found.operators, fed, strict=True)
+        multiplied(part, every) if is_fed else part for part, is_fed in zip(made.operators, fed, strict=True)
     ]  # fmt: skip
     said = f"Estimated from 1 of {every:,} rows of {leftmost.name!r}, and multiplied."
-    return Estimate.of(parts, [said, *found.assumptions])
+    return Quick(estimate=Estimate.of(parts, [said, *made.assumptions]), rows=possible, every=every)
 
 
 def _leftmost(node: plans.Node) -> plans.Source:
@@ -84,13 +101,3 @@ def _with_source(node: plans.Node, old: plans.Source, new: plans.Source) -> tupl
         if isinstance(current, plans.OperatorStep):
             fed.append(below)
     return made[id(node)][0], fed
-
-
-_WORDS = ("operator", "kind", "model")
-
-
-def _times(part: OperatorEstimate, factor: int) -> OperatorEstimate:
-    """An operator's numbers, multiplied."""
-    values = {f.name: getattr(part, f.name) for f in fields(part) if f.name not in _WORDS}
-    multiplied: dict[str, Any] = {name: None if value is None else value * factor for name, value in values.items()}
-    return replace(part, **multiplied)

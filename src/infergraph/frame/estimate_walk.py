@@ -27,6 +27,7 @@ from infergraph.frame.row_ids import DOUBT, DOUBT_TYPE, ROW_ID
 from infergraph.frame.run import RunOptions
 from infergraph.frame.session import Session
 from infergraph.frame.window import MORSEL_ROWS, Window, asked_for_few
+from infergraph.operators.cluster_label import ClusterLabelOperator, requests_at_most
 
 _LAST_DECIDER = 2**30
 
@@ -206,7 +207,7 @@ class Exact(Walk):
             else upstream
         )
         upstream = upstream if early is None else upstream.filter(early)
-        asked = [*step.judges_by, CONTENT] if needed else []
+        asked = [*step.judges_by, *_own(step), CONTENT] if needed else []
         upstream = upstream.select(list(dict.fromkeys([*carried, ROW_ID, *asked])))
         size = MORSEL_ROWS if n_rows is None else Window(partial(self._at_once, step), n_rows).rows
         batches = upstream.collect_batches(chunk_size=size, maintain_order=True, engine="streaming")
@@ -300,10 +301,20 @@ class Doubtful(Walk):
             most = self._possible.standing(step.inputs[0]).most
             if step.rounds is None:
                 self.counts[id(step)].bound(None if most is None else most * readers[id(step)])
+            if isinstance(step.operator, ClusterLabelOperator):
+                self._bound_names(self.counts[id(step)], step.operator, self.names[id(step)])
             # Polars may have tested a condition further up that this walk tests further down.
             self.counts[id(step)].lower_to(self._exact.counts[id(step)])
             if id(step) in stopped or self._exact.early.get(id(step), set()) & step.inputs[0].answers:
                 self.counts[id(step)].forget_low()
+
+    def _bound_names(self, count: Count, operator: ClusterLabelOperator, name: str) -> None:
+        count.bound_requests(*requests_at_most(count.rows_at_most, operator.groups))
+        if operator.groups is None:
+            self.said.append(
+                f"{name}: how many clusters there are depends on embeddings that are missing; twice the root of the "
+                "rows is assumed, and one for two rows at most."
+            )
 
     def _batches(
         self,
@@ -320,7 +331,8 @@ class Doubtful(Walk):
         upstream = with_content(step, upstream, content_of(step, self.content(step)))
         upstream = upstream if early is None else upstream.filter(early)
         carried = [name for name in columns if name not in step.operator.writes]
-        upstream = upstream.select(list(dict.fromkeys([*carried, *step.judges_by, DOUBT, CONTENT])))
+        asked = [*step.judges_by, *_own(step), DOUBT, CONTENT]
+        upstream = upstream.select(list(dict.fromkeys([*carried, *asked])))
         batches = upstream.collect_batches(chunk_size=MORSEL_ROWS, maintain_order=True, engine="streaming")
         rows = (self._answered(step, batch).select(columns) for batch in cut(batches, lambda: MORSEL_ROWS))
         return wanted_rows(rows, late, None if bounded else n_rows, self.activity)
@@ -371,6 +383,11 @@ class Doubtful(Walk):
             self._shares[mark] = self.rates[id(node)].pass_share
         self._marks[id(node)] = mark
         return mark
+
+
+def _own(step: plans.OperatorStep) -> list[str]:
+    """The column that says which rows are the operator's, where there is one."""
+    return [] if step.rows_by is None else [step.rows_by]
 
 
 def _readers(node: plans.Node) -> Counter[int]:

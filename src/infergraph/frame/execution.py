@@ -24,9 +24,11 @@ from infergraph.calls.cancel import CancelToken
 from infergraph.calls.ledger import Ledger
 from infergraph.errors import RunCancelled, StoreError
 from infergraph.frame import plan as plans
-from infergraph.frame.asking import CONTENT, LINEAGE_NAMES, LINEAGE_SCHEMA, PART, Account, Asker, Progress, Wiring
+from infergraph.frame.asking import CONTENT, Account, Asker, Progress, Wiring
 from infergraph.frame.compiling import Activity, Batches, io_source, lazy_frame, split_predicate, wanted_rows
+from infergraph.frame.image_loading import ImageLoader, Piece
 from infergraph.frame.keys import hidden_key
+from infergraph.frame.lineage_rows import PART, LineageRows
 from infergraph.frame.parents import ParentRecorder, derives_twice
 from infergraph.frame.parts import PartsFile
 from infergraph.frame.pulling import Growing, Passes, in_windows, pulled_heads
@@ -37,6 +39,7 @@ from infergraph.frame.row_ids import ROW_ID
 from infergraph.frame.session import Session
 from infergraph.frame.spill import Spill
 from infergraph.frame.window import WAIT_S, Asked, Line, Window, asked_for_few
+from infergraph.operators.images import images_of
 from infergraph.records import Tally, rejects_schema
 
 T = TypeVar("T")
@@ -94,8 +97,7 @@ class Execution:
         self.rejects = PartsFile(
             folder, "rejects", rejects_schema(self.keys), once_by, hidden=pl.Schema({PART: pl.String()})
         )
-        met_twice = once_by or derives_twice(node)
-        self.lineage = PartsFile(folder, "lineage", LINEAGE_SCHEMA, LINEAGE_NAMES if met_twice else ())
+        self.lineage = LineageRows(folder, met_twice=bool(once_by) or derives_twice(node))
         self.parents = ParentRecorder(self.lineage)
         self._spill = Spill(folder / "spill")
         self._rounds = RoundsWorker(lambda: self.activity.stopped)
@@ -229,7 +231,8 @@ class Execution:
         needed = step.decides or not written.isdisjoint(columns)
         keys = map(hidden_key, self.keys)
         judged = step.judges_by
-        kept = dict.fromkeys([*carried, *judged, *keys, ROW_ID, CONTENT] if needed else [*carried, ROW_ID])
+        own = [] if step.rows_by is None else [step.rows_by]
+        kept = dict.fromkeys([*carried, *judged, *own, *keys, ROW_ID, CONTENT] if needed else [*carried, ROW_ID])
         upstream = before if n_rows is None or not bounded else before.head(n_rows)
         upstream = upstream.with_columns(self._content(step).alias(CONTENT)) if needed else upstream
         upstream = upstream.select(*kept) if early is None else upstream.filter(early).select(*kept)
@@ -260,8 +263,8 @@ class Execution:
             return None if ended is None else asker.finish(morsel, ended).select(columns)
 
         line = Line(window, finish, self._spill, lambda: self.activity.stopped)
-        for rows in morsels:
-            line.add(asker.ask(rows))
+        for rows, loaded in self._loaded(step, morsels, window):
+            line.add(asker.ask(rows) if loaded is None else asker.ask(rows, loaded))
             while line.must_hand_on():
                 finished = line.hand_on()
                 if finished is None:
@@ -272,6 +275,23 @@ class Execution:
             if finished is None:
                 return
             yield finished
+
+    def _loaded(
+        self, step: plans.OperatorStep, morsels: Batches, window: Window
+    ) -> Iterator[tuple[pl.DataFrame, Piece | None]]:
+        """The morsels, or pieces of them with their images, where the operator has some."""
+        images = images_of(step.operator)
+        if images is None:
+            yield from ((rows, None) for rows in morsels)
+            return
+        _, facts = self.session.facts(self._model_of(step))
+        with ImageLoader(images, facts.vision, self.session.root, stopped=lambda: self.activity.stopped) as loader:
+            for rows in morsels:
+                for piece in loader.pieces(rows, CONTENT):
+                    # Of large images fewer rows are a morsel, and more morsels keep the model busy.
+                    if not window.fixed:
+                        window.rows = window.usual if piece.whole else piece.rows.height
+                    yield piece.rows, piece
 
     def _wait(self, future: Future[T]) -> T | None:
         """What came of it, or ``None`` when the run is over and nobody needs them."""
@@ -334,6 +354,7 @@ class Execution:
         if self._on_progress is None or plans.operator_steps(before) or plans.reads_twice(self.node):
             return None
         plain = lazy_frame(before, hidden=(), activity=self.activity, operator=self._operator_frame, limit=self._limit)
+        plain = plain if step.rows_by is None else plain.filter(step.rows_by)
         return int(plain.select(pl.len()).collect(engine="streaming").item())
 
 

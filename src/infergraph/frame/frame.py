@@ -111,11 +111,14 @@ class SemanticFrame:
         """The plan as text: steps, operators with model, what waits for all rows, and what Polars makes of it.
 
         Returns:
-            Several lines; nothing runs.
+            Several lines: the plan as a tree, the last step first; of each operator which rows reach it, whether
+            anybody reads its answers, and whether another one asks the same; Polars' own plans. No data is read.
         """
+        from infergraph.frame.economy import told
         from infergraph.frame.run import polars_plans
 
-        return f"{plans.explain(self._node)}\n\n{polars_plans(self)}"
+        parts = [plans.explain(self._node), told(self._node), polars_plans(self)]
+        return "\n\n".join(part for part in parts if part)
 
     def fingerprint(self) -> str:
         """The plan's fingerprint: 32 hex digits, the same for plans that ask and compute the same."""

@@ -14,7 +14,7 @@ from threading import Lock
 import polars as pl
 
 from infergraph.frame import plan as plans
-from infergraph.frame.parts import PartsFile
+from infergraph.frame.lineage_rows import LineageRows
 from infergraph.frame.row_ids import OTHER_PARENT, PARENT, ROW_ID, RowNumberer
 from infergraph.lineage import SourceRead, SourceRow
 
@@ -28,7 +28,7 @@ class ParentRecorder:
         lineage: Takes a row for each child and parent, and one for each row whose trace ends at a step.
     """
 
-    def __init__(self, lineage: PartsFile) -> None:
+    def __init__(self, lineage: LineageRows) -> None:
         self._lineage = lineage
         self._lock = Lock()
         self._named_by: dict[int, list[tuple[str, ...]]] = {}
@@ -60,28 +60,33 @@ class ParentRecorder:
             return step.apply(inputs, hidden)
         if step.row_ids == "new":
             return _tapped(step.apply(inputs, hidden), (), self._ends(f"{step.method}({step.text})"))
+        if step.row_ids == "merged":
+            return _tapped(step.apply(inputs, (*hidden, PARENT)), (PARENT,), self._merges(step.method))
         marked = [frame.with_columns(pl.col(ROW_ID).alias(PARENT)) for frame in inputs]
         return _tapped(step.apply(marked, (*hidden, PARENT)), _PARENTS[: len(inputs)], self._edges(step.method))
 
     def _edges(self, method: str) -> Callable[[pl.DataFrame], None]:
-        said = pl.Series("operator", [method])
-
         def write(rows: pl.DataFrame) -> None:
             for column in rows.columns[1:]:
-                edges = pl.DataFrame([rows[ROW_ID].alias("row_id"), rows[column].alias("parent")])
-                if isinstance(edges.schema["parent"], pl.List):
-                    edges = edges.explode("parent")
-                if edges["parent"].null_count():
-                    edges = edges.drop_nulls("parent")
-                self._lineage.add(edges.hstack([said.new_from_index(0, edges.height)]))
+                self._lineage.made(rows[ROW_ID], rows[column], method)
+
+        return write
+
+    def _merges(self, method: str) -> Callable[[pl.DataFrame], None]:
+        """Rows that were merged into each row, with why, as parents of a row that keeps its id."""
+
+        def write(rows: pl.DataFrame) -> None:
+            merged = rows.select(pl.col(ROW_ID).alias("row_id"), PARENT).explode(PARENT).drop_nulls(PARENT)
+            if merged.height:
+                # Branches that were put under one another bring the same row twice.
+                edges = merged.unnest(PARENT).filter(pl.col("parent") != pl.col("row_id"))
+                self._lineage.merged(edges, method)
 
         return write
 
     def _ends(self, said: str) -> Callable[[pl.DataFrame], None]:
-        step = pl.Series("operator", [said])
-
         def write(rows: pl.DataFrame) -> None:
-            self._lineage.add(pl.DataFrame([rows[ROW_ID].alias("row_id"), step.new_from_index(0, rows.height)]))
+            self._lineage.ended(rows[ROW_ID], said)
 
         return write
 

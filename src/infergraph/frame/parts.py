@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import polars as pl
 from polars.io.plugins import register_io_source
@@ -29,6 +28,7 @@ class PartsFile:
         schema: The file's columns; frames may lack some, which become null.
         once_by: Columns that name a row: of rows with the same name the first is kept; empty: all are.
         hidden: Columns that frames may have beside the file's, of which some are in ``once_by``.
+        part_rows: Rows that are held in memory before they become a part.
     """
 
     def __init__(
@@ -39,8 +39,10 @@ class PartsFile:
         once_by: Sequence[str] = (),
         *,
         hidden: Mapping[str, pl.DataType] | None = None,
+        part_rows: int = _PART_ROWS,
     ) -> None:
         self._once_by = list(once_by)
+        self._part_rows = part_rows
         self._folder = folder
         self._name = name
         self.schema = schema
@@ -49,7 +51,6 @@ class PartsFile:
         self._kept = pl.Schema({**schema, **named})
         self._lock = Lock()
         self._waiting: list[pl.DataFrame] = []
-        self._columns: dict[str, list[Any]] = {}
         self._waiting_rows = 0
         self._parts: list[Path] = []
 
@@ -57,59 +58,39 @@ class PartsFile:
         """Take in more rows; safe from several threads."""
         with self._lock:
             self._waiting.append(rows)
-            self._count(rows.height)
-
-    def add_columns(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Take in some rows as columns of Python values, always the same columns; safe from several threads.
-
-        For a few rows at a time, of which frames would cost more than what is in them.
-        """
-        with self._lock:
-            for name, values in columns.items():
-                self._columns.setdefault(name, []).extend(values)
-            self._count(len(next(iter(columns.values()))))
-
-    def _count(self, rows: int) -> None:
-        self._waiting_rows += rows
-        if self._waiting_rows >= _PART_ROWS:
-            self._flush()
+            self._waiting_rows += rows.height
+            if self._waiting_rows >= self._part_rows:
+                self._write_part()
 
     def finish(self) -> Path:
-        """Write what is left, put the parts together and return the file."""
+        """Put the parts and what is left together and return the file."""
         with self._lock:
-            self._flush()
             path = self._folder / f"{self._name}.parquet"
-            if self._once_by and self._parts:
-                rows = pl.scan_parquet(self._parts).unique(self._once_by, keep="first", maintain_order=True)
-                rows = rows.select(self.schema.names())
-                rows.sink_parquet(path, compression_level=_LEVEL, row_group_size=ROW_GROUP_ROWS)
-                for part in self._parts:
-                    part.unlink()
-            elif len(self._parts) == 1:
-                self._parts[0].replace(path)
-            elif self._parts:
-                pl.scan_parquet(self._parts).sink_parquet(path, compression_level=_LEVEL, row_group_size=ROW_GROUP_ROWS)
-                for part in self._parts:
-                    part.unlink()
-            else:
-                pl.DataFrame(schema=self.schema).write_parquet(path)
+            rows = self._rows()
+            if self._once_by:
+                rows = rows.unique(self._once_by, keep="first", maintain_order=True).select(self.schema.names())
+            rows.sink_parquet(path, compression_level=_LEVEL, row_group_size=ROW_GROUP_ROWS, statistics=False)
+            for part in self._parts:
+                part.unlink()
             self._parts.clear()
+            self._waiting.clear()
+            self._waiting_rows = 0
             return path
 
-    def _fit(self, rows: pl.DataFrame) -> pl.DataFrame:
-        missing = [pl.lit(None, dtype).alias(name) for name, dtype in self._kept.items() if name not in rows.columns]
-        return rows.with_columns(missing).select(self._kept.names())
+    def _rows(self) -> pl.LazyFrame:
+        """All rows, those of the parts first."""
+        frames = [pl.scan_ipc(self._parts, glob=False)] if self._parts else []
+        return pl.concat([*frames, self._together().lazy()])
 
-    def _flush(self) -> None:
-        if self._columns:
-            schema = pl.Schema({name: self.schema[name] for name in self._columns})
-            self._waiting.append(pl.DataFrame(self._columns, schema=schema))
-            self._columns = {}
-        if not self._waiting:
-            return
+    def _together(self) -> pl.DataFrame:
+        """The waiting rows with all of the file's columns, and those that name a row."""
+        rows = pl.concat([pl.DataFrame(schema=self._kept), *self._waiting], how="diagonal")
+        return rows.select(self._kept.names())
+
+    def _write_part(self) -> None:
+        # Packed once, at the end: a part is read once, soon, and from the page cache.
         part = self._folder / f"{self._name}-{len(self._parts):05}.part"
-        rows = self._fit(pl.concat(self._waiting, how="diagonal"))
-        rows.write_parquet(part, compression_level=_LEVEL, row_group_size=ROW_GROUP_ROWS)
+        self._together().write_ipc(part)
         self._parts.append(part)
         self._waiting.clear()
         self._waiting_rows = 0

@@ -28,7 +28,8 @@ from infergraph.operators.operator import RowOperator
 from infergraph.operators.rounds import RoundsOperator
 from infergraph.records import REJECT_COLUMNS
 
-RowIds = Literal["kept", "derived", "new"]
+RowIds = Literal["kept", "derived", "new", "merged"]
+"""``merged``: rows keep their ids, and those that were merged into one become its parents."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +106,8 @@ class Step:
     """Each row that comes out follows from one row alone, with no look at other rows."""
     most_rows: int | None
     """At most so many rows come out, where the step says so (``head``, ``tail``, ``slice``)."""
+    most_each: int
+    """At most so many rows come out for each row of the first input, where the step says so (``sim_join``)."""
     how: str
     """A join's kind; empty for other steps."""
     right_keys: tuple[str, ...]
@@ -119,6 +122,7 @@ class Step:
             for mark, here in (
                 ("waits for all rows", self.blocks),
                 ("row ids derived", self.row_ids == "derived"),
+                ("merged rows are traced", self.row_ids == "merged"),
                 ("row trace ends here", self.row_ids == "new"),
             )
             if here
@@ -137,6 +141,8 @@ class OperatorStep:
     where: pl.Expr | None = field(repr=False)
     keeps_undecided: bool
     """Only for ``filter``: a rejected row stays in the frame."""
+    rows_by: str | None = None
+    """A Boolean column of the input: a row where it is false is none of the operator's, unasked and uncounted."""
     inputs: tuple[Node]
     schema: pl.Schema
     answers: frozenset[str]
@@ -144,7 +150,7 @@ class OperatorStep:
     @property
     def decides(self) -> bool:
         """Whether the answers say which rows stay, instead of adding columns."""
-        return self.operator.kind == "filter"
+        return self.operator.kind in ("filter", "join") and not self.operator.writes
 
     @property
     def by_row(self) -> RowOperator:
@@ -190,7 +196,7 @@ def source(
 ) -> Source:
     """A checked source node."""
     lazy = data.lazy()
-    schema = _schema_of(lambda: lazy.collect_schema(), pl.Schema())
+    schema = schema_of(lambda: lazy.collect_schema(), pl.Schema())
     keys = (key,) if isinstance(key, str) else tuple(key or ())
     for column in keys:
         if column not in schema:
@@ -220,9 +226,11 @@ def step(
     renames: dict[str, str] | None = None,
     row_wise: bool = False,
     most_rows: int | None = None,
+    most_each: int = 1,
     how: str = "",
     right_keys: Sequence[str] = (),
     columns: ColumnRule | None = None,
+    answers: Callable[[frozenset[str]], frozenset[str]] | None = None,
 ) -> Step:
     """A checked plain step.
 
@@ -239,9 +247,11 @@ def step(
         renames: Old name to new name.
         row_wise: Each row that comes out follows from one row alone.
         most_rows: At most so many rows come out.
+        most_each: At most so many for each row of the first input, where the step is one that finds by vectors.
         how: A join's kind.
         right_keys: Names of a join's keys in the right frame.
         columns: How its columns follow from its inputs', for column lineage; ``None``: it cannot be looked into.
+        answers: Changes which of its columns follow from a model's answers, where what is found by them does so too.
 
     Raises:
         UnknownColumn: An expression names a column that is not there.
@@ -249,13 +259,14 @@ def step(
     """
     empty = [pl.LazyFrame(schema=node.schema) for node in inputs]
     known = pl.Schema({name: dtype for node in inputs for name, dtype in node.schema.items()})
-    schema = _schema_of(lambda: apply(empty, ()).collect_schema(), known, where=f".{method}({text})")
+    schema = schema_of(lambda: apply(empty, ()).collect_schema(), known, where=f".{method}({text})")
     apply, schema = truthful(apply, empty, schema, reads, f".{method}({text})")
     _refuse_reserved(f".{method}({text})", schema)
-    answers = _answers_after(inputs, schema, reads, replaces_columns, renames or {})
+    following = _answers_after(inputs, schema, reads, replaces_columns, renames or {})
     return Step(
         method=method, text=text, identity=identity, inputs=tuple(inputs), apply=apply, schema=schema,
-        answers=answers, row_ids=row_ids, blocks=blocks, row_wise=row_wise, most_rows=most_rows, how=how,
+        answers=following if answers is None else answers(following), row_ids=row_ids, blocks=blocks,
+        row_wise=row_wise, most_rows=most_rows, most_each=most_each, how=how,
         right_keys=tuple(right_keys), columns=columns,
     )  # fmt: skip
 
@@ -268,19 +279,37 @@ def operator_step(
     where: pl.Expr | None,
     keeps_undecided: bool,
     before: Node,
+    rows_by: str | None = None,
 ) -> OperatorStep:
     """A checked operator node; the operator itself was checked when it was built."""
     if where is not None:
         empty = pl.LazyFrame(schema=before.schema).select(where.alias("where"))
-        dtype = _schema_of(lambda: empty.collect_schema(), before.schema, where=f"where={where}")["where"]
+        dtype = schema_of(lambda: empty.collect_schema(), before.schema, where=f"where={where}")["where"]
         where = where.cast(pl.Boolean) if dtype == pl.Null else where
         if dtype not in (pl.Boolean, pl.Null):
             raise PlanError(f"where={where} gives {dtype}, not Boolean: write a condition, such as pl.col('x') > 0.")
     schema = pl.Schema({**before.schema, **operator.writes})
     return OperatorStep(
-        operator=operator, name=name, model=model, where=where, keeps_undecided=keeps_undecided, inputs=(before,),
-        schema=schema, answers=before.answers | frozenset(operator.writes),
+        operator=operator, name=name, model=model, where=where, keeps_undecided=keeps_undecided, rows_by=rows_by,
+        inputs=(before,), schema=schema, answers=before.answers | frozenset(operator.writes),
     )  # fmt: skip
+
+
+def new_operator_name(operator: RowOperator | RoundsOperator, given: str | None, *before: Node) -> str:
+    """The given name, or one after the operator's kind, that no other operator of the plan has.
+
+    Raises:
+        PlanError: The given name is empty or taken.
+    """
+    taken = {step.name for node in before for step in operator_steps(node)}
+    if given is not None:
+        if not given or given in taken:
+            raise PlanError(f"name={given!r}: give each operator a name of its own; taken: {sorted(taken)}.")
+        return given
+    number = 1
+    while (name := operator.kind if number == 1 else f"{operator.kind}_{number}") in taken:
+        number += 1
+    return name
 
 
 def walk(node: Node) -> Iterator[Node]:
@@ -350,9 +379,17 @@ def operator_names(node: Node) -> dict[int, str]:
 def explain(node: Node) -> str:
     """The plan as a tree, the last step first, with what each operator reads and writes."""
     lines: list[str] = []
+    seen: set[int] = set()
+    same = _asking_the_same(node)
 
     def visit(current: Node, depth: int) -> None:
+        if id(current) in seen and operator_steps(current):
+            lines.append("  " * depth + current.describe() + "  -- as above, its rows are asked once")
+            return
+        seen.add(id(current))
         lines.append("  " * depth + current.describe())
+        if id(current) in same:
+            lines.append("  " * depth + f"    asks the same as {same[id(current)]!r}: equal rows are asked once")
         if isinstance(current, OperatorStep):
             writes = ", ".join(f"{name}: {dtype}" for name, dtype in current.operator.writes.items())
             effect = f"writes {writes}" if writes else "keeps the rows for which it is true"
@@ -364,7 +401,30 @@ def explain(node: Node) -> str:
     return "\n".join(lines)
 
 
-def _schema_of(resolve: Callable[[], pl.Schema], known: pl.Schema, where: str = "frame") -> pl.Schema:
+def _asking_the_same(node: Node) -> dict[int, str]:
+    """The name of the first operator with the same question to the same model, by ``id`` of the later step."""
+    names, first, same = operator_names(node), dict[tuple[str, str], str](), dict[int, str]()
+    for current in operator_steps(node):
+        question = (current.model, current.operator.fingerprint())
+        if question in first:
+            same[id(current)] = first[question]
+        else:
+            first[question] = names[id(current)]
+    return same
+
+
+def schema_of(resolve: Callable[[], pl.Schema], known: pl.Schema, where: str = "frame") -> pl.Schema:
+    """What Polars says of a step's columns, or why there are none.
+
+    Args:
+        resolve: Asks Polars.
+        known: The columns that could have been named.
+        where: What errors call the step.
+
+    Raises:
+        UnknownColumn: The step names a column that is not there.
+        PlanError: Polars refuses the step for another reason.
+    """
     try:
         return resolve()
     except (ColumnNotFoundError, SchemaFieldNotFoundError) as error:

@@ -16,6 +16,7 @@ from infergraph.frame import plan as plans
 from infergraph.frame.session import Session
 from infergraph.models.personal_data import SUSPICIOUS
 from infergraph.models.redaction import Redaction
+from infergraph.operators.images import images_of
 
 
 def redacted_content(session: Session, step: plans.OperatorStep, model: str) -> pl.Expr:
@@ -27,10 +28,13 @@ def redacted_content(session: Session, step: plans.OperatorStep, model: str) -> 
         model: The deployment's name of the model that is asked.
 
     Returns:
-        A row-wise expression of the content's type; null where the operator's content is null.
+        A row-wise expression of the content's type, with images a Struct (see ``ImageColumns.with_text``); null where
+        the operator's content is null.
     """
     redaction = session.redaction_of(model)
     operator = step.operator
+    if (images := images_of(operator)) is not None:
+        return images.with_text(operator.content)  # a model with images has no redaction: see frame/image_checks.py
     if redaction is None:
         return operator.content
     if step.rounds is None:

@@ -20,7 +20,6 @@ from infergraph.errors import RunCancelled
 from infergraph.frame import plan as plans
 from infergraph.frame.asking import (
     CONTENT,
-    PART,
     PROGRESS_EVERY_S,
     ROW_OBJECTS_BYTES,
     Account,
@@ -31,13 +30,14 @@ from infergraph.frame.asking import (
     row_names,
 )
 from infergraph.frame.judging import RedactedJudge, shown
+from infergraph.frame.lineage_rows import PART
 from infergraph.frame.lockstep import Lockstep
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.models.model import Model, Request
 from infergraph.operators.rounds import Question, Reply, Room, RoundsOperator
 from infergraph.records import usd
 from infergraph.store.echoes import without_echoes
-from infergraph.store.hashes import RequestHasher, hash_text
+from infergraph.store.hashes import RequestHasher
 
 
 class RoundsWorker:
@@ -79,6 +79,8 @@ class Answered:
     place: int
     """The row's place in the morsel."""
     part: str
+    about: Sequence[str]
+    """Ids of other rows whose traces show it."""
     outcome: Outcome
     """Without the value, which its row has made something of."""
     request: Request | None
@@ -209,7 +211,7 @@ class RoundsAsker:
             replies.setdefault(place, []).append(Reply(value=value, rejected=outcome.rejected, message=outcome.message))
             outcome.value = None
             request = question.request if outcome.rejected is not None else None
-            morsel.answered.append(Answered(place, question.part, outcome, request))
+            morsel.answered.append(Answered(place, question.part, question.about, outcome, request))
         lockstep.reply({place: several for place, several in replies.items() if place not in pending})
 
     # -- on the thread that reads the rows -------------------------------------------------------------------
@@ -227,17 +229,14 @@ class RoundsAsker:
 
     def _write(self, morsel: RoundsMorsel, asked: Sequence[Answered]) -> None:
         ids = morsel.rows[ROW_ID].to_list()
-        if asked:
-            made = {
-                "row_id": [ids[one.place] for one in asked],
-                "model": [one.outcome.model for one in asked],
-                "request_hash": [hash_text(one.outcome.hash) for one in asked],
-                "source": [one.outcome.source for one in asked],
-                "via": [one.outcome.via for one in asked],
-                PART: [one.part for one in asked],
-            }
-            named = pl.lit(self._tally.operator).alias("operator")
-            self._wiring.lineage.add(pl.DataFrame(made, schema=dict.fromkeys(made, pl.String)).with_columns(named))
+        told = [(row_id, one) for one in asked for row_id in _shown_with(one, ids[one.place])]
+        if told:
+            self._wiring.lineage.answered(
+                pl.Series([row_id for row_id, _ in told], dtype=pl.String),
+                self._tally.operator,
+                [one.outcome for _, one in told],
+                parts=[one.part for _, one in told],
+            )
         rejected = [one for one in asked if one.outcome.rejected is not None]
         if rejected:
             listed = rejects_of(
@@ -269,3 +268,8 @@ class RoundsAsker:
                 cost_usd=usd(ledger.cost_nano_usd), seconds=now - self._started,
             )
         )  # fmt: skip
+
+
+def _shown_with(one: Answered, row_id: str) -> Sequence[str]:
+    """The rows whose traces show a question: those that it is about, and its own where it is among the rejects."""
+    return one.about if one.about and one.outcome.rejected is None else (*one.about, row_id)

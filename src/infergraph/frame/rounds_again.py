@@ -15,6 +15,7 @@ from infergraph.frame.session import Session
 from infergraph.models.model import Request
 from infergraph.models.redaction import Redaction
 from infergraph.models.verdict import Accepted
+from infergraph.operators.images import request_of
 from infergraph.operators.rounds import Question, Reply
 from infergraph.store.hashes import RequestHasher
 from infergraph.store.rows import StoredAnswer
@@ -32,7 +33,7 @@ def first_requests(
         content: The row's content, which is not null.
     """
     if step.rounds is None:
-        return [(None, step.by_row.request(content))]
+        return [(None, request_of(step.by_row, content))]
     rows = Lockstep(step.rounds, [content], room_of(session, model), name=step.name)
     rows.begin()
     first: list[tuple[str | None, Request]] = [
@@ -54,7 +55,7 @@ def requests_by_store(
         content: The row's content, which is not null.
     """
     if step.rounds is None:
-        yield None, step.by_row.request(content)
+        yield None, request_of(step.by_row, content)
         return
     hasher, redaction = RequestHasher(session.models[model]), session.redaction_of(model)
     rows = Lockstep(step.rounds, [content], room_of(session, model), name=step.name)

@@ -23,6 +23,8 @@ DOUBT = "_doubt"
 DOUBT_TYPE = pl.Int32()
 PARENT = "__parent"
 """In a run only, beside a step that makes new rows: the ids of the rows that it reads (see ``frame/parents.py``)."""
+MERGED_TYPE = pl.List(pl.Struct({"parent": pl.String(), "part": pl.String()}))
+"""``PARENT`` of a step that merges rows: the ids of those that were merged into the row, each with why."""
 OTHER_PARENT = f"{PARENT}__other"
 """The same of a join's right side."""
 RESERVED = (ROW_ID, DOUBT, "__content", PARENT, OTHER_PARENT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import tempfile
 import time
@@ -35,7 +36,7 @@ from infergraph.frame.progress_line import ProgressLine, progress_line
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.frame.session import Session
 from infergraph.lineage import SourceRead, Trace
-from infergraph.models.model import NANO, Tokens
+from infergraph.models.model import NANO, Request, Tokens
 from infergraph.models.prices import level_of_the_caller, price_of
 from infergraph.records import Usage
 from infergraph.store.rows import UsageRow
@@ -44,6 +45,7 @@ from infergraph.traces import RunRecords, trace_rows
 __all__ = ["Progress", "RunOptions", "RunResult", "SinkResult", "StagedRun", "run", "run_to_folder", "sink"]
 
 T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
 _JOIN_S = 10.0
 
 
@@ -127,6 +129,8 @@ class RunResult:
     session: Session = field(repr=False)
     sources: Sequence[SourceRead] = field(default=(), repr=False)
     """What the plan read, kept so that ``trace`` can show source rows."""
+    plan: plans.Node | None = field(default=None, repr=False)
+    """The plan, kept so that ``trace`` can render prompts again that the store does not keep."""
 
     def trace(self, row_id: str) -> Trace:
         """Where one row comes from: its requests with prompts, responses and cost, and its rows in the sources.
@@ -137,8 +141,22 @@ class RunResult:
         Raises:
             PlanError: The run neither made nor read such a row.
         """
-        records = RunRecords(self.lineage.lazy(), self.rejects.lazy(), self.session.store)
+        records = RunRecords(self.lineage.lazy(), self.rejects.lazy(), self.session.store, self._rendered_again)
         return trace_rows(records, [row_id], SourceFinder(self.sources))[row_id]
+
+    def _rendered_again(self, operator: str, row_id: str, request_hash: str) -> Request | None:
+        from infergraph.frame.again import rendered_again
+
+        if self.plan is None:
+            return None
+        try:
+            return rendered_again(
+                SemanticFrame(self.session, self.plan), operator, row_id, request_hash=request_hash
+            )  # fmt: skip
+        except Exception as error:
+            # Sources that are gone and functions of the user raise anything: the rest of the trace is worth showing.
+            _LOG.warning("The prompt of row %s could not be rendered again: %s.", row_id, type(error).__name__)
+            return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +211,7 @@ def run(
             run_id=execution.scope.run_id,
             session=frame.session,
             sources=execution.parents.sources(frame.node),
+            plan=frame.node,
         )
 
 

@@ -9,8 +9,8 @@ from polars.exceptions import PolarsError
 
 from infergraph.frame import plan as plans
 
-# Steps that drop or move rows, or columns, and change no value.
-_CHANGE_NOTHING = ("filter", "drop", "sort", "head", "tail", "slice", "unique", "cache", "with_row_index")
+# Steps that drop or move rows, or columns, or add some, and change no value.
+_CHANGE_NOTHING = ("filter", "drop", "sort", "head", "tail", "slice", "unique", "cache", "with_row_index", "cluster")
 
 
 def columns_unchanged(step: plans.Step) -> set[str]:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import polars as pl
 
 from infergraph.frame import plan as plans
+from infergraph.frame.doubt_marks import GATHERED
 from infergraph.frame.spill import Spill, Spilled
 
 MORSEL_ROWS = 512
@@ -23,7 +24,7 @@ WINDOW_BYTES = 256 * 1024 * 1024
 WINDOW_ROWS = 8_192
 WAIT_S = 0.25
 # These take in all their rows before they give the first, whoever comes after them.
-_READ_ALL = frozenset({"sort", "group_by.agg", "tail", "slice"})
+_READ_ALL = frozenset({"sort", "group_by.agg", "tail", "slice", "search", "dedup", "cluster", GATHERED})
 _DONE = (Spilled, pl.DataFrame)
 
 

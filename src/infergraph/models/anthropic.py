@@ -15,13 +15,25 @@ from typing import Any
 
 from infergraph.models.address import check_server_address
 from infergraph.models.bodies import Bodies
-from infergraph.models.failures import Peer
+from infergraph.models.failures import Peer, no_answer
 from infergraph.models.http import Envelope, Line, counted, key_of, own_headers
-from infergraph.models.model import AnswerSchema, CallFailed, Capabilities, Finish, Model, Request, Response, Tokens
+from infergraph.models.image import Image
+from infergraph.models.model import (
+    AnswerSchema,
+    CallFailed,
+    Capabilities,
+    Finish,
+    Message,
+    Model,
+    Request,
+    Response,
+    Tokens,
+)
 from infergraph.models.prices import context_tokens
 from infergraph.models.prompt_cache import cacheable_prefix_tokens
 from infergraph.models.schemas import ANTHROPIC, schema_problems, strict_schema
 from infergraph.models.tokens import count_tokens
+from infergraph.models.vision import sees, vision_of_claude
 
 _OWN_URL = "https://api.anthropic.com"
 _KEY = "ANTHROPIC_API_KEY"
@@ -59,7 +71,12 @@ class AnthropicProvider:
     @cached_property
     def capabilities(self) -> Capabilities:
         """What is known about the model."""
-        return Capabilities(context_tokens=context_tokens(self._model))
+        name = self._model.model_id
+        return Capabilities(
+            context_tokens=context_tokens(self._model),
+            images=sees(name, own_host=self._is_claude),
+            vision=vision_of_claude(name),
+        )
 
     def schema_problems(self, schema: Mapping[str, Any]) -> list[str]:
         """Why the model cannot take this schema; a tool's input may be any object."""
@@ -119,7 +136,7 @@ class AnthropicProvider:
             "model": model.model_id,
             "max_tokens": request.max_output_tokens or model.max_output_tokens or _DEFAULT_ROOM,
             "messages": [
-                {"role": message.role, "content": message.content}
+                {"role": message.role, "content": _content(message)}
                 for message in request.messages
                 if message.role != "system"
             ],
@@ -148,7 +165,18 @@ def _mark_prefix(body: dict[str, Any], request: Request) -> None:
         return
     last = sum(message.role != "system" for message in request.prefix) - 1
     place, name = (body, "system") if last < 0 else (body["messages"][last], "content")
-    place[name] = [{"type": "text", "text": place[name], "cache_control": {"type": "ephemeral"}}]
+    parts = place[name] if isinstance(place[name], list) else [{"type": "text", "text": place[name]}]
+    place[name] = [*parts[:-1], {**parts[-1], "cache_control": {"type": "ephemeral"}}]
+
+
+def _content(message: Message) -> str | list[dict[str, Any]]:
+    if not message.images:
+        return message.content
+    return [*map(_image_part, message.images), {"type": "text", "text": message.content}]
+
+
+def _image_part(image: Image) -> dict[str, Any]:
+    return {"type": "image", "source": {"type": "base64", "media_type": image.media_type, "data": image.base64()}}
 
 
 @lru_cache(maxsize=256)
@@ -165,7 +193,7 @@ def _tool(schema: AnswerSchema) -> dict[str, Any]:
 def _response(body: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
     blocks = body.get("content")
     if not isinstance(blocks, list) or not all(isinstance(block, Mapping) for block in blocks):
-        raise CallFailed(f"The server's JSON holds no answer: {str(body)[:300]}", outcome="transient", status=200)
+        raise no_answer(body)
     finish = _FINISHES.get(str(body.get("stop_reason")), "stop")
     text = _text(blocks)
     if finish == "refusal":

@@ -39,7 +39,7 @@ class Bodies:
 
     Args:
         build: Makes a request's body. Only the last message's content may differ between bodies of requests that
-            differ in nothing else, and it stands there as one string.
+            differ in nothing else, and it stands there as one string, unless it has images.
 
     Example:
         >>> bodies = Bodies(lambda request: {"prompt": request.messages[-1].content, "n": 1})
@@ -57,6 +57,8 @@ class Bodies:
         if not request.messages:
             return encoded(self._build(request))
         last = request.messages[-1]
+        if last.images:
+            return encoded(self._build(request))
         shared = (
             request.messages[:-1],
             last.role,

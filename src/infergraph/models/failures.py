@@ -198,6 +198,16 @@ def failure_of(peer: Peer, status: int, body: Any, headers: Mapping[str, str]) -
     )
 
 
+def no_answer(body: Mapping[str, Any]) -> CallFailed:
+    """The failure of a success whose JSON holds no answer.
+
+    Args:
+        body: The parsed JSON.
+    """
+    message = f"The server's JSON holds no answer: {str(body)[:300]}"
+    return CallFailed(message, outcome="transient", status=200, no_answer=True)
+
+
 def _error_status(body: Mapping[str, Any]) -> int | None:
     error = body.get("error")
     code = error.get("code") if isinstance(error, Mapping) else None

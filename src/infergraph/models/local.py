@@ -94,6 +94,7 @@ class LocalProvider:
             scores_choices=self._model.model_id == CHAT,
             context_tokens=SLOT_TOKENS if chats else None,
             dimensions=minilm.DIMENSIONS,
+            images=False,
             default_concurrency=SLOTS,
         )
 

@@ -93,8 +93,8 @@ def _anchor(sentence: str) -> Anchor:
 
 
 @lru_cache(maxsize=4096)
-def _vector(text: str) -> Vector:
-    return minilm().embed(text)[0]
+def _embedded(text: str) -> tuple[Vector, int]:
+    return minilm().embed(text)
 
 
 def plain(subject: str) -> str:
@@ -118,6 +118,8 @@ def choose(choices: Choices, examples: Sequence[Worked] = ()) -> tuple[str, int]
     Returns:
         One of ``choices.values``, and the word pieces of the content.
     """
+    if choices.candidates:
+        return _best_candidate(choices)
     text = plain(choices.subject)
     vector, tokens = minilm().embed(text)
     if choices.boolean:
@@ -153,16 +155,28 @@ def _words(text: str) -> frozenset[str]:
 
 def _nearness(value: str, vector: Vector, examples: Sequence[Worked]) -> float:
     strengths = [
-        Anchor.of(_vector(plain(example.subject))).strength(vector) for example in examples if example.value == value
+        Anchor.of(_embedded(plain(example.subject))[0]).strength(vector)
+        for example in examples
+        if example.value == value
     ]
     return max(strengths, default=0.0)
 
 
+def _best_candidate(choices: Choices) -> tuple[str, int]:
+    affirmed = _NEGATION.sub("", choices.question)
+    embedded = [_embedded(plain(candidate)) for candidate in choices.candidates]
+    strengths = [_strength(affirmed, vector) for vector, _ in embedded]
+    chosen = np.argmax(strengths) if affirmed == choices.question else np.argmin(strengths)
+    return choices.values[int(chosen)], sum(tokens for _, tokens in embedded)
+
+
+def _strength(affirmed: str, vector: Vector) -> float:
+    return fmean(_anchor(" ".join(_REFERENCE.sub(name, affirmed).split())).strength(vector) for name in _REFERRED_TO_AS)
+
+
 def _is_true(question: str, vector: Vector, examples: Sequence[Worked]) -> bool:
     affirmed = _NEGATION.sub("", question)
-    strength = fmean(
-        _anchor(" ".join(_REFERENCE.sub(name, affirmed).split())).strength(vector) for name in _REFERRED_TO_AS
-    )
+    strength = _strength(affirmed, vector)
     if affirmed != question:
         # An embedding hardly notices a "not": the sentence without it is judged, and the answer turned round.
         return strength <= TRUE_ABOVE

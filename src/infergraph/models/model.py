@@ -16,8 +16,10 @@ from typing import Any, Literal, Protocol
 
 from infergraph.errors import ConfigurationError
 from infergraph.models.address import check_address
+from infergraph.models.image import Image
 from infergraph.models.redact import Secret, made_without_traces
 from infergraph.models.redaction import Redaction
+from infergraph.models.vision import Vision, vision_of_openai
 
 Role = Literal["system", "user", "assistant"]
 Finish = Literal["stop", "length", "refusal", "content_filter"]
@@ -217,10 +219,22 @@ def _check_range(model: Model, name: str, low: float, high: float | None, *, ope
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a conversation."""
+    """One message of a conversation.
+
+    Args:
+        role: Who speaks.
+        content: The text.
+        images: Images that go with it, before the text.
+    """
 
     role: Role
     content: str
+    images: tuple[Image, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The message to read: a line for each image, then the text."""
+        return "\n".join([*(image.shown for image in self.images), self.content]) if self.images else self.content
 
 
 @dataclass(frozen=True)
@@ -269,6 +283,8 @@ class Choices:
         question: The author's instruction or sentence, without the content.
         subject: The content that is judged, as rendered for this row.
         boolean: The values are the JSON booleans.
+        candidates: Where the values stand for parts of the subject that are compared with each other: these parts, as
+            many as values; the question is which of them the sentence fits best.
     """
 
     field: str
@@ -277,6 +293,7 @@ class Choices:
     question: str
     subject: str
     boolean: bool = False
+    candidates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,6 +320,11 @@ class Request:
     def prefix(self) -> tuple[Message, ...]:
         """The messages that the operator sends with every row."""
         return self.messages[: -1 if self.shared_messages is None else self.shared_messages]
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """The images of all messages."""
+        return tuple(image for message in self.messages for image in message.images)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -363,6 +385,7 @@ class CallFailed(Exception):
         retry_after_s: Seconds that the server asked to wait, where it did.
         headers: Rate-limit headers, lower-case names.
         unreachable: There is no such host, or nothing listens there: fatal where nothing succeeded before.
+        no_answer: A success without an answer in it, as of a server of another kind: fatal where nothing else comes.
     """
 
     def __init__(
@@ -375,6 +398,7 @@ class CallFailed(Exception):
         retry_after_s: float | None = None,
         headers: Mapping[str, str] | None = None,
         unreachable: bool = False,
+        no_answer: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -384,9 +408,11 @@ class CallFailed(Exception):
         self.retry_after_s = retry_after_s
         self.headers: Mapping[str, str] = headers or {}
         self.unreachable = unreachable
+        self.no_answer = no_answer
 
 
 _USUAL_CONCURRENCY = 64
+_USUAL_VISION = vision_of_openai("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -403,6 +429,10 @@ class Capabilities:
     """Input and output tokens that fit together; ``None``: not known."""
     dimensions: int | None = None
     """Length of its embeddings; ``None``: not known."""
+    images: bool | None = None
+    """It takes images; ``None``: not known, and so not refused."""
+    vision: Vision = _USUAL_VISION
+    """Which images it takes, and what it counts for them, where it takes any."""
     default_concurrency: int | None = None
     """Requests in flight at once where the model states no ``max_concurrency``; ``None``: found by measuring."""
 

@@ -16,12 +16,23 @@ from urllib.parse import urlsplit
 
 from infergraph.models.address import check_server_address
 from infergraph.models.bodies import Bodies, encoded
-from infergraph.models.failures import Peer
+from infergraph.models.failures import Peer, no_answer
 from infergraph.models.http import Envelope, Line, counted, key_of, own_headers
-from infergraph.models.model import AnswerSchema, CallFailed, Capabilities, Finish, Model, Request, Response, Tokens
+from infergraph.models.image import Image
+from infergraph.models.model import (
+    AnswerSchema,
+    Capabilities,
+    Finish,
+    Message,
+    Model,
+    Request,
+    Response,
+    Tokens,
+)
 from infergraph.models.prices import context_tokens
 from infergraph.models.schemas import COMPATIBLE, OPENAI, Dialect, schema_problems, strict_schema
 from infergraph.models.tokens import count_tokens
+from infergraph.models.vision import sees, vision_of_openai
 
 _OWN_URL = "https://api.openai.com/v1"
 _OWN_HOSTS = ("api.openai.com", ".api.openai.com", ".openai.azure.com")
@@ -60,6 +71,8 @@ class OpenAIProvider:
             embeds=embeds_only or self._model.base_url is not None,
             context_tokens=context_tokens(self._model),
             dimensions=self._model.dimensions or (None if self._model.base_url else _DIMENSIONS.get(name)),
+            images=False if embeds_only else sees(name, own_host=self._own_kind),
+            vision=vision_of_openai(name),
         )
 
     @property
@@ -118,7 +131,7 @@ class OpenAIProvider:
         room = request.max_output_tokens or model.max_output_tokens
         body: dict[str, Any] = {
             "model": model.model_id,
-            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            "messages": [{"role": message.role, "content": _content(message)} for message in request.messages],
         }
         if room is not None:
             body["max_completion_tokens" if self._own_kind else "max_tokens"] = room
@@ -140,13 +153,23 @@ class OpenAIProvider:
         try:
             vector = _vector(answer["data"][0]["embedding"])
         except (KeyError, IndexError, TypeError, ValueError, OverflowError, struct.error) as error:
-            raise _no_answer(answer) from error
+            raise no_answer(answer) from error
         return Response(
             embedding=vector,
             tokens=_tokens(answer.get("usage")),
             model_id=str(answer.get("model", "")),
             headers=headers,
         )
+
+
+def _content(message: Message) -> str | list[dict[str, Any]]:
+    if not message.images:
+        return message.content
+    return [*map(_image_part, message.images), {"type": "text", "text": message.content}]
+
+
+def _image_part(image: Image) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": f"data:{image.media_type};base64,{image.base64()}"}}
 
 
 def _is_own_host(url: str) -> bool:
@@ -168,7 +191,7 @@ def _chat_response(body: Mapping[str, Any], headers: Mapping[str, str]) -> Respo
         message = choice["message"]
         content, refusal = message.get("content"), message.get("refusal")
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise _no_answer(body) from error
+        raise no_answer(body) from error
     finish: Finish = "refusal" if refusal else _FINISHES.get(str(choice.get("finish_reason")), "stop")
     return Response(
         text=_text(refusal) or _text(content),
@@ -199,7 +222,3 @@ def _vector(given: Any) -> tuple[float, ...]:
         raw = base64.b64decode(given)
         return struct.unpack(f"<{len(raw) // 4}f", raw)
     return tuple(float(number) for number in given)
-
-
-def _no_answer(body: Mapping[str, Any]) -> CallFailed:
-    return CallFailed(f"The server's JSON holds no answer: {str(body)[:300]}", outcome="transient", status=200)

@@ -21,9 +21,12 @@ _END = r"(?![^\W_])"
 _GAP = r"[ \t\u00a0\u2007\u2009\u202f.\-\u2010-\u2015]"
 
 _LOCAL = r"[\w.!#$%&'*+/=?^`{|}~\-]"
+# Chinese and Japanese keyboards write them as wide as their letters.
+_AT, _DOT = "[@\uff20\ufe6b]", "[.\uff0e]"
+_HAS_AT = re.compile(_AT)
 _EMAIL = re.compile(
-    rf'(?:(?<!{_LOCAL})(?P<local>{_LOCAL}++)|"[^"\r\n<>]{{1,64}}")@'
-    r"(?:(?:[^\W_](?:[\w\-]*[^\W_])?\.)+(?:[^\W\d_]{2,}|xn--[\w\-]+)|\[[0-9a-fA-F.:]{3,45}\])"
+    rf'(?:(?<!{_LOCAL})(?P<local>{_LOCAL}++)|"[^"\r\n<>]{{1,64}}"){_AT}'
+    rf"(?:(?:[^\W_](?:[\w\-]*[^\W_])?{_DOT})+(?:[^\W\d_]{{2,}}|xn--[\w\-]+)|\[[0-9a-fA-F.:]{{3,45}}\])"
 )
 
 
@@ -34,7 +37,7 @@ def emails(text: str) -> Iterator[Span]:
         >>> [text[a:b] for text in ["to: Ann.O'Neil+x@mail.example.org."] for a, b in emails(text)]
         ["Ann.O'Neil+x@mail.example.org"]
     """
-    if "@" not in text:
+    if "@" not in text and not _HAS_AT.search(text):
         return
     for match in _EMAIL.finditer(text):
         local = match["local"]

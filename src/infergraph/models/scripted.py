@@ -17,6 +17,7 @@ from typing import Any
 from infergraph.errors import ConfigurationError
 from infergraph.models.model import CallFailed, Capabilities, Model, Request, Response, Tokens
 from infergraph.models.sample import sample_answer, sample_embedding, sample_text
+from infergraph.models.vision import vision_of_openai
 
 Answer = str | Mapping[str, Any] | list[Any] | Response | Exception
 Answers = Iterable[Answer] | Callable[[Request], Answer | Awaitable[Answer]]
@@ -108,8 +109,14 @@ class ScriptedProvider:
 
     @property
     def capabilities(self) -> Capabilities:
-        """It chats and embeds."""
-        return Capabilities(embeds=True, dimensions=self._model.dimensions or 64, default_concurrency=64)
+        """It chats, embeds and takes images."""
+        return Capabilities(
+            embeds=True,
+            images=True,
+            vision=vision_of_openai(""),
+            dimensions=self._model.dimensions or 64,
+            default_concurrency=64,
+        )
 
     def schema_problems(self, schema: Mapping[str, Any]) -> list[str]:
         """None: any schema will do."""
@@ -148,13 +155,14 @@ class ScriptedProvider:
             return Response(
                 embedding=vector, tokens=Tokens(input=_count(request.embed_text)), model_id=self._model.model_id
             )
-        key = "\n".join([str(self._model.salt), *(message.content for message in request.messages)])
+        key = "\n".join([str(self._model.salt), *(message.shown for message in request.messages)])
         if request.schema is None:
             return self._response(request, sample_text(key))
         return self._response(request, json.dumps(sample_answer(request.schema.parsed, key)))
 
     def _response(self, request: Request, text: str) -> Response:
         asked = sum(_count(message.content) for message in request.messages)
+        asked += sum(map(self.capabilities.vision.tokens, request.images))
         return Response(text=text, tokens=Tokens(input=asked, output=_count(text)), model_id=self._model.model_id)
 
 

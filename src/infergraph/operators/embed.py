@@ -33,7 +33,13 @@ class EmbedOperator:
 
     @classmethod
     def build(
-        cls, columns: pl.Schema, column: ColumnArgument, *, into: str = "embedding", dimensions: int
+        cls,
+        columns: pl.Schema,
+        column: ColumnArgument,
+        *,
+        into: str = "embedding",
+        dimensions: int,
+        method: str = "embed",
     ) -> EmbedOperator:
         """Check everything against the input's columns.
 
@@ -42,6 +48,7 @@ class EmbedOperator:
             column: A name, an expression, or a list of them, which are joined with an empty line between.
             into: The new column.
             dimensions: Length of the model's vectors, 1 or more.
+            method: What errors call the step.
 
         Raises:
             PlanError: A column, the name, or the length does not fit; the message says what to write.
@@ -50,7 +57,7 @@ class EmbedOperator:
             >>> EmbedOperator.build(pl.Schema({"body": pl.String}), "body", dimensions=384).writes
             Schema([('embedding', Array(Float32, shape=(384,)))])
         """
-        where = f".semantic.{cls.kind}"
+        where = f".semantic.{method}"
         check_name(into, columns, where)
         if not isinstance(dimensions, int) or isinstance(dimensions, bool) or dimensions < 1:
             raise PlanError(

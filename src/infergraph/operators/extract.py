@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from infergraph.models.model import AnswerSchema, Message, Request, Response
 from infergraph.models.verdict import Verdict
 from infergraph.operators.examples import ExamplePairs, worked_examples
+from infergraph.operators.images import IMAGE_NOTE, ImageColumns, check_no_examples
 from infergraph.operators.operator import Example
 from infergraph.operators.outputs import check_fields, check_instruction, check_name
 from infergraph.operators.prompt import Head, fingerprint_of, head_of, json_note
@@ -32,6 +33,8 @@ class ExtractOperator:
     into: str | None
     examples: tuple[Example, ...]
     head: Head = field(repr=False)
+    images: ImageColumns | None = None
+    """The image columns; ``None``: all is text."""
 
     @classmethod
     def build(
@@ -43,6 +46,7 @@ class ExtractOperator:
         into: str | None = None,
         instruction: str | None = None,
         examples: ExamplePairs = (),
+        images: ColumnArgument | None = None,
     ) -> ExtractOperator:
         """Check everything against the input's columns.
 
@@ -53,6 +57,7 @@ class ExtractOperator:
             into: Name of one Struct column; ``None``: each field becomes a column.
             instruction: What to mind beyond the schema.
             examples: Pairs of an input and an instance of the model, or a dict of its fields.
+            images: Columns of images, those in ``column`` or others: a name, an expression, or a list of them.
 
         Raises:
             PlanError: A column, the schema, a name, or an example does not fit; the message says what to write.
@@ -66,7 +71,9 @@ class ExtractOperator:
         """
         where = f".semantic.{cls.kind}"
         check_instruction(instruction, where)
-        subject = Subject.of(column, columns, where=where)
+        seen = ImageColumns.of(images, columns, where=where)
+        check_no_examples(seen, examples, where)
+        subject = Subject.of(column, columns, where=where, references={} if seen is None else seen.references)
         answer = AnswerModel.of(schema)
         if into is None:
             check_fields(answer.fields, columns, where, into=schema.__name__.lower())
@@ -82,19 +89,24 @@ class ExtractOperator:
             answer_text=answer.answer_text,
             judge=answer.judge,
         )
-        paragraphs = (TASK.format(subject=subject.spoken), instruction or "", json_note(answer.answer_schema))
+        notes = (json_note(answer.answer_schema), "" if seen is None else IMAGE_NOTE)
+        paragraphs = (TASK.format(subject=subject.spoken), instruction or "", *notes)
         head = head_of(paragraphs, subject.tags[0], worked)
-        return cls(subject=subject, answer=answer, into=into, examples=worked, head=head)
+        return cls(subject=subject, answer=answer, into=into, examples=worked, head=head, images=seen)
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The columns of the subject."""
-        return self.subject.reads
+        """The columns of the subject, then those of images."""
+        return (
+            self.subject.reads
+            if self.images is None
+            else tuple(dict.fromkeys([*self.subject.reads, *self.images.reads]))
+        )
 
     @property
     def judges_by(self) -> tuple[str, ...]:
-        """The columns of the subject, where a validator looks at the row."""
-        return self.reads if self.answer.reads_row else ()
+        """The columns of text, where a validator looks at the row."""
+        return self.subject.reads if self.answer.reads_row else ()
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -134,5 +146,6 @@ class ExtractOperator:
         return f"{self.subject.label} -> {target}" + (f" (as {self.into})" if self.into else "")
 
     def fingerprint(self) -> str:
-        """Messages, schema and the subject."""
-        return fingerprint_of(self.kind, self.head, self.answer_schema, self.subject.identity)
+        """Messages, schema, the subject and the images."""
+        seen = () if self.images is None else (self.images.identity,)
+        return fingerprint_of(self.kind, self.head, self.answer_schema, self.subject.identity, *seen)

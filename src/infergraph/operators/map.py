@@ -13,11 +13,12 @@ from infergraph.errors import PlanError
 from infergraph.models.model import AnswerSchema, Message, Request, Response
 from infergraph.models.verdict import Verdict
 from infergraph.operators.examples import ExamplePairs, worked_examples
+from infergraph.operators.images import IMAGE_NOTE, ImageColumns, check_no_examples
 from infergraph.operators.operator import Example
 from infergraph.operators.outputs import check_fields, check_name
 from infergraph.operators.prompt import Head, fingerprint_of, head_of, json_note
 from infergraph.operators.quoted import check_quotes
-from infergraph.operators.subject import typed
+from infergraph.operators.subject import ColumnArgument, typed
 from infergraph.text.templates import CompiledTemplate, compile_template
 from infergraph.validation.answers import judge_text
 from infergraph.validation.schema import AnswerModel
@@ -37,6 +38,10 @@ class MapOperator:
     into: str | None
     examples: tuple[Example, ...]
     head: Head = field(repr=False)
+    texts: tuple[str, ...]
+    """The columns that the template reads as text."""
+    images: ImageColumns | None = None
+    """The image columns; ``None``: all is text."""
 
     @classmethod
     def build(
@@ -47,6 +52,7 @@ class MapOperator:
         into: str | None,
         schema: type[BaseModel] | None = None,
         examples: ExamplePairs = (),
+        images: ColumnArgument | None = None,
     ) -> MapOperator:
         """Check everything against the input's columns.
 
@@ -56,6 +62,7 @@ class MapOperator:
             into: The new String column; with a schema the one Struct column, or ``None`` for a column a field.
             schema: A Pydantic model; ``None``: the answer is text.
             examples: Pairs of a dict of the template's variables (a text when there is one) and the right answer.
+            images: Columns of images, which the template may name: a name, an expression, or a list of them.
 
         Raises:
             TemplateError: The template is not valid or names what is no column.
@@ -78,9 +85,13 @@ class MapOperator:
             check_name(into, columns, where)
         elif schema is not None and answer is not None:
             check_fields(answer.fields, columns, where, into=schema.__name__.lower())
-        template = compile_template(prompt, columns, where=where)
+        seen = ImageColumns.of(images, columns, where=where)
+        check_no_examples(seen, examples, where)
+        references = {} if seen is None else seen.references
+        template = compile_template(prompt, columns, where=where, references=references)
+        texts = tuple(name for name in template.variables if name not in references)
         if answer is not None:
-            check_quotes(answer.quotes, template.variables, columns, where)
+            check_quotes(answer.quotes, texts, columns, where)
         worked = worked_examples(
             examples,
             where=where,
@@ -91,19 +102,29 @@ class MapOperator:
             judge=(lambda response, _: judge_text(response)) if answer is None else answer.judge,
         )
         note = TEXT_NOTE if answer is None else json_note(answer.answer_schema)
-        head = head_of((template.instruction, note), template.tags[0], worked)
-        types = typed(template.variables, columns)
-        return cls(template=template, types=types, answer=answer, into=into, examples=worked, head=head)
+        notes = (note, "" if seen is None else IMAGE_NOTE)
+        head = head_of((template.instruction, *notes), template.tags[0], worked)
+        types = typed(texts, columns)
+        return cls(
+            template=template,
+            types=types,
+            answer=answer,
+            into=into,
+            examples=worked,
+            head=head,
+            images=seen,
+            texts=texts,
+        )
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The template's variables."""
-        return self.template.variables
+        """The columns of the template's variables, then those of images."""
+        return self.texts if self.images is None else tuple(dict.fromkeys([*self.texts, *self.images.reads]))
 
     @property
     def judges_by(self) -> tuple[str, ...]:
-        """The template's variables, where a validator of the schema looks at the row."""
-        return self.reads if self.answer is not None and self.answer.reads_row else ()
+        """The columns of text, where a validator of the schema looks at the row."""
+        return self.texts if self.answer is not None and self.answer.reads_row else ()
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -149,8 +170,9 @@ class MapOperator:
         return f"{shown!r} -> {self.into or fields}"
 
     def fingerprint(self) -> str:
-        """Messages, schema, the template and its columns' types."""
-        return fingerprint_of(self.kind, self.head, self.answer_schema, self.template.source, self.types)
+        """Messages, schema, the template and its columns' types, and the images."""
+        seen = () if self.images is None else (self.images.identity,)
+        return fingerprint_of(self.kind, self.head, self.answer_schema, self.template.source, self.types, *seen)
 
 
 def _text(answer: Any) -> str:

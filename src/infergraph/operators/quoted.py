@@ -22,6 +22,8 @@ def check_quotes(quotes: Iterable[Quote], reads: Sequence[str], columns: pl.Sche
         where: What errors call the step.
     """
     for quote in quotes:
+        if not reads:
+            raise PlanError(f"{where}: the schema has Quote(of={quote.of!r}), and the request reads no text.")
         if quote.of not in reads:
             more = (
                 f"Name it at the step too, so that the model is shown it, or write Quote(of={reads[0]!r})."

@@ -25,6 +25,9 @@ class Question:
     part: str
     """Where it belongs, as a reader of traces and rejects is told: ``"level 1, part 3 of 12"``; another one for each
     question of a row."""
+    about: tuple[str, ...] = ()
+    """Ids of the rows that it is about, where the row stands for several others: their traces show it then, and the
+    row's own shows it only where it was rejected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ so that the model can tell columns apart and content from instructions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -16,6 +16,7 @@ from infergraph.text.rendering import render_value_expr
 from infergraph.text.templates import blocks_expr, escape_expr, tag_for
 
 ColumnArgument = str | pl.Expr | Sequence[str | pl.Expr]
+_NOTHING: Mapping[str, pl.Expr] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,31 +42,37 @@ class Subject:
     """The values alone, an empty line between them; null where all are."""
 
     @classmethod
-    def of(cls, column: ColumnArgument, columns: pl.Schema, *, where: str) -> Subject:
+    def of(
+        cls, column: ColumnArgument, columns: pl.Schema, *, where: str, references: Mapping[str, pl.Expr] = _NOTHING
+    ) -> Subject:
         """Resolve a ``column`` argument.
 
         Args:
             column: A name, an expression, or a list of names and expressions.
             columns: The input's columns and types.
             where: What errors call the step, for example ``"extract(...)"``.
+            references: By name, texts that stand for columns whose values are no text (images); they come last.
 
         Raises:
             UnknownColumn: A column does not exist; the message has the nearest names.
             PlanError: Nothing is named, a type has no text, or an expression is not row by row.
         """
-        exprs = [one for given in _listed(column, where) for one in _resolved(given, columns, where)]
-        if not exprs:
-            raise PlanError(f"{where}: name at least one column, for example {_example(columns)}.")
+        exprs = resolved_columns(column, columns, where)
+        if references:
+            exprs = [expr for expr in exprs if expr.meta.output_name() not in references]
         reads = tuple(dict.fromkeys(name for expr in exprs for name in expr.meta.root_names()))
         tags: list[str] = []
         values: list[pl.Expr] = []
         types: list[str] = []
         for expr in exprs:
             name = expr.meta.output_name()
-            dtype = _type_of(expr, columns, where)
+            dtype = type_of_column(expr, columns, where)
             values.append(_text(expr, dtype, name, where))
             tags.append(tag_for(name, tags))
             types.append(f"{expr} -> {dtype}")
+        for name, reference in references.items():
+            values.append(reference)
+            tags.append(tag_for(name, tags))
         return cls(
             reads=reads,
             tags=tuple(tags),
@@ -126,6 +133,14 @@ def _listed(column: ColumnArgument, where: str) -> list[str | pl.Expr]:
     return given
 
 
+def resolved_columns(column: ColumnArgument, columns: pl.Schema, where: str) -> list[pl.Expr]:
+    """The expressions of a ``column`` argument, one for each column; see ``Subject.of``."""
+    exprs = [one for given in _listed(column, where) for one in _resolved(given, columns, where)]
+    if not exprs:
+        raise PlanError(f"{where}: name at least one column, for example {_example(columns)}.")
+    return exprs
+
+
 def _resolved(given: str | pl.Expr, columns: pl.Schema, where: str) -> list[pl.Expr]:
     if isinstance(given, str):
         check_columns([given], columns, where)
@@ -163,7 +178,8 @@ def _schema_of(expr: pl.Expr, columns: pl.Schema, where: str) -> pl.Schema:
         raise PlanError(f"{where}: {expr} does not work on this input: {str(error).splitlines()[0]}") from error
 
 
-def _type_of(expr: pl.Expr, columns: pl.Schema, where: str) -> pl.DataType:
+def type_of_column(expr: pl.Expr, columns: pl.Schema, where: str) -> pl.DataType:
+    """The type of one expression over the input's columns."""
     return next(iter(_schema_of(expr, columns, where).values()))
 
 

@@ -6,12 +6,16 @@ Providers quote a request in their errors, and so do authors' validators: the pa
 from __future__ import annotations
 
 import json
+import re
 
 from infergraph.models.model import Request
 
 QUOTED = "[...]"
 _SHORTEST = 12
 """A passage of fewer characters is no quotation: words and names of parameters are in prompts too."""
+
+# A piece of an image's bytes, as they went out.
+_ENCODED = re.compile(r"[A-Za-z0-9+/]{40,}={0,2}")
 
 
 def without_echoes(message: str, request: Request) -> str:
@@ -30,6 +34,8 @@ def without_echoes(message: str, request: Request) -> str:
         >>> without_echoes("400: cannot take 'Ann is ill since Monday'", asked)
         "400: cannot take '[...]'"
     """
+    if request.images:
+        message = _ENCODED.sub(QUOTED, message)
     own = [sent.content for sent in request.messages[len(request.prefix) :]]
     texts = [*own, *([request.embed_text] if request.embed_text is not None else [])]
     # A quotation may be written as JSON or as Python writes a text.

@@ -1,8 +1,9 @@
 """What makes two requests the same question.
 
 A request hash covers exactly what determines an answer: provider, model id, the parameters that
-change answers, the messages (or the text to embed), the schema and the choices. It leaves out who
-asks, when, and over which address, so that two assets, two runs or two servers share an answer.
+change answers, the messages with the bytes of their images (or the text to embed), the schema and the
+choices. It leaves out who asks, when, and over which address, so that two assets, two runs or two servers
+share an answer.
 Every part goes in with its length before it: no two different requests spell the same bytes.
 """
 
@@ -10,9 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from infergraph.errors import ConfigurationError
+from infergraph.models.image import Image
 from infergraph.models.model import Choices, Model, Request
 
 HASH_BYTES = 16
@@ -111,8 +113,12 @@ class RequestHasher:
         state = self._state.copy()
         if messages:
             state.update(_sized(messages[-1].content))
+            if messages[-1].images:
+                state.update(_images_bytes(messages[-1].images))
         if choices is not None:
             state.update(_sized(choices.subject))
+            for candidate in choices.candidates:
+                state.update(b"k" + _sized(candidate))
         if request.embed_text is not None:
             state.update(b"e" + _sized(request.embed_text))
         return state.digest()
@@ -129,7 +135,7 @@ class RequestHasher:
         state.update(b"-" if choices is None else _choices_bytes(choices))
         state.update(b"%d;" % len(request.messages))
         for message in request.messages[:-1]:
-            state.update(_sized(message.role) + _sized(message.content))
+            state.update(_sized(message.role) + _sized(message.content) + _images_bytes(message.images))
         if request.messages:
             state.update(_sized(request.messages[-1].role))
         return state
@@ -139,6 +145,11 @@ def _sized(text: str) -> bytes:
     # Lone surrogates occur in names of files and in broken text: they must hash, not fail.
     data = text.encode("utf-8", "surrogatepass")
     return b"%d:%b" % (len(data), data)
+
+
+def _images_bytes(images: Sequence[Image]) -> bytes:
+    """The images' types and the digests of their bytes; nothing where there are none."""
+    return b"".join(b"i" + _sized(image.media_type) + image.digest for image in images)
 
 
 def _fixed(choices: Choices) -> tuple[object, ...]:

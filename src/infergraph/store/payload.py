@@ -10,9 +10,10 @@ import sys
 import zlib
 from array import array
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from infergraph.errors import StoreError
+from infergraph.models.image import Image
 from infergraph.models.model import Message, Request, Response, Role
 
 _TEXT, _ZIPPED, _FLOATS = b"t", b"z", b"f"
@@ -88,14 +89,30 @@ def unpack_response(payload: bytes) -> tuple[str, tuple[float, ...] | None]:
 
 
 def pack_messages(messages: Sequence[Message]) -> bytes:
-    """Messages as a payload: a JSON list of role and content."""
-    return pack_text(_JSON([(message.role, message.content) for message in messages]))
+    """Messages as a payload: a JSON list of role and content, and of what is known of images but their bytes."""
+    return pack_text(_JSON([_listed(message) for message in messages]))
 
 
 def unpack_messages(payload: bytes) -> tuple[Message, ...]:
     """The messages of a payload made by ``pack_messages``."""
-    pairs: list[list[Any]] = json.loads(unpack_text(payload))
-    return tuple(Message(cast(Role, role), str(content)) for role, content in pairs)
+    kept: list[list[Any]] = json.loads(unpack_text(payload))
+    return tuple(_message(*one) for one in kept)
+
+
+def _message(role: Role, content: object, images: Sequence[Sequence[Any]] = ()) -> Message:
+    return Message(role, str(content), tuple(map(_image, images)))
+
+
+def _listed(message: Message) -> tuple[Any, ...]:
+    if not message.images:
+        return message.role, message.content
+    kept = [[each.media_type, each.width, each.height, each.size, each.digest.hex()] for each in message.images]
+    return message.role, message.content, kept
+
+
+def _image(kept: Sequence[Any]) -> Image:
+    media_type, width, height, size, digest = kept
+    return Image(media_type=media_type, width=width, height=height, size=size, digest=bytes.fromhex(digest))
 
 
 def pack_prompt(request: Request, shared: int) -> bytes:

@@ -21,7 +21,8 @@ class Work:
     wire: Wire
     request: HttpRequest
     body: Mapping[str, Any]
-    prompt: str
+    tokens: int
+    """Input tokens, those of images included."""
     fault: Fault | None
     found: Found | None
     """What the prompt cache held of it; ``None``: there is no such cache."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from infergraph.models.image import Image
 from infergraph.models.prompt_cache import least_cached_tokens
+from infergraph.models.vision import vision_of_claude
 from infergraph.testing.limits import Bucket, Kind
 from infergraph.testing.prefix_cache import Prefixes
 from infergraph.testing.wires import (
@@ -18,6 +21,7 @@ from infergraph.testing.wires import (
     Stop,
     Wire,
     bearer,
+    image_parts,
     parts_of,
     seconds_to_full,
     texts_of,
@@ -70,6 +74,23 @@ class AnthropicWire(Wire):
                     marks.append(end)
         before = [body.get(name) for name in ("model", "tools", "tool_choice", "output_config")]
         return Prefixes(seed=json.dumps(before), text=prompt, ends=marks, shared=marks[-1] if marks else 0)
+
+    def images(self, body: Json) -> list[bytes]:
+        """See ``Wire``: base64 only; nothing is fetched."""
+        found = []
+        for part in image_parts(body.get("messages", []), "image"):
+            source = part.get("source")
+            if not isinstance(source, Mapping) or source.get("type") != "base64":
+                raise ValueError("image.source: must be an object of type base64.")
+            data = base64.b64decode(str(source.get("data")), validate=True)
+            if data and Image.of(data).media_type != source.get("media_type"):
+                raise ValueError("image.source.media_type: is not what the image is.")
+            found.append(data)
+        return found
+
+    def image_tokens(self, body: Json, image: Image) -> int:
+        """See ``Wire``."""
+        return vision_of_claude(str(body.get("model"))).tokens(image)
 
     def room(self, body: Json) -> int | None:
         """See ``Wire``."""

@@ -9,7 +9,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from infergraph.models.image import Image
 from infergraph.models.sample import sample_embedding
+from infergraph.models.vision import vision_of_openai
 from infergraph.testing.limits import Bucket, Kind
 from infergraph.testing.prefix_cache import Prefixes
 from infergraph.testing.wires import (
@@ -19,6 +21,7 @@ from infergraph.testing.wires import (
     Stop,
     Wire,
     bearer,
+    image_parts,
     rough_tokens,
     seconds_to_full,
     texts_of,
@@ -60,6 +63,22 @@ class OpenAIWire(Wire):
             ends=range(_LEAST_CACHED, len(prompt) + 1, _BLOCK),
             shared=before_last // _BLOCK * _BLOCK if before_last >= _LEAST_CACHED else 0,
         )
+
+    def images(self, body: Json) -> list[bytes]:
+        """See ``Wire``: addresses that hold the bytes themselves; nothing is fetched."""
+        found = []
+        for part in image_parts(body.get("messages", []), "image_url"):
+            given = part.get("image_url")
+            address = given.get("url") if isinstance(given, Mapping) else None
+            head, comma, data = str(address).partition(";base64,")
+            if not comma or not head.startswith("data:image/"):
+                raise ValueError("image_url: must have a url such as data:image/png;base64,...")
+            found.append(base64.b64decode(data, validate=True))
+        return found
+
+    def image_tokens(self, body: Json, image: Image) -> int:
+        """See ``Wire``."""
+        return vision_of_openai(str(body.get("model"))).tokens(image)
 
     def room(self, body: Json) -> int | None:
         """See ``Wire``."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, cast
 
+from infergraph.models.image import Image
 from infergraph.testing.answers import Work
 from infergraph.testing.anthropic_wire import AnthropicWire
 from infergraph.testing.faults import Fault
@@ -41,6 +42,11 @@ class SimulatedRequest:
     body: Mapping[str, Any]
     at: float
     """Seconds of ``time.monotonic``."""
+
+    @property
+    def images(self) -> list[bytes]:
+        """The bytes of its images, in order."""
+        return _WIRES[self.path].images(self.body)
 
 
 class SimulatedServer:
@@ -225,26 +231,31 @@ class SimulatedServer:
             return json_reply(400, wire.error(400, None, "The body is not a JSON object."))
         if (problem := problem_of(body, embeds=request.path == _EMBED)) is not None:
             return json_reply(400, wire.error(400, None, problem))
+        try:
+            seen = [Image.of(data) for data in wire.images(body)]
+        except ValueError as error:
+            return json_reply(400, wire.error(400, None, f"Invalid image: {error}"))
         if self._keep_requests:
             self.requests.append(SimulatedRequest(request.path, request.headers, body, time.monotonic()))
         prompt = wire.prompt(body)
-        refused = self._refused(wire, request, body, prompt)
+        tokens = rough_tokens(prompt) + sum(wire.image_tokens(body, image) for image in seen)
+        refused = self._refused(wire, request, body, tokens)
         if refused is not None:
             return refused
         await self._slots.enter()
         try:
             fault = self._fault(body, request.body)
             found = None if self._prefixes is None else self._prefixes.look_up(wire.prefixes(body, prompt))
-            return await self._worked_on(Work(wire, request, body, prompt, fault, found))
+            return await self._worked_on(Work(wire, request, body, tokens, fault, found))
         finally:
             self._slots.leave()
 
-    def _refused(self, wire: Wire, request: HttpRequest, body: Mapping[str, Any], prompt: str) -> Reply | None:
+    def _refused(self, wire: Wire, request: HttpRequest, body: Mapping[str, Any], tokens: int) -> Reply | None:
         if self.api_key is not None and wire.key_of(request.headers) != self.api_key:
             return json_reply(401, wire.error(401, None, ""))
         if self.models is not None and body.get("model") not in self.models:
             return json_reply(404, wire.error(404, None, f"The model '{body.get('model')}' does not exist."))
-        wait = 0.05 if self._slots.turns_away else self._meters.charge(rough_tokens(prompt), wire.room(body))
+        wait = 0.05 if self._slots.turns_away else self._meters.charge(tokens, wire.room(body))
         if wait > 0:
             headers = {"retry-after": f"{wait:.3f}", **wire.limit_headers(self._meters.by_kind)}
             return json_reply(429, wire.error(429, None, ""), headers)
@@ -284,7 +295,7 @@ class SimulatedServer:
 
     def _chat(self, work: Work) -> dict[str, Any]:
         text, stop = work.text(self.answer)
-        count = rough_tokens(work.prompt)
+        count = work.tokens
         cached, written = int(count * self._cached_share), 0
         if work.found is not None and self._prefixes is not None:
             self._prefixes.remember(work.found)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from infergraph.models.image import Image
 from infergraph.testing.limits import Bucket, Kind
 from infergraph.testing.prefix_cache import Prefixes
 
@@ -49,6 +50,14 @@ class Wire(ABC):
         """What of the request's text a prompt cache may keep."""
 
     @abstractmethod
+    def images(self, body: Json) -> list[bytes]:
+        """The bytes of the request's images, in order; raises ``ValueError`` where a part holds none."""
+
+    @abstractmethod
+    def image_tokens(self, body: Json, image: Image) -> int:
+        """Tokens that are counted for an image."""
+
+    @abstractmethod
     def room(self, body: Json) -> int | None:
         """Tokens that the answer may have."""
 
@@ -77,6 +86,12 @@ def parts_of(content: Any) -> list[Json]:
 def texts_of(messages: Sequence[Json]) -> list[str]:
     """The texts of messages, one for each part."""
     return [str(part.get("text", "")) for message in messages for part in parts_of(message.get("content"))]
+
+
+def image_parts(messages: Sequence[Json], kind: str) -> list[Json]:
+    """The parts of this type in messages."""
+    parts = [part for message in messages for part in parts_of(message.get("content"))]
+    return [part for part in parts if part.get("type") == kind]
 
 
 def bearer(headers: Mapping[str, str]) -> str | None:

@@ -94,6 +94,12 @@ def plain_values(column: pl.Expr, dtype: pl.DataType, *, where: str = "this colu
         case _ if dtype in _SHORTENED_ON_THE_WAY:
             # Python has no 32-bit float: by way of text, 0.1 stays 0.1 and does not become 0.10000000149011612.
             return column.cast(pl.String).cast(pl.Float64)
+        case pl.Binary():
+            raise PlanError(
+                f"{where} is Binary, which has no text. Where it holds images, write images=[...] with its name "
+                "(map and extract take it); else turn it into text first, for example with "
+                ".with_columns(pl.col(...).cast(pl.String)), or name another column."
+            )
         case _:
             raise PlanError(
                 f"{where} is {dtype}, which has no text. Turn it into one first, for example with "

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import wraps
@@ -29,6 +29,9 @@ from infergraph.errors import PlanError, TemplateError
 from infergraph.text import template_syntax as syntax
 from infergraph.text.delimiters import Data, Escape, blocks_expr, escape_expr, tag_for
 from infergraph.text.rendering import json_text, plain_values, render_value_expr, text_of
+
+_NOTHING: Mapping[str, pl.Expr] = {}
+_AS_THEY_ARE: Mapping[str, str] = {}
 
 __all__ = ["CompiledTemplate", "blocks_expr", "compile_template", "escape_expr", "render_value_expr", "tag_for"]
 
@@ -51,13 +54,23 @@ class CompiledTemplate:
     """String, row-wise: the row's blocks; null where a required column is null."""
 
 
-def compile_template(source: str, columns: pl.Schema, *, where: str) -> CompiledTemplate:
+def compile_template(
+    source: str,
+    columns: pl.Schema,
+    *,
+    where: str,
+    references: Mapping[str, pl.Expr] = _NOTHING,
+    named: Mapping[str, str] | None = None,
+) -> CompiledTemplate:
     r"""Check a template and compile it.
 
     Args:
         source: The template; common indentation and blank lines around it are dropped.
         columns: The columns that it may name, with their types.
         where: What errors call it, for example ``"map(prompt)"``.
+        references: By name, texts that stand for what is no text (images). Those that the template does not name get a
+            block too, and are required.
+        named: Variables that stand for a column of another name, and that name.
 
     Returns:
         The compiled template; its ``content`` runs over a frame with these columns.
@@ -76,47 +89,79 @@ def compile_template(source: str, columns: pl.Schema, *, where: str) -> Compiled
         ['<body>\nIt broke.\n</body>\n<lang>\nen\n</lang>', None]
     """
     text = textwrap.dedent(source)
+    columns = pl.Schema({**columns, **dict.fromkeys(references, pl.String())}) if references else columns
     parsed = _checked(text, columns, where)
-    variables = syntax.variables_of(parsed, columns)
-    if not variables:
+    if not references and not syntax.variables_of(parsed, columns):
         names = f"for example {{{{ {next(iter(columns))} }}}}" if columns else "but the input has no columns"
         raise TemplateError(f"{where}: the template names no column, so every row would ask the same; {names}.")
+    return compile_parsed(parsed, text, columns, where=where, references=references, named=named or {})
+
+
+def compile_parsed(
+    parsed: nodes.Template,
+    text: str,
+    columns: pl.Schema,
+    *,
+    where: str,
+    references: Mapping[str, pl.Expr] = _NOTHING,
+    named: Mapping[str, str] = _AS_THEY_ARE,
+    others: tuple[str, ...] = (),
+) -> CompiledTemplate:
+    """Compile a template that is parsed and checked; it may read no column at all.
+
+    Args:
+        parsed: The template; it is changed.
+        text: The template as written.
+        columns: The columns that it may name, with their types; ``references`` are among them.
+        where: What errors call it.
+        references: See ``compile_template``.
+        named: See ``compile_template``.
+        others: Tags of other blocks that its content stands beside: they are escaped too, and not used again.
+
+    Raises:
+        TemplateError: The template fails on the columns' types.
+    """
+    variables = syntax.variables_of(parsed, columns)
     required = syntax.required_of(parsed, columns)
     parts = _parts(parsed)
-    tags = _name_parts(parts, columns)
+    tags = _name_parts(parts, columns, others)
+    unnamed = {name: tag_for(name, (*tags.values(), *others)) for name in references if name not in variables}
+    column = {name: references.get(name, pl.col(named.get(name, name))) for name in (*variables, *unnamed)}
     for part in parts.values():
         _refer(part, tags)
-    environment = _environment()
-    escape = Escape(tags.values())
+    environment = sandbox()
+    every = (*tags.values(), *unnamed.values())
+    escape = Escape((*every, *others))
     blocks = {
-        tag: escape_expr(_path_expr(part, columns, where), tags.values())
+        tag: escape_expr(path_expr(part, columns, column, where), (*every, *others))
         if syntax.is_path(part := parts[key])
-        else _row_expr(part, columns, environment, escape, required, where)
+        else logic_expr(part, columns, column, environment, escape, required, where)
         for key, tag in tags.items()
     }
-    content = blocks_expr(blocks)
-    if needed := [pl.col(name).is_not_null() for name in required]:
+    content = blocks_expr(blocks | {tag: column[name] for name, tag in unnamed.items()}) if every else pl.lit("")
+    if needed := [column[name].is_not_null() for name in (*required, *unnamed)]:
         content = pl.when(pl.all_horizontal(needed)).then(content)
     return CompiledTemplate(
         source=text.strip(),
         variables=tuple(variables),
         required=tuple(required),
-        tags=tuple(tags.values()),
+        tags=every,
         instruction="".join(f"<{tags[part]}>" if part in tags else part for part in _sequence(parsed)).strip(),
         content=content,
     )
 
 
-def _parse(text: str, where: str) -> nodes.Template:
+def parse(text: str, where: str) -> nodes.Template:
+    """The template's tree, unchecked; raises ``TemplateError`` where it is no Jinja."""
     try:
-        return _environment().parse(text)
+        return sandbox().parse(text)
     except TemplateSyntaxError as error:
         raise TemplateError(f"{where}, line {error.lineno}: {error.message}") from error
 
 
 def _checked(text: str, columns: pl.Schema, where: str) -> nodes.Template:
     try:
-        parsed = _parse(text, where)
+        parsed = parse(text, where)
         syntax.check(parsed, columns, where)
     except TemplateError as error:
         if unspeakable := _unspeakable(text, columns, where):
@@ -162,14 +207,14 @@ def _parts(template: nodes.Template) -> dict[Any, nodes.Node]:
     return {(syntax.path_of(node) if syntax.is_path(node) else id(node)): node for node in found}
 
 
-def _name_parts(parts: Mapping[Any, nodes.Node], columns: pl.Schema) -> dict[Any, str]:
+def _name_parts(parts: Mapping[Any, nodes.Node], columns: pl.Schema, others: tuple[str, ...]) -> dict[Any, str]:
     tags: dict[Any, str] = {}
     for key in [key for key in parts if isinstance(key, tuple)]:
-        tags[key] = tag_for(".".join(key), tags.values())
+        tags[key] = tag_for(".".join(key), (*tags.values(), *others))
     for key, node in parts.items():
         if key not in tags:
             names = syntax.variables_of(node, columns) if isinstance(node, nodes.Expr) else []
-            tags[key] = tag_for(names[0] if names else "details", tags.values())
+            tags[key] = tag_for(names[0] if names else "details", (*tags.values(), *others))
     return {key: tags[key] for key in parts}
 
 
@@ -184,9 +229,17 @@ def _refer(part: nodes.Node, tags: Mapping[Any, str]) -> None:
         ]
 
 
-def _path_expr(node: nodes.Node, columns: pl.Schema, where: str) -> pl.Expr:
+def path_expr(node: nodes.Node, columns: pl.Schema, column: Mapping[str, pl.Expr], where: str) -> pl.Expr:
+    """The text of a plain substitution, row-wise; null where the value is null.
+
+    Args:
+        node: The substitution.
+        columns: The types of the names that it may use.
+        column: By name, where the values are.
+        where: What errors call the template.
+    """
     name, *fields = syntax.path_of(node)
-    expr, dtype = pl.col(name), columns[name]
+    expr, dtype = column[name], columns[name]
     for step in fields:
         expr = expr.struct.field(step)
         dtype = _instance(dict(dtype)[step]) if isinstance(dtype, pl.Struct) else dtype
@@ -201,8 +254,14 @@ def _instance(dtype: Any) -> pl.DataType:
     return instance
 
 
-def _row_expr(
-    node: nodes.Node, columns: pl.Schema, environment: _Sandbox, escape: Escape, required: list[str], where: str
+def logic_expr(
+    node: nodes.Node,
+    columns: pl.Schema,
+    column: Mapping[str, pl.Expr],
+    environment: _Sandbox,
+    escape: Callable[[Iterable[str]], str],
+    required: list[str],
+    where: str,
 ) -> pl.Expr:
     """A part with logic: rendered row by row over a Struct of the columns that it reads."""
     render = _renderer(node, environment, escape)
@@ -220,13 +279,13 @@ def _row_expr(
     if not reads:
         return pl.lit(_rendered(render, {}, where))
     try:
-        values = [plain_values(pl.col(name), columns[name], where=repr(name)).alias(name) for name in reads]
+        values = [plain_values(column[name], columns[name], where=repr(name)).alias(name) for name in reads]
     except PlanError as error:
         raise TemplateError(f"{where}: {error}") from error
     return pl.struct(values).map_batches(render_rows, return_dtype=pl.String, is_elementwise=True)
 
 
-def _renderer(node: nodes.Node, environment: _Sandbox, escape: Escape) -> Callable[..., str]:
+def _renderer(node: nodes.Node, environment: _Sandbox, escape: Callable[[Iterable[str]], str]) -> Callable[..., str]:
     statement = nodes.Output([node], lineno=node.lineno) if isinstance(node, nodes.Expr) else node
     tree = nodes.Template([statement], lineno=node.lineno)
     tree.set_environment(environment)
@@ -286,7 +345,8 @@ class _Sandbox(ImmutableSandboxedEnvironment):
             return self.undefined(obj=obj, name=argument)
 
 
-def _environment() -> _Sandbox:
+def sandbox() -> _Sandbox:
+    """Where templates are parsed and rendered: what prompts need, and nothing else."""
     environment = _Sandbox(undefined=ChainableUndefined, finalize=_finalize, trim_blocks=True, lstrip_blocks=True)
     builtin = environment.filters
     environment.filters = {name: builtin[name] for name in syntax.FILTERS}

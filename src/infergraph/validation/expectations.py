@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ _NAMES_ALONE = (
     "expect_table_column_count_to_be_between", "expect_table_column_count_to_equal",
 )  # fmt: skip
 _ROWS_ALONE = ("expect_table_row_count_to_be_between", "expect_table_row_count_to_equal")
+_COMPARE_VALUES = (
+    "expect_column_values_to_be_between", "expect_column_min_to_be_between", "expect_column_max_to_be_between",
+)  # fmt: skip
 _NO_KWARGS = ("meta", "notes", "result_format", "catch_exceptions", "description", "severity", "rendered_content", "id")
 _EXACT_IN_FLOAT = 2**53
 _context = threading.Lock()
@@ -143,12 +147,13 @@ class Verdict:
     """Places of the first rows that fail, where the expectation is about rows."""
 
 
-def check_expectation(expectation: Expectation, columns: Sequence[str], where: str) -> None:
+def check_expectation(expectation: Expectation, columns: pl.Schema, where: str) -> None:
     """Raise ``PlanError`` where an expectation cannot be evaluated on rows with these columns.
 
     Args:
-        expectation: Whichever; its arguments are checked by Great Expectations, which is imported for that.
-        columns: The columns' names.
+        expectation: Whichever; its arguments are checked by Great Expectations, which is imported for that. Bounds are
+            tried on made-up values of the columns' types.
+        columns: The columns and their types.
         where: What the error calls it.
     """
     made = _made(expectation, where)
@@ -158,6 +163,45 @@ def check_expectation(expectation: Expectation, columns: Sequence[str], where: s
                 raise PlanError(f"{where}: there is no column {name!r}. {did_you_mean(name, columns)}")
     if any(word in expectation.type for word in ("query_results", "unexpected_rows", "other_table")):
         raise PlanError(f"{where}: {type(made).__name__} asks a database; these rows are in none.")
+    _try_bounds(expectation, columns, where)
+
+
+def _try_bounds(expectation: Expectation, columns: pl.Schema, where: str) -> None:
+    """Only where they meet the values would bounds of another type be found, when all is spent."""
+    given = {key: bound for key in ("min_value", "max_value") if (bound := expectation.kwargs.get(key)) is not None}
+    needed = expectation.needs(columns)
+    if not given or not expectation.columns or not needed:
+        return
+    types = [columns[name] for name in expectation.columns]
+    if expectation.type in _COMPARE_VALUES and not all(_fits(one, bound) for one in types for bound in given.values()):
+        error = "it is of another type"  # Great Expectations says of some that they fail, as if it were the rows' fault
+    else:
+        rows = pl.DataFrame([_typical(name, columns[name]) for name in needed])
+        error = validate(expectation, rows.lazy(), sample=1).error
+    if error:
+        those = ", ".join(f"{name!r} ({columns[name]})" for name in expectation.columns)
+        said = ", ".join(f"{key}={bound!r}" for key, bound in given.items())
+        raise PlanError(f"{where}: {said} cannot be compared with values of {those}: {error}. Give it in their type.")
+
+
+def _fits(dtype: pl.DataType, bound: Any) -> bool:
+    """Whether values of a type can be compared with a bound; numbers may be given as text, and parameters by name."""
+    if isinstance(bound, (str, Mapping)):
+        return True
+    if dtype in (pl.String, pl.Enum, pl.Categorical):
+        return False
+    number = isinstance(bound, (int, float, Decimal))
+    return not number if dtype.is_temporal() else number if dtype.is_numeric() else True
+
+
+def _typical(name: str, dtype: pl.DataType) -> pl.Series:
+    """Two values of a type; nulls where none is known that would do."""
+    if dtype == pl.String:
+        return pl.Series(name, ["a", "b"])
+    if isinstance(dtype, pl.Enum) and len(dtype.categories):
+        return pl.Series(name, [dtype.categories[0]] * 2, dtype=dtype)
+    known = dtype.is_numeric() or dtype.is_temporal() or dtype == pl.Boolean
+    return pl.Series(name, [0, 1]).cast(dtype) if known else pl.Series(name, [None, None], dtype=dtype)
 
 
 def validate(expectation: Expectation, rows: pl.LazyFrame, *, sample: int) -> Verdict:

@@ -48,6 +48,8 @@ class AnswerModel:
     """Whether a validator looks at the row that the answer is about."""
     quotes: tuple[Quote, ...] = field(default=(), repr=False, compare=False)
     """What must be quoted from the row."""
+    required: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    """The fields that are never null: their type knows no null, and their author gave none as the default."""
 
     @classmethod
     def of(cls, model: type[BaseModel]) -> AnswerModel:
@@ -73,7 +75,13 @@ class AnswerModel:
             raise SchemaError(f"{model.__name__}: {error}") from error
         types = model_fields(model)
         schema = AnswerSchema.of(_schema_name(model), provider_schema(model))
-        return cls(model, schema, types, bool(contextual_validators(model)), quotes_of(model))
+        keys = schema.parsed.get("properties", {})
+        required = tuple(
+            one.name
+            for one in types
+            if not may_be_null(keys.get(one.key, {"type": "null"})) and model.model_fields[one.name].default is not None
+        )
+        return cls(model, schema, types, bool(contextual_validators(model)), quotes_of(model), required)
 
     @property
     def fields(self) -> pl.Schema:
@@ -121,7 +129,12 @@ class AnswerModel:
         return self._judge_text(inner, row)
 
     def _parse(self, text: str, row: Mapping[str, Any] | None) -> dict[str, Any]:
-        return plain_model(self.types, self.model.model_validate_json(text, context=context_of(row)))
+        plain = plain_model(self.types, self.model.model_validate_json(text, context=context_of(row)))
+        # Pydantic does not look at what the author's validators give.
+        lost = [one.key for one in self.types if one.name in self.required and plain[one.name] is None]
+        if lost:
+            raise ValueError(f"{', '.join(lost)}: a validator gave nothing for it, and its type knows no null")
+        return plain
 
     def columns(self, values: Sequence[Mapping[str, Any] | None]) -> list[pl.Series]:
         """One exactly typed column a field.
@@ -159,8 +172,24 @@ class AnswerModel:
         """
         given = answer if isinstance(answer, self.model) else dict(answer)
         instance = self.model.model_validate(given, by_alias=True, by_name=True, context=context_of(row))
-        plain = encoded_model(self.types, plain_model(self.types, instance))
-        return json.dumps(plain, ensure_ascii=False, default=to_jsonable_python)
+        return self.value_text(plain_model(self.types, instance))
+
+    def value_text(self, value: Mapping[str, Any]) -> str:
+        """The JSON text of a value that ``judge`` accepted."""
+        return json.dumps(encoded_model(self.types, dict(value)), ensure_ascii=False, default=to_jsonable_python)
+
+
+def may_be_null(schema: Mapping[str, Any]) -> bool:
+    """Whether null is a value of a JSON schema.
+
+    Example:
+        >>> may_be_null({"anyOf": [{"type": "string"}, {"type": "null"}]}), may_be_null({"type": "string"})
+        (True, False)
+    """
+    kind = schema.get("type")
+    if kind == "null" or (isinstance(kind, list) and "null" in kind) or None in schema.get("enum", ()):
+        return True
+    return any(may_be_null(option) for word in ("anyOf", "oneOf") for option in schema.get(word, ()))
 
 
 def _schema_name(model: type[BaseModel]) -> str:

@@ -1,0 +1,188 @@
+"""The bytes behind a path or an address, up to a size: files, object stores, http.
+
+Nothing here waits without end: a server has seconds to go on, and a minute for the whole; what is no file (a pipe, a
+device) is not opened. Addresses may hold passwords and signatures, so errors show them without.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import stat
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+from infergraph.errors import ConfigurationError
+from infergraph.models.image import UnusableImage
+from infergraph.models.redact import redact, redact_address
+
+SECONDS = 60.0
+"""An image behind an address is given up after so long."""
+QUIET_S = 20.0
+"""A server that says nothing is given up after so long."""
+PAUSES_S = (0.2, 1.0)
+"""A server that is out of order is asked again after each of these."""
+_PIECE = 1024 * 256
+_LONGEST_SHOWN = 200
+
+
+class Late(UnusableImage):
+    """The image did not come in time."""
+
+
+def is_distant(source: str) -> bool:
+    """Whether the network may be asked for it.
+
+    Example:
+        >>> is_distant("https://example.org/cat.png"), is_distant("file:///tmp/cat.png"), is_distant("cats/1.png")
+        (True, False, False)
+    """
+    scheme, there, _ = source.partition("://")
+    return bool(there) and scheme.lower() != "file"
+
+
+def shown_source(source: str) -> str:
+    """A path or address in an error: without passwords and queries, and not too long."""
+    text = redact_address(source) if is_distant(source) else source
+    return repr(text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "...")
+
+
+def read_image(source: str, root: Path, most: int, stopped: Callable[[], bool]) -> bytes:
+    """The bytes of an image.
+
+    Args:
+        source: A path, relative to ``root``, or an address: ``file://``, ``http://``, ``https://``, or what
+            universal-pathlib opens (``s3://``, ``gs://``, ``az://``...).
+        root: Where relative paths start.
+        most: Bytes at most.
+        stopped: Whether the run is over and nobody needs it.
+
+    Raises:
+        UnusableImage: It is not there, cannot be read, or is larger.
+        ConfigurationError: An object store needs a package that is not installed.
+    """
+    scheme = source.partition("://")[0].lower()
+    if scheme in ("http", "https") and is_distant(source):
+        return _fetched(source, most, stopped)
+    if is_distant(source):
+        return _opened(source, most)
+    path = Path(urllib.request.url2pathname(urlsplit(source).path)) if scheme == "file" and "://" in source else source
+    return _file(root / path, most)
+
+
+def _file(path: Path, most: int) -> bytes:
+    try:
+        # A pipe would be waited for, and a device may never end.
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise UnusableImage(f"{str(path)!r} is no file")
+        if found.st_size > most:
+            raise UnusableImage(f"it has {found.st_size:,} bytes, and the model takes {most:,}")
+        with path.open("rb") as file:
+            return _limited(file, most)
+    except FileNotFoundError:
+        raise UnusableImage(f"there is no file {str(path)!r}") from None
+    except (OSError, ValueError) as error:
+        said = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise UnusableImage(f"{str(path)!r} cannot be read: {said}") from None
+
+
+def _limited(file: IO[bytes], most: int) -> bytes:
+    data = file.read(most + 1)
+    if len(data) > most:
+        raise UnusableImage(f"it has more than the {most:,} bytes that the model takes")
+    return data
+
+
+def _opened(source: str, most: int) -> bytes:
+    from upath import UPath
+
+    try:
+        with UPath(source).open("rb") as file:
+            return _limited(file, most)
+    except UnusableImage:
+        raise
+    except ImportError as error:
+        scheme = source.partition("://")[0]
+        raise ConfigurationError(
+            f"Images at {scheme}:// need a package that is not installed: {error}. Install it, for example s3fs for "
+            "s3://, gcsfs for gs:// or adlfs for az://."
+        ) from error
+    except FileNotFoundError:
+        raise UnusableImage("there is no such file") from None
+    except Exception as error:  # each object store's package raises errors of its own kinds
+        raise UnusableImage(redact(f"{type(error).__name__}: {error}")) from None
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    max_redirections = 5
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Opens http and https only: an address in a row, or one that a server sends us on to, is no way to a file."""
+    import ssl
+
+    import certifi
+
+    named = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
+    trusted = ssl.create_default_context(cafile=None if named else certifi.where())
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.UnknownHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(context=trusted),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        _Redirects(),
+    ):
+        opener.add_handler(handler)
+    opener.addheaders = [("User-Agent", "infergraph"), ("Accept", "image/*")]
+    return opener
+
+
+def _fetched(url: str, most: int, stopped: Callable[[], bool]) -> bytes:
+    opener = _opener()
+    until = time.monotonic() + SECONDS
+    for pause in (*PAUSES_S, None):
+        try:
+            return _downloaded(opener, url, most, until, stopped)
+        except urllib.error.HTTPError as error:
+            problem = UnusableImage(f"the server says {error.code} {error.reason}")
+            passing = error.code == 429 or error.code >= 500
+            error.close()
+        except TimeoutError:
+            problem, passing = Late("the server gave no answer in time"), True
+        except urllib.error.URLError as error:
+            late = isinstance(error.reason, TimeoutError)
+            problem = Late("the server gave no answer in time") if late else UnusableImage(f"{error.reason}")
+            passing = True
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            problem, passing = UnusableImage(f"{type(error).__name__}: {_said(error, url)}"), isinstance(error, OSError)
+        if not passing or pause is None or stopped() or time.monotonic() + pause > until:
+            break
+        time.sleep(pause)
+    raise problem
+
+
+def _said(error: Exception, url: str) -> str:
+    return str(error).replace(url, redact_address(url))
+
+
+def _downloaded(
+    opener: urllib.request.OpenerDirector, url: str, most: int, until: float, stopped: Callable[[], bool]
+) -> bytes:
+    data = bytearray()
+    with opener.open(url, timeout=QUIET_S) as reply:
+        while piece := reply.read1(_PIECE):
+            data += piece
+            if len(data) > most:
+                raise UnusableImage(f"it has more than the {most:,} bytes that the model takes")
+            if stopped() or time.monotonic() > until:
+                raise Late("the server gave no answer in time")
+    return bytes(data)
