@@ -1,5 +1,6 @@
-"""From error lines to incidents: errors that mean the same are one incident, with a name, a beginning and an end."""
+"""From error lines to incidents: errors that mean the same and come together are one, with a name, begin and end."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -9,6 +10,8 @@ import infergraph as ig
 from assets.logs.reading import read_logs
 
 EXAMPLES = Path(__file__).parent / "examples"
+QUIET = timedelta(hours=1)
+"""Errors that mean the same are two incidents where nothing was heard of them for so long."""
 
 
 @dg.asset(group_name="logs")
@@ -21,33 +24,37 @@ def error_lines(context: dg.AssetExecutionContext) -> pl.DataFrame:
 
 @ig.semantic_asset(group_name="logs", max_reject_rate=0.1)
 def error_clusters(error_lines: ig.SemanticFrame) -> ig.SemanticFrame:
-    """The different errors and how often they came, those that mean the same in one cluster, which has a name."""
-    return (
-        error_lines.group_by("template")
-        .agg(pl.len().cast(pl.Int64).alias("lines"), pl.col("message").first())
-        .semantic.cluster("template", label=True)
-    )
+    """The different errors and how often they came; those that mean the same are in one cluster, -1 is like no other."""
+    kinds = error_lines.group_by("template").agg(pl.len().cast(pl.Int64).alias("errors"), pl.col("message").first())
+    return kinds.semantic.cluster("template")
 
 
 @ig.semantic_asset(
     group_name="logs",
+    max_reject_rate=0.1,
     checks=[
         ig.check("ends_after_it_begins", pl.col("last") >= pl.col("first")),
-        ig.check("has_a_name", pl.col("incident").str.len_chars() > 0),
+        ig.check("has_a_short_name", pl.col("incident").str.len_chars().is_between(1, 80), blocking=False),
     ],
 )
 def incidents(error_lines: ig.SemanticFrame, error_clusters: ig.SemanticFrame) -> ig.SemanticFrame:
-    """One row an incident: its name, when it began and ended, how many errors, in which services, and one of them."""
-    kinds = error_clusters.select("template", "cluster", incident=pl.col("cluster_label"))
+    """One row an incident: errors that mean the same, with no quiet hour in between, and a name for them."""
+    alone = pl.col("cluster") == -1
+    kind = pl.when(alone).then("template").otherwise(pl.col("cluster").cast(pl.String))
     return (
-        error_lines.join(kinds, on="template")
-        .group_by("cluster", "incident")
+        error_lines.join(error_clusters.select("template", kind=kind), on="template")
+        .sort("time")
+        .with_columns(begins=(pl.col("time").diff() > QUIET).over("kind").fill_null(value=False))
+        .with_columns(episode=pl.col("begins").cast(pl.Int64).cum_sum().over("kind"))
+        .group_by("kind", "episode")
         .agg(
             first=pl.col("time").min(),
             last=pl.col("time").max(),
             errors=pl.len().cast(pl.Int64),
             services=pl.col("service").unique().sort(),
-            example=pl.col("message").first(),
+            messages=pl.col("message").unique(maintain_order=True).head(5),
         )
         .sort("first")
+        .drop("kind", "episode")
+        .semantic.map("Name this incident in two to six words. Its error messages: {{ messages }}", into="incident")
     )

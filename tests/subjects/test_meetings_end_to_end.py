@@ -17,7 +17,11 @@ from infergraph.dagster import ModelSettings, ModelsResource, PolarsStorage, Sto
 from infergraph.models.model import Request
 from infergraph.models.scripted import Script, script
 
-ASSETS = [asset for asset in defs.assets or [] if isinstance(asset, dg.AssetsDefinition)]
+ASSETS = [
+    asset
+    for asset in defs.assets or []
+    if isinstance(asset, dg.AssetsDefinition) and set(asset.group_names_by_key.values()) == {"meetings"}
+]
 CHAIN = ["meeting_turns", "promises", "action_items", "minutes"]
 LABELS = {
     label["meeting"]: label["promises"]
