@@ -82,9 +82,7 @@ def _measured(kind: str, rows: int) -> dict[str, Any]:
         elif kind in _PEERS:
             found, height = _PEERS[kind](left, right), rows * _K
         else:
-            joined = _frame(
-                left, lambda frame: frame.semantic.sim_join(_table(right), "v", "v", k=_K).drop("v", "v_right")
-            )
+            joined = _frame(left, lambda frame: _joined(frame, right))
             found, height = joined["id_right"].to_numpy().reshape(rows, _K), joined.height
     return {
         "what": kind,
@@ -100,6 +98,11 @@ def _measured(kind: str, rows: int) -> dict[str, Any]:
 
 def _table(made: Vectors) -> pl.DataFrame:
     return pl.DataFrame({"id": range(len(made)), "v": made}, schema={"id": pl.Int64, "v": pl.Array(pl.Float32, _WIDTH)})
+
+
+def _joined(frame: ig.SemanticFrame, right: Vectors) -> ig.SemanticFrame:
+    others = frame.session.frame(_table(right), name="others", key="id")
+    return frame.semantic.sim_join(others, "v", "v", k=_K).drop("v", "v_right")
 
 
 def _frame(made: Vectors, step: Callable[[ig.SemanticFrame], ig.SemanticFrame]) -> pl.DataFrame:

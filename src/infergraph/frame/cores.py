@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -52,11 +51,14 @@ def one_thread_a_product() -> Iterator[None]:
         ...     sum([1, 2])
         3
     """
+    from threadpoolctl import threadpool_limits
+
     global _inside, _limit
     with _lock:
         _inside += 1
         if _inside == 1:
-            _limit = _products().limit(limits=1, user_api="blas")
+            # Looked up anew each time: libraries come and go from what is loaded while a process works.
+            _limit = threadpool_limits(limits=1, user_api="blas")
     try:
         yield
     finally:
@@ -64,10 +66,3 @@ def one_thread_a_product() -> Iterator[None]:
             _inside -= 1
             if _inside == 0:
                 _limit.restore_original_limits()
-
-
-@cache
-def _products() -> Any:
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()

@@ -191,7 +191,7 @@ class _Alike:
             int((self._kinds[chosen] @ self._kinds[start : start + _TILE].T >= self._least).sum())
             for start in range(0, len(self._kinds), _TILE)
         )
-        probes = 4
+        probes = nearest.fewest_probes(report.expected - len(chosen))
         while probes <= cells.count // 4 and not self._stopped():
             found = cells.near(self._kinds[chosen], probes=probes, least=float(self._least))
             report.hits, report.probes = len(found[0]), probes

@@ -212,7 +212,7 @@ class Nearest:
         rows = np.concatenate([np.empty(0, np.int64), *(rows for rows, _ in self._sample.answers)])
         scores = np.concatenate([np.empty(0, np.float32), *(one for _, one in self._sample.answers)])
         self._cells, self.report.cells = cells, cells.count
-        probes = 4
+        probes = fewest_probes(len(rows))
         while probes <= cells.count // 4 and not stopped():
             self.report.expected = self.report.hits = 0
             self._note((rows, rows, scores), self._in_cells(questions, probes))
@@ -259,6 +259,11 @@ class Nearest:
         rows, right, scores = rows[each], self._twins[starts[each] + within], scores[each]
         chosen = best_of_each(rows, right, scores, self._k)
         return asked[rows[chosen]], right[chosen], scores[chosen]
+
+
+def fewest_probes(known: int) -> int:
+    """Cells to begin with, by how many true neighbours there are to measure on: few of them prove little."""
+    return 4 if known >= _ENOUGH_CHECKS else 32
 
 
 def _kth_best(tile: Matrix, k: int) -> Scores:
