@@ -5,6 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 import polars as pl
+from pydantic import BaseModel, Field
 
 import infergraph as ig
 from assets.logs.reading import read_logs
@@ -12,6 +13,12 @@ from assets.logs.reading import read_logs
 EXAMPLES = Path(__file__).parent / "examples"
 QUIET = timedelta(hours=1)
 """Errors that mean the same are two incidents where nothing was heard of them for so long."""
+
+
+class Name(BaseModel):
+    """What a person on call says of an incident."""
+
+    incident: str = Field(description="what went wrong, in two to six words", min_length=3, max_length=60)
 
 
 @dg.asset(group_name="logs")
@@ -24,7 +31,7 @@ def error_lines(context: dg.AssetExecutionContext) -> pl.DataFrame:
 
 @ig.semantic_asset(group_name="logs", max_reject_rate=0.1)
 def error_clusters(error_lines: ig.SemanticFrame) -> ig.SemanticFrame:
-    """The different errors and how often they came; those that mean the same are in one cluster, -1 is like no other."""
+    """The different errors, how often they came, and their clusters: the same where they mean the same."""
     kinds = error_lines.group_by("template").agg(pl.len().cast(pl.Int64).alias("errors"), pl.col("message").first())
     return kinds.semantic.cluster("template")
 
@@ -34,7 +41,7 @@ def error_clusters(error_lines: ig.SemanticFrame) -> ig.SemanticFrame:
     max_reject_rate=0.1,
     checks=[
         ig.check("ends_after_it_begins", pl.col("last") >= pl.col("first")),
-        ig.check("has_a_short_name", pl.col("incident").str.len_chars().is_between(1, 80), blocking=False),
+        ig.check("has_services", pl.col("services").list.len() > 0),
     ],
 )
 def incidents(error_lines: ig.SemanticFrame, error_clusters: ig.SemanticFrame) -> ig.SemanticFrame:
@@ -56,5 +63,5 @@ def incidents(error_lines: ig.SemanticFrame, error_clusters: ig.SemanticFrame) -
         )
         .sort("first")
         .drop("kind", "episode")
-        .semantic.map("Name this incident in two to six words. Its error messages: {{ messages }}", into="incident")
+        .semantic.map("Name the incident behind these error messages: {{ messages }}", schema=Name)
     )

@@ -19,7 +19,47 @@ class Task(BaseModel):
     """One thing that the speaker promised to do."""
 
     task: str = Field(description="what will be done, a phrase that begins with a verb", min_length=3, max_length=160)
-    due: str | None = Field(description="until when, in the speaker's words; null where nothing is said", max_length=60)
+
+
+class Tasks(BaseModel):
+    """What one person took on."""
+
+    tasks: str = Field(description="what the speaker will do, in one sentence", max_length=160)
+
+
+class Minutes(BaseModel):
+    """The minutes of a meeting."""
+
+    minutes: str = Field(description="a sentence for each person: what they will do", max_length=300)
+
+
+TASK_EXAMPLES = [
+    (
+        {"speaker": "Ruth Adler", "rows": [{"text": "Fine. I will order the new chairs on Monday."}]},
+        Tasks(tasks="order the new chairs on Monday"),
+    ),
+    (
+        {
+            "speaker": "Kofi Mensah",
+            "rows": [{"text": "I'll write to the landlord."}, {"text": "And let me check the lease, I need a week."}],
+        },
+        Tasks(tasks="write to the landlord; check the lease within a week"),
+    ),
+]
+MINUTES_EXAMPLES = [
+    (
+        {
+            "rows": [
+                {"speaker": "Kofi Mensah", "tasks": "write to the landlord; check the lease within a week"},
+                {"speaker": "Ruth Adler", "tasks": "order the new chairs on Monday"},
+            ]
+        },
+        Minutes(
+            minutes="Kofi Mensah will write to the landlord and check the lease within a week. "
+            "Ruth Adler will order the new chairs on Monday."
+        ),
+    ),
+]
 
 
 @ig.semantic_asset(group_name="meetings", key={"meeting_turns": ["meeting", "turn"]}, max_reject_rate=0.2)
@@ -40,21 +80,27 @@ def promises(meeting_turns: ig.SemanticFrame) -> ig.SemanticFrame:
 def action_items(promises: ig.SemanticFrame) -> ig.SemanticFrame:
     """What each person took on in each meeting: one row a meeting and person."""
     return promises.semantic.reduce(
-        "Write a list of the tasks that {{ speaker }} took on, one line each, with the date where there is one:"
-        "{% for row in rows %}\n- {{ row.text }}{% endfor %}",
+        "What will {{ speaker }} do? These are their words:{% for row in rows %}\n{{ row.text }}{% endfor %}",
         by=["meeting", "speaker"],
         order_by="turn",
-        into="tasks",
+        into=None,
+        schema=Tasks,
+        examples=TASK_EXAMPLES,
     )
 
 
-@ig.semantic_asset(group_name="meetings", max_reject_rate=0.2)
+@ig.semantic_asset(
+    group_name="meetings",
+    max_reject_rate=0.2,
+    checks=[ig.check("says_something", pl.col("minutes").str.len_chars() > 20)],
+)
 def minutes(action_items: ig.SemanticFrame) -> ig.SemanticFrame:
     """The minutes of each meeting, from what each person took on: one row a meeting."""
     return action_items.semantic.reduce(
-        "Write the minutes of this meeting in two to four sentences: who does what until when."
-        "{% for row in rows %}\n{{ row.speaker }}: {{ row.tasks }}{% endfor %}",
+        "Who will do what?{% for row in rows %}\n{{ row.speaker }}: {{ row.tasks }}{% endfor %}",
         by="meeting",
         order_by="speaker",
-        into="minutes",
+        into=None,
+        schema=Minutes,
+        examples=MINUTES_EXAMPLES,
     )
