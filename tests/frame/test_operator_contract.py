@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ def session(tmp_path: Path, model: Script) -> Iterator[ig.Session]:
         yield made
 
 
-def rows_of(session: ig.Session, texts: list[str | None], **columns: Any) -> ig.SemanticFrame:
+def rows_of(session: ig.Session, texts: Sequence[str | None], **columns: Any) -> ig.SemanticFrame:
     data = pl.DataFrame({"id": range(len(texts)), "body": texts}, schema={"id": pl.Int64, "body": pl.String})
     return session.frame(data.with_columns(**columns), name="rows", key="id")
 
