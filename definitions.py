@@ -3,6 +3,8 @@
 import dagster as dg
 
 from assets.deployment import usage
+from assets.logs import incidents
+from assets.meetings import actions, turns
 from assets.packages import facts, installed, report
 from assets.support import facts as support_facts
 from assets.support import messages
@@ -11,8 +13,15 @@ from infergraph.dagster import with_model_versions
 from resources import RESOURCES
 from sensors import JOBS, ON_NEW_DATA, SCHEDULES, SENSORS
 
-OWNERS = {"packages": "team:platform", "platform": "team:platform", "support": "team:support"}
-SOURCES = {"installed_packages", "support_messages", "skipped_files"}
+OWNERS = {
+    "logs": "team:platform",
+    "meetings": "team:office",
+    "packages": "team:platform",
+    "platform": "team:platform",
+    "support": "team:support",
+}
+SOURCES = {"error_lines", "installed_packages", "meeting_turns", "support_messages", "skipped_files"}
+MODULES = [installed, facts, report, messages, support_facts, support_report, turns, actions, incidents, usage]
 BY_THE_CLOCK = {"support_report", "model_usage"}
 
 
@@ -31,9 +40,7 @@ defs = dg.Definitions(
     assets=with_model_versions(
         [
             asset.map_asset_specs(policy)
-            for asset in dg.load_assets_from_modules(
-                [installed, facts, report, messages, support_facts, support_report, usage]
-            )
+            for asset in dg.load_assets_from_modules(MODULES)
             if isinstance(asset, dg.AssetsDefinition)
         ],
         RESOURCES["models"],

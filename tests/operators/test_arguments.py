@@ -147,7 +147,6 @@ def test_labels(labels: Any, values: tuple[str, ...]) -> None:
         ({"bug", "billing"}, r"labels is a list"),
         (None, r"labels is a list"),
     ],
-    ids=str,
 )
 def test_labels_that_do_not_fit(labels: Any, message: str) -> None:
     with pytest.raises(PlanError, match=message):

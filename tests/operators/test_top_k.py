@@ -194,7 +194,6 @@ def test_stand_ins_for_answers_are_of_one_mind_unless_the_most_is_asked_for() ->
         ({"examples": [(("a", None), "b")]}, "its input is null"),
         ({"examples": ["ab"]}, "examples[0] is a pair"),
     ],
-    ids=str,
 )
 def test_mistakes_are_told_when_the_plan_is_built(arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(PlanError) as raised:

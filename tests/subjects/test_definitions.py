@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 GRAPH = defs.resolve_asset_graph()
 SPECS = [GRAPH.get(key) for key in sorted(GRAPH.get_all_asset_keys(), key=str)]
 EXPECTED = {
+    "logs": {"error_lines", "error_clusters", "incidents"},
+    "meetings": {"meeting_turns", "promises", "action_items", "minutes"},
     "packages": {"installed_packages", "package_facts", "package_licence", "package_report"},
     "platform": {"model_usage"},
     "support": {
@@ -48,6 +50,7 @@ def test_every_asset_is_described_and_owned(node: dg.AssetSpec) -> None:
 def test_only_assets_with_something_above_run_by_themselves(node: dg.AssetSpec) -> None:
     name = node.key.to_user_string()
     not_by_data = {"installed_packages", "support_messages", "skipped_files", "support_report", "model_usage"}
+    not_by_data |= {"error_lines", "meeting_turns"}
     by_itself = name not in not_by_data
     assert (node.automation_condition is not None) == by_itself
 

@@ -1,0 +1,1 @@
+"""Meetings: transcripts, what people promised in them, and the minutes of each meeting."""
