@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from assets.meetings.transcripts import read_transcript
+import infergraph as ig
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
 TURNS = pl.Schema(
@@ -34,16 +34,30 @@ def read_folder(folder: Path) -> pl.DataFrame:
         folder: Holds ``.vtt``, ``.srt`` and ``.txt`` files; a meeting is called as its file.
 
     Returns:
-        ``TURNS``, one row a turn, meetings by name, turns in order from 1.
+        ``TURNS``, one row a turn, meetings by name, turns in order from 1; ``speaker`` is empty where the transcript
+        names nobody. What stands before the first time (a title) is no turn; a turn without a time has that of the one
+        before it.
 
     Raises:
-        ValueError: A file has no turn that could be read.
+        ValueError: A file cannot be read, or has no turn.
     """
-    rows = []
-    for path in sorted(path for path in folder.iterdir() if path.suffix in (".vtt", ".srt", ".txt")):
-        turns = read_transcript(path.read_text(encoding="utf-8"))
-        if not turns:
-            raise ValueError(f"{path.name}: no turn was found; assets/meetings/README.md says which forms are read.")
-        for number, turn in enumerate(turns, 1):
-            rows.append((path.stem, number, turn.speaker, turn.start, turn.text))
-    return pl.DataFrame(rows, schema=TURNS, orient="row")
+    files = ig.read_documents(folder, pattern="*.*").filter(pl.col("name").str.contains(r"\.(vtt|srt|txt)$"))
+    parsed = files.select(
+        "name",
+        "error",
+        meeting=pl.col("name").str.replace(r"\.\w+$", ""),
+        turn=ig.text.transcripts.parse("text"),
+    ).collect()
+    for name, error in parsed.filter(pl.col("error").is_not_null()).select("name", "error").iter_rows():
+        raise ValueError(f"{name}: {error}")
+    turns = (
+        parsed.explode("turn", empty_as_null=True, keep_nulls=True)
+        .select("name", "meeting", pl.col("turn").struct.unnest())
+        .with_columns(pl.col("start").forward_fill().over("name"))
+        .filter(pl.col("start").is_not_null())
+        .with_columns(pl.col("speaker").fill_null(""), pl.col("text").str.replace_all("\n", " ", literal=True))
+        .with_columns(turn=pl.int_range(1, pl.len() + 1).over("name"))
+    )
+    for name in parsed.filter(~pl.col("name").is_in(turns["name"].to_list()))["name"]:
+        raise ValueError(f"{name}: no turn was found; assets/meetings/README.md says which forms are read.")
+    return turns.sort("meeting", maintain_order=True).select(TURNS.names()).cast(TURNS)
