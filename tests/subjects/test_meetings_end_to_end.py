@@ -10,7 +10,6 @@ import polars as pl
 import pytest
 
 import infergraph as ig
-from assets.meetings import transcripts
 from assets.meetings.turns import TRANSCRIPTS, read_folder
 from definitions import defs
 from infergraph.dagster import ModelSettings, ModelsResource, PolarsStorage, StoreResource
@@ -25,9 +24,7 @@ ASSETS = [
 CHAIN = ["meeting_turns", "promises", "action_items", "minutes"]
 LABELS = {
     label["meeting"]: label["promises"]
-    for label in map(
-        json.loads, (Path(transcripts.__file__).parent / "labels.jsonl").read_text(encoding="utf-8").splitlines()
-    )
+    for label in map(json.loads, (TRANSCRIPTS.parent / "labels.jsonl").read_text(encoding="utf-8").splitlines())
 }
 PROMISED = {
     row["text"] for row in read_folder(TRANSCRIPTS).to_dicts() if str(row["turn"]) in LABELS[row["meeting"]]

@@ -9,13 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets import meetings
 from assets.meetings.turns import TRANSCRIPTS, TURNS, read_folder
 
-LABELS = [
-    json.loads(line)
-    for line in (Path(meetings.__file__).parent / "labels.jsonl").read_text(encoding="utf-8").splitlines()
-]
+LABELS = [json.loads(line) for line in (TRANSCRIPTS.parent / "labels.jsonl").read_text(encoding="utf-8").splitlines()]
 EXPECTED = [("m", 1, "Ann", 62.5, "Hello there"), ("m", 2, "Bo", 3723.0, "Hi. How are you?")]
 FORMS = {
     "WebVTT": "WEBVTT\n\nNOTE a note\n\n1\n00:01:02.500 --> 00:01:05.000\n<v Ann>Hello there</v>\n\n"
