@@ -34,7 +34,7 @@ def check_images(session: Session, operator: RowOperator | RoundsOperator, model
         definition, capabilities = session.facts(name)
         if capabilities.images is False:
             fallback = "" if name == model else f", a fallback of {model!r},"
-            able = session.models_that(lambda known: known.chat and known.images is not False)
+            able = [one for one in session.models if _may_be_asked(session, one)]
             others = ", ".join(map(repr, able)) or "none is configured; add one, such as openai:gpt-5-mini"
             raise PlanError(
                 f"{where}: the model {name!r} ({definition.name}){fallback} takes no images. Name one that does with "
@@ -45,3 +45,9 @@ def check_images(session: Session, operator: RowOperator | RoundsOperator, model
             f"{where}: what {model!r} is sent is redacted, and redact= cannot read what an image shows. Ask a model "
             "without redact= (in a session without it) that may see these images as they are, or leave images= out."
         )
+
+
+def _may_be_asked(session: Session, model: str) -> bool:
+    """Whether a model and its fallbacks may take images."""
+    asked = [session.facts(name)[1] for name in session.models_asked(model)]
+    return all(known.chat and known.images is not False for known in asked) and session.redaction_of(model) is None
