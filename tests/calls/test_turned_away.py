@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from infergraph.errors import ProviderDown, ProviderRefused
-from infergraph.models.failures import no_answer
+from infergraph.models.failures import Peer, failure_of, no_answer
 from infergraph.models.model import CallFailed, Model, Request, Response
 from infergraph.models.scripted import script
 
@@ -141,6 +141,20 @@ def test_a_server_that_never_gives_an_answer_is_not_waited_for(make_world: Any, 
     ):
         world.run(*map(str, range(rows)), timeout=60)
     assert len(asked.requests) < 20
+
+
+def test_a_website_is_no_model_either(make_world: Any) -> None:
+    model = Model("openai:m", base_url="http://127.0.0.1:9/v1", api_key=None)
+    peer = Peer.of(model, title="OpenAI", url="http://127.0.0.1:9/v1", key_variable="OPENAI_API_KEY")
+    page = failure_of(peer, 200, "<html>Log in</html>", {})
+    world = make_world(m=Model("scripted:m", max_concurrency=4))
+    with (
+        script("m", lambda request: page) as asked,
+        pytest.raises(ProviderRefused, match=r"answered 10 times in a row with something that is no answer.*Log in"),
+    ):
+        world.run(*map(str, range(30)), timeout=60)
+    assert len(asked.requests) < 20
+    assert not failure_of(peer, 200, {"error": {"message": "overloaded"}}, {}).no_answer
 
 
 def test_a_server_that_gives_no_answer_for_a_while_is_waited_for(make_world: Any) -> None:

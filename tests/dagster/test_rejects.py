@@ -417,12 +417,16 @@ def test_requests_that_timed_out_are_open_and_expected(
     assert dg.materialize(assets[:1], resources=resources, instance=instance).success
     definitions = dg.Definitions(assets=assets, resources=resources)
 
-    def changes(*prompts: str) -> str:
-        late = [{"operator": "extract", "prompt": prompt, "reason": "timeout"} for prompt in prompts]
+    def changes(*prompts: str | None) -> str:
+        late = [
+            {"row_id": str(row), "operator": "extract", "prompt": prompt, "reason": "timeout", "attempts": 6}
+            for row, prompt in enumerate(prompts)
+        ]
         with planned(definitions, "facts", instance=instance) as (frame, options):
             return changed_since(LastRun(name="facts", published=True, rejects=pl.DataFrame(late)), frame, options)
 
     assert changes("the lamp", "the desk", "the lamp") == ""
+    assert changes(None, None) == "", "prompts that are not kept tell no requests apart"
     assert changes("the lamp").startswith("1 request beside the rejects would be made")
     assert desk.requests == []
 

@@ -185,6 +185,8 @@ def test_an_image_that_cannot_be_sent_is_a_reject_and_the_others_go_on(folder: P
         "photos/pipe.png": "is no file",
         "": "is no file",
         "photos/\0.png": "cannot be read",
+        "x" * 5000: "cannot be read",
+        "data:image/png;base64," + "iVBOR" * 1000: "give its bytes",
         "nowhere://x/1.png": "ValueError",
         "memory://none.png": "there is no such file",
         f"{web.url}/gone.png?token=secret": "the server says 404",
@@ -219,12 +221,13 @@ def test_an_image_that_cannot_be_sent_is_a_reject_and_the_others_go_on(folder: P
                 assert pl.Series([message]).str.contains(said)[0], (said, message)
                 assert "cannot be sent" in message
                 assert "secret" not in message
+                assert len(message) < 800
             assert set(result.rejects["reason"]) == {"bad_request"}
             assert set(result.rejects["attempts"]) == {0}
             assert set(result.rejects["cost_usd"]) == {0.0}
             assert "image 1" in result.rejects["prompt"][0]
             usage = result.usage
-            assert (usage.rows, usage.rejected, usage.rejected_before) == (len(cases), 16, 16)
+            assert (usage.rows, usage.rejected, usage.rejected_before) == (len(cases), 18, 18)
             assert usage.calls == 4  # photos/3.png and /flaky are the same bytes
             assert usage.rows == usage.calls + usage.store_hits + usage.shared + usage.rejected_before
             trace = str(result.trace(result.frame["_row_id"][1]))
@@ -295,8 +298,14 @@ MODELS = {
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (lambda f: f.semantic.extract("photo", Shown, images="photo", model="blind"), "takes no images.*'eye'"),
-        (lambda f: f.semantic.extract("photo", Shown, images="photo", model="falls"), "a fallback of 'falls'"),
+        (
+            lambda f: f.semantic.extract("photo", Shown, images="photo", model="blind"),
+            "takes no images.*model=: 'eye'.$",
+        ),
+        (
+            lambda f: f.semantic.extract("photo", Shown, images="photo", model="falls"),
+            "a fallback of 'falls'.*model=: 'eye'.$",
+        ),
         (lambda f: f.semantic.extract("photo", Shown, images="photo", model="careful"), "redact= cannot read"),
         (lambda f: f.semantic.extract("photo", Shown, images="phto"), "no column 'phto'.*'photo'"),
         (lambda f: f.semantic.extract("photo", Shown, images=["photo", "photo"]), "names 'photo' twice"),

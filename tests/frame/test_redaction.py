@@ -222,7 +222,7 @@ def test_no_planted_address_or_number_survives(
 ) -> None:
     planted = tuple(one for _, found, _ in letters for one in found)
     bodies = [" ".join([*before, "; ".join(found), *after]) for before, found, after in letters]
-    data = pl.DataFrame({"id": range(len(bodies)), "body": bodies, "tags": [[body] for body in bodies]})
+    data = pl.DataFrame({"id": range(1, len(bodies) + 1), "body": bodies, "tags": [[body] for body in bodies]})
     root = tmp_path / str(next(NUMBERS))
     root.mkdir()
     with (

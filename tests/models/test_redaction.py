@@ -6,12 +6,14 @@ import pickle
 import re
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from infergraph.errors import ConfigurationError
 from infergraph.models.model import Model
+from infergraph.models.personal_data import SUSPICIOUS
 from infergraph.models.redaction import KINDS, Redaction
 
 ALL = Redaction()
@@ -59,6 +61,11 @@ def test_each_kind_is_found_however_it_is_written(kind: str, one: str, around: s
     if kind == "email" and around.startswith("\\"):
         around = "\\{}\\n"  # the letter may as well be the address' own first one
     assert ALL.apply(around.format(one)) == around.format(f"[{kind}]")
+
+
+def test_frames_look_into_every_text_that_holds_one() -> None:
+    texts = pl.Series([around.format(one) for _, one in FOUND for around in AROUND])
+    assert texts.filter(~texts.str.contains(SUSPICIOUS)).to_list() == []
 
 
 @pytest.mark.parametrize("text", NONE_OF_THEM)

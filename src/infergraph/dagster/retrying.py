@@ -27,8 +27,10 @@ from infergraph.frame.replay import replay
 from infergraph.frame.row_ids import ROW_ID
 from infergraph.frame.run import RunOptions
 
-# Of a request that only timed out nothing is remembered: any run asks it again.
-_NOT_REMEMBERED = "timeout"
+# Nothing is remembered of a request that only timed out, or that was not sent as an image of the row could not be: any
+# run asks it again.
+_NOT_SENT = pl.col("attempts") == 0
+_NOT_REMEMBERED = (pl.col("reason") == "timeout") | _NOT_SENT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +129,7 @@ def changed_since(last: LastRun, frame: SemanticFrame, options: RunOptions) -> s
     with tempfile.TemporaryDirectory(prefix="infergraph-retry-", ignore_cleanup_errors=True) as folder:
         data = Path(folder) / "data.parquet"
         open_requests = replay(frame, data, options)
-        unexpected = open_requests - _different(last.rejects.filter(pl.col("reason") == _NOT_REMEMBERED))
+        unexpected = open_requests - _different(last.rejects.filter(_NOT_REMEMBERED))
         if unexpected > 0:
             requests = "1 request" if unexpected == 1 else f"{unexpected:,} requests"
             return (
@@ -153,4 +155,8 @@ def _others_are_equal(last: LastRun, data: Path) -> bool:
 
 
 def _different(rejects: pl.DataFrame) -> int:
-    return rejects.select("operator", "prompt").n_unique() if rejects.height else 0
+    """Different requests behind rejects; one a row where the prompt does not tell: it is not kept, or has no image."""
+    if rejects.is_empty():
+        return 0
+    untold = pl.col("prompt").is_null() | _NOT_SENT
+    return rejects.select("operator", "prompt", pl.when(untold).then("row_id")).n_unique()

@@ -58,6 +58,7 @@ class Walking(Protocol):
     unsure: set[int]
     driven: set[tuple[int, bytes]]
     said: list[str]
+    fetches_images: bool
 
     def counting(self, step: plans.OperatorStep) -> bool:
         """Whether the step's rows are to be counted."""
@@ -144,12 +145,12 @@ class LookUp:
         return values, missing
 
     def _loaded(self, batch: pl.DataFrame) -> list[Loaded]:
-        """The rows' contents; images are read where that takes no network."""
+        """The rows' contents; images behind URLs are read where the walk says so."""
         images = images_of(self._step.operator)
         if images is None:
             return batch[CONTENT].to_list()
         vision, root = self._walk.rates[id(self._step)].facts.vision, self._walk.session.root
-        with ImageLoader(images, vision, root, fetch=False, keep=False) as loader:
+        with ImageLoader(images, vision, root, fetch=self._walk.fetches_images, keep=False) as loader:
             return list(loader.all_contents(batch[CONTENT]))
 
     def _own(self, batch: pl.DataFrame) -> list[bool]:

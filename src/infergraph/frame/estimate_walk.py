@@ -69,6 +69,8 @@ class Walk:
     """Operators that may not ask what they are counted for."""
     driven: set[tuple[int, bytes]] = field(default_factory=set)
     """Rows whose later rounds are counted: the operator, and what tells contents apart."""
+    fetches_images: bool = False
+    """Whether images behind URLs are fetched, as their hashes must be known."""
 
     def __post_init__(self) -> None:
         for step in self.steps:

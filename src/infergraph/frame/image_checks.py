@@ -44,7 +44,7 @@ def image_problem(session: Session, model: str) -> str:
         definition, capabilities = session.facts(name)
         if capabilities.images is False:
             fallback = "" if name == model else f", a fallback of {model!r},"
-            able = session.models_that(lambda known: known.chat and known.images is not False)
+            able = [one for one in session.models if _may_be_asked(session, one)]
             others = ", ".join(map(repr, able)) or "none is configured; add one, such as openai:gpt-5-mini"
             return (
                 f"the model {name!r} ({definition.name}){fallback} takes no images. Name one that does with "
@@ -56,3 +56,9 @@ def image_problem(session: Session, model: str) -> str:
             "without redact= (in a session without it) that may see these images as they are, or send it none."
         )
     return ""
+
+
+def _may_be_asked(session: Session, model: str) -> bool:
+    """Whether a model and its fallbacks may take images."""
+    asked = [session.facts(name)[1] for name in session.models_asked(model)]
+    return all(known.chat and known.images is not False for known in asked) and session.redaction_of(model) is None

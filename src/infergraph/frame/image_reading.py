@@ -48,7 +48,10 @@ def is_distant(source: str) -> bool:
 
 def shown_source(source: str) -> str:
     """A path or address in an error: without passwords and queries, and not too long."""
-    text = redact_address(source) if is_distant(source) else source
+    return _shortly(redact_address(source) if is_distant(source) else source)
+
+
+def _shortly(text: str) -> str:
     return repr(text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "...")
 
 
@@ -66,6 +69,11 @@ def read_image(source: str, root: Path, most: int, stopped: Callable[[], bool]) 
         UnusableImage: It is not there, cannot be read, or is larger.
         ConfigurationError: An object store needs a package that is not installed.
     """
+    if source[:5].lower() == "data:":
+        raise UnusableImage(
+            "a data: URL is neither a path nor an address; give its bytes: "
+            'pl.col(...).str.split(",").list.last().str.decode("base64")'
+        )
     scheme = source.partition("://")[0].lower()
     if scheme in ("http", "https") and is_distant(source):
         return _fetched(source, most, stopped)
@@ -80,16 +88,16 @@ def _file(path: Path, most: int) -> bytes:
         # A pipe would be waited for, and a device may never end.
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
-            raise UnusableImage(f"{str(path)!r} is no file")
+            raise UnusableImage(f"{_shortly(str(path))} is no file")
         if found.st_size > most:
             raise UnusableImage(f"it has {found.st_size:,} bytes, and the model takes {most:,}")
         with path.open("rb") as file:
             return _limited(file, most)
     except FileNotFoundError:
-        raise UnusableImage(f"there is no file {str(path)!r}") from None
+        raise UnusableImage(f"there is no file {_shortly(str(path))}") from None
     except (OSError, ValueError) as error:
         said = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise UnusableImage(f"{str(path)!r} cannot be read: {said}") from None
+        raise UnusableImage(f"{_shortly(str(path))} cannot be read: {said}") from None
 
 
 def _limited(file: IO[bytes], most: int) -> bytes:

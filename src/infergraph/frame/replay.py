@@ -17,7 +17,7 @@ _JOIN_S = 10.0
 
 
 def replay(frame: SemanticFrame, path: Path, options: RunOptions) -> int:
-    """Write what the plan gives now into a Parquet file, ``_row_id`` last.
+    """Write what the plan gives now into a Parquet file, ``_row_id`` last; images behind URLs are fetched.
 
     Args:
         frame: The plan.
@@ -29,6 +29,7 @@ def replay(frame: SemanticFrame, path: Path, options: RunOptions) -> int:
         that is missing are not known and not counted.
     """
     walk = Survey(frame, options).exact()
+    walk.fetches_images = True
     try:
         walk.frame(frame.node).sink_parquet(path, row_group_size=ROW_GROUP_ROWS)
     finally:

@@ -195,6 +195,8 @@ def failure_of(peer: Peer, status: int, body: Any, headers: Mapping[str, str]) -
         status=status,
         retry_after_s=retry_after_s(limits),
         headers=limits,
+        # A website or a proxy's login page, as behind a wrong base_url.
+        no_answer=status < 300 and not isinstance(body, Mapping),
     )
 
 

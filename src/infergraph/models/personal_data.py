@@ -250,5 +250,5 @@ FINDERS: dict[str, Callable[[str], Iterator[Span]]] = {
     "phone": phones,
 }
 """How each kind is found, in the order in which they are replaced."""
-SUSPICIOUS = r"@|\d(?:[^\w\r\n]{0,4}\d){5}|[A-Za-z]{2}\d{2}[ \t\x{a0}-]?[A-Za-z0-9]"
+SUSPICIOUS = r"[@\x{ff20}\x{fe6b}]|\d(?:[^\w\r\n]{0,4}\d){5}|[A-Za-z]{2}\d{2}[ \t\x{a0}-]?[A-Za-z0-9]"
 """A pattern of Polars' kind: a text in which it finds nothing holds none of these kinds."""
