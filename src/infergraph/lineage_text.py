@@ -131,7 +131,9 @@ def _attempt_lines(attempt: StoredAttempt, depth: int) -> Iterator[str]:
     for message in attempt.messages:
         yield from _text_lines(message.role, message.shown, pad)
     if response is not None:
-        yield from _text_lines("->", response.text or "a vector", pad)
+        yield from _text_lines(
+            "->", response.text or ("nothing" if attempt.embed_text is None and attempt.messages else "a vector"), pad
+        )
 
 
 def _text_lines(heading: str, text: str, pad: str) -> Iterator[str]:

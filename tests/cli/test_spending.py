@@ -214,6 +214,11 @@ def test_the_project_sets_the_amount(typed: Run, desk: Script, project: Path) ->
     assert typed("run", "kinds")[0] == 0
 
 
+def test_the_help_says_where_the_project_sets_it(typed: Run) -> None:
+    told = " ".join(typed("run", "--help")[1].replace("│", " ").split())
+    assert "else ask_above_usd of [tool.infergraph], else 1" in told
+
+
 def test_a_budget_bounds_what_is_asked_about(typed: Run, desk: Script) -> None:
     assert typed("run", "tickets")[0] == 0
     code, _, err = typed("run", "kinds", "--max-cost-usd", "0.5")

@@ -97,6 +97,12 @@ CASES: dict[str, tuple[Build, int, str]] = {
         "'filter': all rows of its input",
     ),
     "head": (lambda rows: kinds(rows).head(2), 2, "'classify': the first 2 rows of its input"),
+    "slice": (lambda rows: kinds(rows).slice(1, 2), 3, "'classify': the first 3 rows of its input"),
+    "a condition above slice": (
+        lambda rows: english(kinds(rows).slice(1, 3)),
+        4,
+        "'classify': the first 4 rows of its input",
+    ),
     "limit": (lambda rows: kinds(rows).limit(3), 3, "'classify': the first 3 rows of its input"),
     "head over two operators": (
         lambda rows: kinds(rows).semantic.extract("body", Facts).head(2),

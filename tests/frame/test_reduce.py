@@ -14,7 +14,8 @@ from pydantic import BaseModel, ValidationInfo, field_validator
 import infergraph as ig
 from infergraph.dagster import ModelSettings, ModelsResource, PolarsStorage, StoreResource
 from infergraph.dagster.resources import close_sessions
-from infergraph.models.model import CallFailed, Request
+from infergraph.errors import PlanError
+from infergraph.models.model import CallFailed, Request, Response
 from infergraph.models.scripted import script
 
 PROMPT = "Faults of {{ product }}: {% for row in rows %}{{ row.body }}{% endfor %}"
@@ -382,3 +383,30 @@ def test_in_an_asset(tmp_path: Path) -> None:
         {"product": "lamp", "faults": "dark+hums"},
         {"product": "desk", "faults": "wet"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"by": "product", "into": "__reduce_rows"}, "rename '__reduce_rows'"),
+        ({"by": [], "into": "__reduce_all"}, "rename '__reduce_all'"),
+        ({"by": pl.col("product").alias("__reduce_rows"), "into": "said"}, "rename '__reduce_rows'"),
+        ({"by": "product", "into": "said", "name": 3}, "name=3: give each operator a name of its own"),
+    ],
+    ids=str,
+)
+def test_names_of_its_own_steps_and_what_is_no_name_are_refused(
+    letters: ig.SemanticFrame, arguments: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(PlanError) as raised:
+        letters.semantic.reduce("Faults: {% for row in rows %}{{ row.body }}{% endfor %}", **arguments)
+    assert said in str(raised.value)
+
+
+def test_a_trace_tells_an_empty_answer_from_a_vector(letters: ig.SemanticFrame) -> None:
+    prompt = "Faults: {% for row in rows %}{{ row.body }}{% endfor %}"
+    with script("fast", lambda request: Response(text="", finish="refusal")):
+        result = letters.semantic.reduce(prompt, by="product", into="said").run(row_ids=True)
+    told = str(result.trace(result.frame["_row_id"][0]))
+    assert "-> nothing" in told
+    assert "a vector" not in told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from typing import Any
 
 import polars as pl
@@ -15,7 +16,7 @@ from infergraph.errors import PlanError, TemplateError
 from infergraph.models.model import Model, Response
 from infergraph.models.verdict import Accepted
 from infergraph.operators.rounds import Question, Reply, Room
-from infergraph.operators.top_k import TopKOperator
+from infergraph.operators.top_k import Comparison, TopKOperator
 from infergraph.store.hashes import request_hash
 
 COLUMNS = pl.Schema({"id": pl.Int64(), "body": pl.String()})
@@ -59,6 +60,10 @@ def played(asker: TopKOperator, bodies: Sequence[str], better: Better) -> tuple[
             questions = rounds.send(replies)
     except StopIteration as done:
         return done.value, asked
+
+
+def _compared(asker: TopKOperator, a: str, b: str, among: int) -> Comparison:
+    return Comparison(request=asker.request(a, b), judge=asker.judge, part="", among=among)
 
 
 def longer(a: str, b: str) -> str:
@@ -178,6 +183,24 @@ def test_stand_ins_for_answers_are_of_one_mind_unless_the_most_is_asked_for() ->
         except StopIteration:
             counts[most] = asked
     assert 59 <= counts[False] < counts[True] <= 60 * 59 / 2
+
+
+def test_a_judge_of_one_mind_asks_no_more_than_the_upper_end_of_an_estimate() -> None:
+    for n, k in [(rows, rows * part // 6) for rows in (21, 25, 36, 48) for part in (2, 3, 4, 5)]:
+        asker = operator(k)
+        for salt in range(3):
+            bodies = [f"{salt} {place}" for place in range(n)]
+
+            def most(a: str, b: str, asker: TopKOperator = asker, n: int = n) -> str:
+                one, other = (f"<body>\n{text}\n</body>" for text in (a, b))
+                return asker.assumed(_compared(asker, one, other, n), 4, most=True)
+
+            def order(text: str) -> bytes:
+                return blake2b(text.encode(), digest_size=8).digest()
+
+            _, expected = played(asker, bodies, most)
+            _, asked = played(asker, bodies, lambda a, b: "a" if order(a) > order(b) else "b")
+            assert len(asked) <= len(expected), (n, k, salt)
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def run(
         typer.Option(
             min=0,
             metavar="USD",
-            help="Ask before it may cost more than this; else ask_above_usd of [tool.infergraph], else 1.",
+            help="Ask before it may cost more than this; else ask_above_usd of \\[tool.infergraph], else 1.",
             show_default=False,
         ),
     ] = None,

@@ -166,7 +166,10 @@ def _rate(rejected: int, row: Mapping[str, Any]) -> float:
     asked = int(row["rows"]) - int(row["nulls"]) - int(row["pending"])
     # A row that two branches of the plan read counts twice in both numbers, and stands in the rejects once.
     counted = int(row.get("rejected", rejected))
-    return counted / asked if asked > 0 else 0.0
+    questions = counted / asked if asked > 0 else 0.0
+    # Of an operator that asks several questions a row, one reject in twenty may be what every row lost its answer by.
+    rows = int(row.get("asked_rows", 0))
+    return max(questions, int(row["rejected_rows"]) / rows) if rows else questions
 
 
 def _budget(asset: dg.AssetKey, findings: Findings, *, blocking: bool) -> dg.AssetCheckResult:

@@ -383,7 +383,26 @@ def _more_money(frame: SemanticFrame, options: RunOptions) -> str:
 def _operator_counts(run: StagedRun) -> list[dict[str, Any]]:
     if run.usage.by_operator.is_empty():
         return []
-    return run.usage.by_operator.select("operator", "rows", "nulls", "pending", "rejected").to_dicts()
+    counted = run.usage.by_operator.select("operator", "rows", "nulls", "pending", "rejected").to_dicts()
+    several = _rows_of_several_questions(run)
+    return [{**row, **several.get(row["operator"], {})} for row in counted]
+
+
+def _rows_of_several_questions(run: StagedRun) -> dict[str, dict[str, int]]:
+    """Of operators that ask several questions a row, how many rows were asked about and how many had a reject."""
+    asked = (
+        pl.scan_parquet(run.lineage, glob=False)
+        .filter(pl.col("part").is_not_null(), pl.col("parent").is_null())
+        .group_by("operator")
+        .agg(pl.col("row_id").n_unique().alias("asked_rows"))
+    )
+    rejected = (
+        pl.scan_parquet(run.rejects, glob=False)
+        .group_by("operator")
+        .agg(pl.col("row_id").n_unique().alias("rejected_rows"))
+    )
+    both = asked.join(rejected, on="operator", how="left").with_columns(pl.col("rejected_rows").fill_null(0)).collect()
+    return {row.pop("operator"): row for row in both.to_dicts()}
 
 
 def _spread(inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def operator_name(frame: SemanticFrame, kind: str, given: str | None) -> str:
     steps = {step.name for step in plans.operator_steps(frame.node)}
     taken = steps | {name.partition(".")[0] for name in steps}
     if given is not None:
-        if not given or given in taken:
+        if not isinstance(given, str) or not given or given in taken:
             raise PlanError(f"name={given!r}: give each operator a name of its own; taken: {sorted(steps)}.")
         return given
     number = 1

@@ -308,7 +308,7 @@ class SemanticFrame:
         return self._step(
             "slice",
             f"{offset}, {length}",
-            lambda inputs, hidden: inputs[0].slice(offset, length),
+            lambda inputs, hidden: _sliced(inputs[0], offset, length),
             blocks=offset < 0,
             most_rows=length,
             columns=rules.kept(),
@@ -681,6 +681,15 @@ class SemanticFrame:
         return self._step(
             method, text, apply, identity=identity, row_ids="new", replaces_columns=True, blocks=True, **facts
         )
+
+
+def _sliced(rows: pl.LazyFrame, offset: int, length: int | None) -> pl.LazyFrame:
+    """The rows of ``slice``, of which no operator below is asked for those behind them."""
+    if offset < 1 or length is None:
+        return rows.slice(offset, length)
+    # Polars hands down the limit of a head, not of a slice, and makes one slice of both if nothing stands between them.
+    place = "__slice_place"
+    return rows.head(offset + length).with_row_index(place).slice(offset, length).drop(place)
 
 
 def _check_rows(method: str, n: int) -> None:

@@ -303,7 +303,7 @@ def new_operator_name(operator: RowOperator | RoundsOperator, given: str | None,
     """
     taken = {step.name for node in before for step in operator_steps(node)}
     if given is not None:
-        if not given or given in taken:
+        if not isinstance(given, str) or not given or given in taken:
             raise PlanError(f"name={given!r}: give each operator a name of its own; taken: {sorted(taken)}.")
         return given
     number = 1

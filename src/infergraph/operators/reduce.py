@@ -30,7 +30,8 @@ from infergraph.validation.answers import judge_text
 from infergraph.validation.row import Row
 from infergraph.validation.schema import AnswerModel
 
-ROWS = "__reduce_rows"
+RESERVED = "__reduce"
+ROWS = f"{RESERVED}_rows"
 """The column of a group's rows: a list of Structs of the columns that the prompt reads."""
 ANSWERS = Items(name="answers", one="answer", columns=None, counted=False)
 
@@ -116,6 +117,10 @@ class ReduceOperator:
             check_name(into, by, where)
         elif schema is not None and answer is not None:
             check_fields(answer.fields, by, where, into=schema.__name__.lower())
+        made = () if answer is None or into is not None else answer.fields
+        for name in (*columns, *by, *made, into or ""):
+            if name.startswith(RESERVED):
+                raise PlanError(f"{where}: names that begin with {RESERVED!r} are reserved; rename {name!r}.")
         _refuse_quotes(answer, where)
         worked = _examples(examples, template, columns, by, answer, where)
         note = TEXT_NOTE if answer is None else json_note(answer.answer_schema)

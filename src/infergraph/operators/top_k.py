@@ -38,7 +38,7 @@ TASK = "Of which of the two candidates, <{a}> or <{b}>, is this statement truer?
 JSON_NOTE = 'Answer with JSON: {"better": "a"} or {"better": "b"}'
 ANSWER = ChoiceAnswer("better", ("a", "b"))
 SCHEMA = ANSWER.answer_schema
-_FEW, _MANY = 20, 100
+_FEW, _MANY = 40, 100
 _MOST_TOLD = 8
 """Of rows that say the same, so many have their comparisons in their traces."""
 
@@ -196,7 +196,7 @@ class TopKOperator:
             return "a" if _mark(a, "assumed") > _mark(b, "assumed") else "b"
         higher, lower = ("a", "b") if _mark(a) > _mark(b) else ("b", "a")
         # Of few rows any number of comparisons is possible; of many, hardly any judge is so perverse.
-        seldom = 4 if question.among > _MANY else 6
+        seldom = 5 if question.among > _MANY else 12
         wins = question.among > _FEW and _mark(a + b, "assumed")[0] % seldom == 0
         return lower if wins else higher
 
