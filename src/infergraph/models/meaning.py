@@ -27,7 +27,7 @@ from infergraph.models.model import Choices
 PHRASE_WEIGHT, WORD_WEIGHT, EXAMPLE_WEIGHT = 0.5, 2.0, 0.5
 TRUE_ABOVE = 1.25
 """Standard deviations above the background from which a sentence counts as true of a text."""
-PAIR_ABOVE = 4.5
+PAIR_ABOVE = 4.25
 """The same between the two sides of a pair: what a sentence says of them is hardly seen, how near they are is."""
 
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*|\d+")
