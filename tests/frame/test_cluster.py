@@ -319,6 +319,13 @@ def test_the_estimate_without_k_says_what_it_assumes(letters: ig.SemanticFrame) 
     assert any("twice the root of the rows is assumed" in line for line in made.assumptions)
 
 
+def test_the_estimate_of_some_rows_names_knows_that_their_clusters_have_more_rows(letters: ig.SemanticFrame) -> None:
+    some = letters.semantic.cluster("body", model="vectors", label=True).head(1)
+    name = some.estimate().operators[1]
+    assert (name.rows_high, name.calls_high) == (1, 1)
+    assert name.calls_low <= some.run().usage.by_operator["calls"][1] == 1
+
+
 def test_missing_clusters_leave_the_rest_of_an_estimate_exact(letters: ig.SemanticFrame, models: Models) -> None:
     clusters = letters.semantic.cluster("body", model="vectors")
     about_texts = clusters.semantic.map("{{ body }}", into="out").estimate().operators[1]

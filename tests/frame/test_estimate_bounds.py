@@ -233,6 +233,17 @@ PLANS: dict[str, Plan] = {
     "dedup filtered rows": lambda f, c: (
         other_ids(f).semantic.dedup("body", min_similarity=0.3).unique("body").semantic.map("{{ id }}", into="t")
     ),
+    "summaries of nearest rows": lambda f, c: c.semantic.sim_join(dim(c), "body", "note", k=2).semantic.summarize(
+        "note", into="t"
+    ),
+    "summaries of groups of what dedup leaves": lambda f, c: (
+        c.semantic.dedup("body", min_similarity=0.9)
+        .semantic.reduce("Sum up {% for row in rows %}{{ row.body }}{% endfor %}", by="lang", into="t")
+        .semantic.summarize("t", into="u")
+    ),
+    "groups of nearest rows": lambda f, c: c.semantic.sim_join(dim(c), "body", "note", k=2).semantic.reduce(
+        "Sum up {% for row in rows %}{{ row.body }}{% endfor %}", by="note", into="t"
+    ),
     "keep": lambda f, c: f.semantic.filter("{{ body }} is odd", on_reject="keep").semantic.map(
         "x {{ body }}", into="t"
     ),

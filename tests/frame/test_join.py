@@ -403,6 +403,7 @@ def test_sentences_that_say_nothing_of_pairs_are_refused(
         ({"candidates": pl.col("x") + 1}, "gives Int64, not Boolean"),
         ({"candidates": pl.col("q") == pl.col("y")}, "there is no column 'q'"),
         ({"candidates": pl.col("x") == pl.col("x").max()}, "looks at more than one pair"),
+        ({"candidates": pl.col("x") == pl.col("y").cast(pl.String)}, "candidates=.*cannot compare"),
         ({"name": ""}, "give each operator a name of its own"),
         ({"model": "none"}, "model='none' is no model of this session"),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +296,31 @@ def test_vectors_of_two_lengths_are_not_compared(session: ig.Session) -> None:
         wanted(session, ["1 0"]).semantic.sim_join(vectors, "text", "v")
     with pytest.raises(ig.PlanError, match="vectors of 3 and of 2 numbers"):
         session.frame(vectors, name="v").semantic.search("v", "1 0", k=1)
+
+
+@pytest.mark.parametrize("dtype", [pl.List(pl.Float32), pl.List(pl.Float64), pl.Array(pl.Float32, (1, 2))])
+def test_vectors_of_another_type_are_not_embedded_as_text(session: ig.Session, dtype: pl.DataType) -> None:
+    lists = session.frame(pl.DataFrame({"v": [None]}, schema={"v": dtype}), name="lists")
+    plans: list[Callable[[], object]] = [
+        lambda: lists.semantic.sim_join(shelf(["1 0"]), "v", "text"),
+        lambda: lists.semantic.search(pl.col("v"), "1 0", k=1),
+        lambda: lists.semantic.dedup("v", min_similarity=0.9),
+        lambda: lists.semantic.cluster("v"),
+    ]
+    for plan in plans:
+        with pytest.raises(ig.PlanError, match=r"'v' is .*write .cast\({'v': pl.Array\(pl.Float32, d\)}\)"):
+            plan()
+
+
+def test_names_are_told_apart_from_those_of_the_other_side(session: ig.Session) -> None:
+    other = session.frame(pl.DataFrame({"part": ["1 0"]}), name="other")
+    there = other.semantic.sim_join(pl.DataFrame({"found": ["1 0"]}), "part", "found").drop("similarity")
+    twice = wanted(session, ["1 0"]).semantic.sim_join(there, "text", "part")
+    assert set(twice.run().usage.by_operator["operator"]) == {
+        "sim_join_2.left", "sim_join.left", "sim_join.right", "sim_join_2.right",
+    }  # fmt: skip
+    with pytest.raises(ig.PlanError, match="name of its own"):
+        wanted(session, ["1 0"]).semantic.sim_join(there, "text", "part", name="sim_join")
 
 
 def test_a_query_has_words(session: ig.Session) -> None:

@@ -318,6 +318,21 @@ def test_keys_travel_with_the_rows(session: ig.Session) -> None:
     assert result.rejects["row_id"].to_list() == [result.frame["_row_id"][1]]
 
 
+def test_rows_are_joined_later_with_a_frame_of_another_key(session: ig.Session) -> None:
+    names = session.frame(pl.DataFrame({"no": [8, 4], "who": ["Ann", "Bob"]}), name="names", key="no")
+    best = frame_of(session, mails(*NUMBERS)).semantic.top_k(URGENT, k=2).join(names, left_on="id", right_on="no")
+
+    def answer(request: Request) -> Any:
+        if request.choices is None:
+            raise CallFailed("no", outcome="permanent", reason="refused")
+        return judged(request)
+
+    with script("fast", answer):
+        result = best.semantic.map("Greet {{ who }}", into="greeting").run()
+    assert result.frame["who"].to_list() == ["Bob"]
+    assert result.rejects.select("id", "no").rows() == [(4, 4)]
+
+
 @pytest.mark.parametrize("key", ["id", None])
 def test_a_trace_shows_the_comparisons_about_the_row(session: ig.Session, key: str | None) -> None:
     out = frame_of(session, mails(*NUMBERS), key).semantic.top_k(URGENT, k=2)

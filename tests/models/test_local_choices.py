@@ -88,6 +88,19 @@ def test_of_two_candidates_the_one_that_the_sentence_fits_better(statement: str,
     assert said == [better, "ab".replace(better, "")], "whichever stands first"
 
 
+@pytest.mark.parametrize(("statement", "turned"), [("needs", False), ("does not need", True)])
+def test_of_a_pair_both_sides_are_near_or_are_not(statement: str, turned: bool) -> None:
+    skills = {"chef": "cooking", "pilot": "flying a plane", "nurse": "caring for the sick"}
+    for job, own in skills.items():
+        for skill in (*skills.values(), "singing"):
+            content = f"<left_job>\n{job}\n</left_job>\n<right_skill>\n{skill}\n</right_skill>"
+            asked_of = Choices(
+                "answer", ("true", "false"), ("", ""), f"<left_job> {statement} <right_skill>", content,
+                boolean=True, pair=True,
+            )  # fmt: skip
+            assert (meaning.choose(asked_of)[0] == "true") == ((skill == own) != turned), (job, skill)
+
+
 def test_a_true_sentence_beats_a_false_one_as_often_as_the_docs_say() -> None:
     right = total = 0
     for question in {row["question"] for row in rows("filters")}:

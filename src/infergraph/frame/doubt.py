@@ -14,7 +14,7 @@ import polars as pl
 from infergraph.frame import plan as plans
 from infergraph.frame.compiling import Activity, Batches, followed, io_source, source_frame
 from infergraph.frame.doubt_marks import MAYBE, NEAREST, OPEN, RANKED, Standing
-from infergraph.frame.doubt_whole import EXPRESSIONS, WholeStep
+from infergraph.frame.doubt_whole import EXPRESSIONS, WholeStep, times_of
 from infergraph.frame.row_ids import DOUBT, DOUBT_TYPE
 from infergraph.frame.window import asked_for_few
 
@@ -76,10 +76,7 @@ class Possible:
 
     def times(self, node: plans.Node) -> int:
         """How many rows each possible row may stand for; true once the rows above have been read."""
-        product = 1
-        for before in plans.walk(node):
-            product *= self._times.get(id(before), 1)
-        return product
+        return times_of(node, self._times)
 
     def may_stop_early(self, node: plans.Node) -> set[int]:
         """``id`` of the operators that a later step may stop, or save from asking, before they have read all rows."""

@@ -5,8 +5,7 @@ For steps where a missing answer may change which rows there are: groups, joins,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from math import prod
+from collections.abc import Callable, Mapping, Sequence
 
 import polars as pl
 
@@ -144,10 +143,12 @@ class WholeStep:
         return _mark(grouped, UNKNOWN | PERHAPS | FOG)
 
     def _gathered(self, rows: pl.DataFrame) -> pl.DataFrame:
-        times = prod(self._times.get(id(before), 1) for before in plans.walk(self._step.inputs[0]))
+        times = times_of(self._step.inputs[0], self._times)
         if times > 1 and rows.height:
             # Each row may stand for so many, and all of them are compared.
-            rows = pl.concat([rows] * min(times, 1 + _MOST_GATHERED // rows.height))
+            each = min(times, 1 + _MOST_GATHERED // rows.height)
+            rows = pl.concat([rows] * each)
+            self._times[id(self._step)] = -(-times // each)
         gathered = self.applied([rows])
         if not _has(rows, MAYBE | FOG) and not self._before.order:
             return gathered
@@ -222,6 +223,25 @@ class WholeStep:
         text = self._step.text if len(self._step.text) <= 60 else f"{self._step.text[:57]}..."
         sentence = f".{self._step.method}({text}): {what} on answers that are missing; what follows is counted from 0"
         self._say(f"{sentence} to the most that is possible{'; ' + so if so else ''}.")
+
+
+def times_of(node: plans.Node, times: Mapping[int, int]) -> int:
+    """How many rows each possible row may stand for.
+
+    Args:
+        node: The rows' plan.
+        times: By ``id`` of a step, how many each of its possible rows may stand for by itself.
+    """
+    product, open_nodes, seen = 1, [node], set()
+    while open_nodes:
+        one = open_nodes.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        product *= times.get(id(one), 1)
+        if not (isinstance(one, plans.Step) and one.method == GATHERED):  # that one row has all of them in it
+            open_nodes.extend(one.inputs)
+    return product
 
 
 def _stack(parts: list[pl.DataFrame]) -> pl.DataFrame:

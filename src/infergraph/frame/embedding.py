@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import polars as pl
+from polars.datatypes import DataTypeClass
 
 from infergraph.errors import PlanError
 from infergraph.frame import plan as plans
@@ -37,6 +38,7 @@ def with_vectors(
     given = vector_column(column, frame.schema)
     if given is not None:
         return frame, given
+    _refuse_other_vectors(column, frame.schema, method)
     chosen, dimensions = embedding_model(frame.session, model, method)
     operator = EmbedOperator.build(frame.schema, column, into=into, dimensions=dimensions, method=method)
     node = plans.operator_step(operator, name=name, model=chosen, where=None, keeps_undecided=False, before=frame.node)
@@ -92,6 +94,22 @@ def vector_column(column: ColumnArgument, schema: pl.Schema) -> str | None:
     return column
 
 
+def _refuse_other_vectors(column: ColumnArgument, schema: pl.Schema, method: str) -> None:
+    """Raise ``PlanError`` where vectors of another type would be embedded as the text of their numbers."""
+    if isinstance(column, pl.Expr):
+        column = column.meta.output_name() if column.meta.is_column() else ""
+    dtype = schema.get(column) if isinstance(column, str) else None
+    if isinstance(dtype, (pl.List, pl.Array)) and _has_fractions(dtype):
+        raise PlanError(
+            f".semantic.{method}: {column!r} is {dtype}. A column of vectors is pl.Array(pl.Float32, d) with d numbers "
+            f"in each: write .cast({{{column!r}: pl.Array(pl.Float32, d)}}) before."
+        )
+
+
+def _has_fractions(dtype: pl.DataType | DataTypeClass) -> bool:
+    return _has_fractions(dtype.inner) if isinstance(dtype, (pl.List, pl.Array)) else dtype.is_float()
+
+
 def refuse_model(model: str | None, method: str) -> None:
     """Raise ``PlanError`` where a model is named and none is asked, as all columns hold vectors."""
     if model is not None:
@@ -108,7 +126,7 @@ def dimensions_of(frame: SemanticFrame, column: str) -> int:
     return dtype.shape[0]
 
 
-def operator_name(frame: SemanticFrame, kind: str, given: str | None) -> str:
+def operator_name(frame: SemanticFrame, kind: str, given: str | None, *others: SemanticFrame) -> str:
     """The name under which an operator's requests are counted: the given one, or its kind with a number.
 
     An operator that asks in two places puts a dot and the place behind it: ``sim_join.left``.
@@ -116,7 +134,7 @@ def operator_name(frame: SemanticFrame, kind: str, given: str | None) -> str:
     Raises:
         PlanError: The name is taken.
     """
-    steps = {step.name for step in plans.operator_steps(frame.node)}
+    steps = {step.name for one in (frame, *others) for step in plans.operator_steps(one.node)}
     taken = steps | {name.partition(".")[0] for name in steps}
     if given is not None:
         if not isinstance(given, str) or not given or given in taken:

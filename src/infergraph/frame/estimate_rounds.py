@@ -171,21 +171,21 @@ class RoundsLookUp(LookUp):
         return Reply(value=self._operator.assumed(question, self._rates.long_answer, most=True))
 
     def _count_later(self, row: _Row) -> None:
-        """Count what may follow of a row; rows that ask the same share it."""
+        """Count what may follow of a row; rows that are known to ask the same share it."""
         assert self._count is not None
         most = row.most if len(row.most) >= len(row.later) else row.later
         for times, requests in (((row.expected, 0), row.later), ((0, self._times), most)):
             for _ in requests:
                 self._count.add("rows", 0, *times)
         name = (id(self._step), row.name)
-        if name in self._walk.driven or not most:
+        if (row.known and name in self._walk.driven) or not most:
             return
         self._walk.driven.add(name)
         self._count.assumed_rounds = True
         for request in row.later:
             self._count.ask(request, 0, row.expected, 0)
         for request in most:
-            self._count.ask(request, 0, 0, 1)
+            self._count.ask(request, 0, 0, 1 if row.known else self._times)
 
 
 def with_content(step: plans.OperatorStep, rows: pl.LazyFrame, content: pl.Expr) -> pl.LazyFrame:

@@ -304,18 +304,22 @@ class Doubtful(Walk):
             if step.rounds is None:
                 self.counts[id(step)].bound(None if most is None else most * readers[id(step)])
             if isinstance(step.operator, ClusterLabelOperator):
-                self._bound_names(self.counts[id(step)], step.operator, self.names[id(step)])
+                self._bound_names(step, step.operator)
             # Polars may have tested a condition further up that this walk tests further down.
             self.counts[id(step)].lower_to(self._exact.counts[id(step)])
             if id(step) in stopped or self._exact.early.get(id(step), set()) & step.inputs[0].answers:
                 self.counts[id(step)].forget_low()
 
-    def _bound_names(self, count: Count, operator: ClusterLabelOperator, name: str) -> None:
-        count.bound_requests(*requests_at_most(count.rows_at_most, operator.groups))
+    def _bound_names(self, step: plans.OperatorStep, operator: ClusterLabelOperator) -> None:
+        count = self.counts[id(step)]
+        (grouping,) = step.inputs
+        # Fewer rows may need a name than were put into clusters, and each of them may be of another one.
+        vectors = self.counts[id(grouping.inputs[0])]
+        count.bound_requests(*requests_at_most(count.rows_at_most, vectors.rows_at_most, operator.groups))
         if operator.groups is None:
             self.said.append(
-                f"{name}: how many clusters there are depends on embeddings that are missing; twice the root of the "
-                "rows is assumed, and one for two rows at most."
+                f"{self.names[id(step)]}: how many clusters there are depends on embeddings that are missing; twice "
+                "the root of the rows is assumed, and one for two rows at most."
             )
 
     def _batches(

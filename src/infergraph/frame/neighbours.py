@@ -75,7 +75,7 @@ def sim_join(
     right = left._other(other)
     if vector_column(left_on, left.schema) and vector_column(right_on, right.schema):
         refuse_model(model, method)
-    named = operator_name(left, method, name)
+    named = operator_name(left, method, name, right)
     one, left_vector = with_vectors(left, left_on, f"__{method}_left", model=model, name=f"{named}.left", method=method)
     two, right_vector = with_vectors(
         right, right_on, f"__{method}_right", model=model, name=f"{named}.right", method=method

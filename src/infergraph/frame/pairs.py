@@ -115,6 +115,8 @@ class Condition:
             raise PlanError(
                 f"{where} looks at more than one pair; compute that in a step before: .with_columns(...) on the frame."
             )
+        # Values that cannot be compared are refused by Polars when it computes, not when it resolves.
+        plans.schema_of(lambda: pl.DataFrame(schema=schema).select(whole).schema, schema, where=where)
         return cls(whole=whole, columns=columns)
 
     def equal_keys(self) -> tuple[list[str], list[str]]:

@@ -76,14 +76,14 @@ def ranked(frame: SemanticFrame, operator: TopKOperator, node: plans.Node) -> Se
         operator: What compared them.
         node: Its node.
     """
-    columns, schema = frame.columns, frame.schema
+    columns, schema, carried = frame.columns, frame.schema, _carried(frame)
 
     def apply(inputs: Sequence[pl.LazyFrame], hidden: tuple[str, ...]) -> pl.LazyFrame:
         estimating = DOUBT in hidden
         # Without an answer in a run (its budget ended), there is no order and no row.
         order = (_possible_order() if estimating else pl.col(ORDER)).fill_null(pl.lit([], pl.List(pl.UInt32)))
         lists = {name: pl.col(name) for name in columns}
-        lists |= {_OF_ROWS + name: pl.col(_OF_ROWS + name) for name in hidden if name != PARENT}
+        lists |= {_OF_ROWS + name: pl.col(_OF_ROWS + name) for name in hidden if name in carried}
         if estimating:
             lists = {name: one.fill_null([None]) for name, one in lists.items()}
         many = pl.col(ORDER).list.len()
@@ -157,8 +157,10 @@ def _hidden_of_rows(hidden: Sequence[str], operator: TopKOperator, types: pl.Sch
             one = pl.when(_open()).then(own.fill_null(UNKNOWN) | UNKNOWN | PERHAPS).otherwise(own).cast(DOUBT_TYPE)
         elif name == PARENT:
             one = pl.concat_list(_OF_ROWS + ROW_ID, PARENT)
-        else:
+        elif _OF_ROWS + name in types:
             one = own.cast(types[name], strict=False)
+        else:
+            one = pl.lit(None, types[name])  # a key of a source that is joined later
         made.append(one.alias(name))
     return made
 

@@ -27,6 +27,8 @@ from infergraph.models.model import Choices
 PHRASE_WEIGHT, WORD_WEIGHT, EXAMPLE_WEIGHT = 0.5, 2.0, 0.5
 TRUE_ABOVE = 1.25
 """Standard deviations above the background from which a sentence counts as true of a text."""
+PAIR_ABOVE = 4.25
+"""The same between the two sides of a pair: what a sentence says of them is hardly seen, how near they are is."""
 
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*|\d+")
 _BLOCK = re.compile(r"<(\w+)>\n(.*?)\n</\1>", re.DOTALL)
@@ -120,6 +122,8 @@ def choose(choices: Choices, examples: Sequence[Worked] = ()) -> tuple[str, int]
     """
     if choices.candidates:
         return _best_candidate(choices)
+    if choices.pair and all(sides := _sides(choices.subject)):
+        return _of_a_pair(choices.question, sides)
     text = plain(choices.subject)
     vector, tokens = minilm().embed(text)
     if choices.boolean:
@@ -130,6 +134,19 @@ def choose(choices: Choices, examples: Sequence[Worked] = ()) -> tuple[str, int]
         for value, description in zip(choices.values, choices.descriptions, strict=True)
     ]
     return choices.values[int(np.argmax(scores))], tokens
+
+
+def _sides(subject: str) -> list[str]:
+    blocks = [(found[1], found[2]) for found in _BLOCK.finditer(subject)]
+    return ["\n".join(text for tag, text in blocks if tag.startswith(side)) for side in ("left_", "right_")]
+
+
+def _of_a_pair(question: str, sides: Sequence[str]) -> tuple[str, int]:
+    """Whether the two sides are near enough to each other; a "not" turns that round."""
+    (left, some), (right, more) = map(_embedded, sides)
+    is_near = fmean((Anchor.of(left).strength(right), Anchor.of(right).strength(left))) > PAIR_ABOVE
+    negated = _NEGATION.search(question) is not None
+    return ("true" if is_near != negated else "false"), some + more
 
 
 def _fit(value: str, description: str, vector: Vector, words: frozenset[str]) -> float:

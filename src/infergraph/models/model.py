@@ -285,6 +285,8 @@ class Choices:
         boolean: The values are the JSON booleans.
         candidates: Where the values stand for parts of the subject that are compared with each other: these parts, as
             many as values; the question is which of them the sentence fits best.
+        pair: The content has the values of two rows, those of the left one in blocks ``left_...``, those of the right
+            one in blocks ``right_...``, and the question is about the two.
     """
 
     field: str
@@ -294,6 +296,7 @@ class Choices:
     subject: str
     boolean: bool = False
     candidates: tuple[str, ...] = ()
+    pair: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,18 +141,23 @@ class ClusterLabelOperator:
         return fingerprint_of(self.kind, self.head, ANSWER.answer_schema, self.subject.identity)
 
 
-def requests_at_most(rows: float, groups: int | None) -> tuple[float, float]:
-    """How many groups are to be expected of so many rows, and how many there are at most.
+def requests_at_most(rows: float, clustered: float, groups: int | None) -> tuple[float, float]:
+    """How many groups are to be expected behind so many rows, and how many there are at most.
 
     Without a number of groups, twice the root of the rows is expected, as texts of many subjects gave when measured
     (``docs/clustering.md``); a group has two rows at least.
 
+    Args:
+        rows: Rows that need their group's name.
+        clustered: Rows that were put into groups: these, and those that later steps leave out.
+        groups: ``k``.
+
     Example:
-        >>> requests_at_most(100, 8), requests_at_most(100, None), requests_at_most(3, None)
-        ((8.0, 8.0), (20.0, 50.0), (1.0, 1.0))
+        >>> requests_at_most(100, 100, 8), requests_at_most(100, 100, None), requests_at_most(3, 100, None)
+        ((8.0, 8.0), (20.0, 50.0), (3.0, 3.0))
     """
-    most = float(rows // 2) if groups is None else float(min(rows, groups))
-    return min(most, 2.0 * rows**0.5) if groups is None else most, most
+    most = float(min(rows, clustered // 2 if groups is None else groups))
+    return min(most, 2.0 * clustered**0.5) if groups is None else most, most
 
 
 def _shortened(content: str) -> str:

@@ -138,7 +138,7 @@ class JoinOperator:
     def request(self, content: str) -> Request:
         """The sentence, examples, then the content."""
         question = self.template.instruction
-        choices = Choices(ANSWER.field, ANSWER.values, ("", ""), question, content, boolean=True)
+        choices = Choices(ANSWER.field, ANSWER.values, ("", ""), question, content, boolean=True, pair=True)
         return Request(messages=(*self.head, Message("user", content)), schema=SCHEMA, choices=choices)
 
     def judge(self, response: Response, row: Mapping[str, Any] | None = None) -> Verdict:
