@@ -393,7 +393,6 @@ def test_in_an_asset(tmp_path: Path) -> None:
         ({"by": pl.col("product").alias("__reduce_rows"), "into": "said"}, "rename '__reduce_rows'"),
         ({"by": "product", "into": "said", "name": 3}, "name=3: give each operator a name of its own"),
     ],
-    ids=str,
 )
 def test_names_of_its_own_steps_and_what_is_no_name_are_refused(
     letters: ig.SemanticFrame, arguments: dict[str, Any], said: str
