@@ -126,6 +126,17 @@ def test_equal_rows_keep_their_order(session: ig.Session) -> None:
     assert len(asked.requests) == 1
 
 
+def test_where_every_comparison_is_rejected_nobody_is_ranked(session: ig.Session) -> None:
+    out = frame_of(session, mails(*NUMBERS)).semantic.top_k(URGENT, k=3)
+    with script("fast", lambda request: "no answer at all"):
+        result = out.run()
+    assert result.frame.is_empty()
+    assert result.frame.schema == out.schema
+    assert set(result.rejects["reason"]) == {"invalid_output"}
+    with script("fast", judged):
+        assert out.run(retry_rejects=True).frame["rank"].to_list() == [1, 2, 3]
+
+
 @pytest.mark.parametrize("bad", [10, 7, 50, 2, 99, 31])
 def test_a_rejected_comparison_is_listed_and_no_row_is_lost(session: ig.Session, bad: int) -> None:
     out = frame_of(session, mails(*NUMBERS)).semantic.top_k(URGENT, k=8)

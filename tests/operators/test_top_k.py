@@ -126,7 +126,7 @@ def test_a_row_that_cannot_be_compared_comes_last(refused: str) -> None:
     bodies = ["z", "y", "x", "w"]
     found, _ = played(operator(4), bodies, better)
     assert [bodies[place] for place in found] == [body for body in bodies if body != refused] + [refused]
-    assert sorted(played(operator(4), bodies, lambda a, b: None)[0]) == [0, 1, 2, 3]
+    assert played(operator(4), bodies, lambda a, b: None)[0] is None
 
 
 def test_the_prompt() -> None:

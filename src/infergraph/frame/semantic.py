@@ -298,8 +298,9 @@ class SemanticNamespace:
 
         For ``n`` rows that differ it takes about ``n + k * log2(k)`` calls, in rounds whose calls go out together.
         Rows that say the same are not compared with each other and keep their order. A rejected comparison is listed in
-        the rejects; a row that cannot be compared comes behind those that can. A model may contradict itself: then each
-        row still has beaten the next one directly, but another order might have been found as well.
+        the rejects; a row that cannot be compared comes behind those that can, and where none can there are no rows. A
+        model may contradict itself: then each row still has beaten the next one directly, but another order might have
+        been found as well.
 
         Args:
             criterion: A sentence over the columns, such as ``"{{ body }} is urgent"``; the better it fits, the higher.

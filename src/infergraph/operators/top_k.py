@@ -138,7 +138,7 @@ class TopKOperator:
         return SCHEMA
 
     def rounds(self, content: Sequence[Mapping[str, Any]], room: Room) -> Rounds:
-        """The comparisons; gives the places of the best rows, best first."""
+        """The comparisons; gives the places of the best rows, best first, and ``None`` where all were rejected."""
         places: dict[str, list[int]] = {}
         for place, row in enumerate(content):
             places.setdefault(row[TEXT], []).append(place)
@@ -148,11 +148,13 @@ class TopKOperator:
         marks = [_mark(text) for text in texts]
         asked = best([len(where) for where in equal], self.k, marks)
         answers: list[int] | None = None
-        number = 0
+        number, decided = 0, False
         while True:
             try:
                 pairs = next(asked) if answers is None else asked.send(answers)
             except StopIteration as done:
+                if number and not decided:
+                    return None  # Every comparison was rejected: there is no order that anybody could tell.
                 return [place for item in done.value for place in equal[item]][: self.k]
             number += 1
             turned = [_turned(marks, pair) for pair in pairs]
@@ -169,6 +171,7 @@ class TopKOperator:
             answers = [
                 _told(reply, straight=pair == shown) for reply, pair, shown in zip(replies, pairs, turned, strict=True)
             ]
+            decided = decided or any(answers)
 
     def request(self, a: str, b: str) -> Request:
         """The sentence, examples, then both contents, in which nothing looks like the tags around them."""
