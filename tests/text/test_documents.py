@@ -173,10 +173,12 @@ def test_what_cannot_be_is_said_at_once(tmp_path: Path, arguments: dict[str, Any
 
 def test_a_pipe_and_a_name_that_is_no_utf_8_are_no_end_of_the_folder(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.txt")
-    with open(os.fsencode(tmp_path) + b"/n\xff.txt", "w") as file:
-        file.write("tea")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/n\xff.txt")).write_text("tea")
     rows = ig.read_documents(tmp_path).select("name", "text", "error").collect().rows()
-    assert rows == [("n\\xff.txt", "tea", None), ("pipe.txt", None, "cannot be read: a pipe, socket or device, no file")]
+    assert rows == [
+        ("n\\xff.txt", "tea", None),
+        ("pipe.txt", None, "cannot be read: a pipe, socket or device, no file"),
+    ]
 
 
 def test_utf_32_is_not_taken_for_utf_16(tmp_path: Path) -> None:

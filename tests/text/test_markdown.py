@@ -167,7 +167,9 @@ def test_what_cannot_be_is_said_when_the_expression_is_built(call: Callable[[], 
 def test_a_byte_order_mark_hides_no_heading() -> None:
     text = "\ufeff# Tée\n\nHot.\n\n## Green\n"
     frame = pl.DataFrame({"doc": [text]}).select(
-        toc=ig.text.markdown.toc("doc"), sections=ig.text.markdown.sections("doc"), to_struct=ig.text.markdown.to_struct("doc")
+        toc=ig.text.markdown.toc("doc"),
+        sections=ig.text.markdown.sections("doc"),
+        to_struct=ig.text.markdown.to_struct("doc"),
     )
     toc, sections, blocks = (frame[name].to_list()[0] for name in frame.columns)
     assert toc == "- Tée\n  - Green"

@@ -89,3 +89,17 @@ def test_what_is_wrong_is_said_when_the_expression_is_built(template: Any, colum
 def test_nothing_but_data_is_reachable(template: str) -> None:
     with pytest.raises((TemplateError, pl.exceptions.ComputeError)):
         texts(template)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ name }}{{ 'x' * 10**10 }}",
+        "{{ name }}{{ 9**9**9 }}",
+        "{{ name }}{{ '%1000000000d' % 1 }}",
+        "{{ name * 9999999 }}",
+    ],
+)
+def test_arithmetic_is_refused_and_not_worked_out_before(text: str) -> None:
+    with pytest.raises(TemplateError, match="arithmetic"):
+        pl.DataFrame({"name": ["x"]}).select(ig.text.templates.render(text))

@@ -225,6 +225,8 @@ def test_what_stands_in_brackets_behind_a_name_belongs_to_it(text: str) -> None:
 
 
 def test_times_that_no_recording_has_are_none() -> None:
-    text = '{"segments": [{"start": 1e400, "end": -1e300, "text": "a"}, {"start": 1, "end": %s, "text": "b"}]}' % ("9" * 400)
+    text = '{"segments": [{"start": 1e400, "end": -1e300, "text": "a"}, {"start": 1, "end": %s, "text": "b"}]}' % (
+        "9" * 400
+    )
     assert turns(text) == [(None, None, None, "a"), (None, 1.0, None, "b")]
     assert computed(transcripts.to_text(transcripts.parse("t")), text) == ["-: a\n- (0:00:01): b"]

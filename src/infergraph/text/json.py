@@ -228,7 +228,9 @@ def _fitted(value: Any, dtype: Any) -> Any:
         return None
     if isinstance(dtype, pl.Struct):
         fields = dtype.fields
-        return {one.name: _fitted(value.get(one.name), one.dtype) for one in fields} if isinstance(value, dict) else None
+        return (
+            {one.name: _fitted(value.get(one.name), one.dtype) for one in fields} if isinstance(value, dict) else None
+        )
     if isinstance(dtype, (pl.List, pl.Array)):
         fits = isinstance(value, list) and (isinstance(dtype, pl.List) or len(value) == dtype.size)
         return [_fitted(one, dtype.inner) for one in value] if fits else None
@@ -259,10 +261,12 @@ def _moment(value: Any, dtype: Any) -> date | time | None:
 def _words(value: Any, dtype: Any) -> str | None:
     """A text as it is; other values as JSON, where a text is wanted, and numbers where Polars reads them off a text."""
     if isinstance(value, str):
-        return None if dtype.is_numeric() and not dtype.is_decimal() or dtype == pl.Boolean else value
+        return None if (dtype.is_numeric() and not dtype.is_decimal()) or dtype == pl.Boolean else value
     if dtype == pl.String:
         return json.dumps(value, ensure_ascii=False)
-    return str(value) if dtype.is_decimal() and isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    return (
+        str(value) if dtype.is_decimal() and isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    )
 
 
 def _no_constant(name: str) -> float:

@@ -230,7 +230,8 @@ def _compared(pair: Sequence[pl.Series], *, cosine: bool, where: str) -> pl.Seri
 
 def _lengths(matrix: _Matrix) -> NDArray[np.float64]:
     """The rows' lengths, with 64 bits: the square of a number of 32 may be too large or too small for 32."""
-    return np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
+    lengths: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
+    return lengths
 
 
 def _check_vectors(values: pl.Series, where: str) -> pl.DataType:
