@@ -169,3 +169,23 @@ def test_documents_feed_a_semantic_frame(folder: Path) -> None:
 def test_what_cannot_be_is_said_at_once(tmp_path: Path, arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(PlanError, match=says):
         ig.read_documents(**{"path_or_url": tmp_path, **arguments})
+
+
+def test_a_pipe_and_a_name_that_is_no_utf_8_are_no_end_of_the_folder(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/n\xff.txt")).write_text("tea")
+    rows = ig.read_documents(tmp_path).select("name", "text", "error").collect().rows()
+    assert rows == [
+        ("n\\xff.txt", "tea", None),
+        ("pipe.txt", None, "cannot be read: a pipe, socket or device, no file"),
+    ]
+
+
+def test_utf_32_is_not_taken_for_utf_16(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("tea".encode("utf-32"))
+    assert ig.read_documents(tmp_path).select("text").collect().item() == "tea"
+
+
+def test_stars_within_a_name_are_refused_when_the_plan_is_built(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="stands alone"):
+        ig.read_documents(tmp_path, pattern="**.md")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -151,3 +153,43 @@ def test_deep_and_long_texts() -> None:
     assert computed(ig.text.json.is_valid("t"), deep, long) == [False, True]
     assert computed(ig.text.json.jq("t", ".a | length", dtype=pl.Int64), deep, long) == [None, 10_000_000]
     assert computed(ig.text.json.repair("t"), "[" * 100_000) in ([None], ["[]"])
+
+
+def test_what_is_no_value_of_the_type_is_null_and_nothing_is_made_to_fit() -> None:
+    texts = ['{"a": 1}', "[1, 2]", '"2024-01-02"', "true", "300", "1.5", "null", '[1, "x"]', "1e30"]
+    day = date(2024, 1, 2)
+    made: list[tuple[Any, list[Any]]] = [
+        (pl.Int64, [None, None, None, None, 300, None, None, None, None]),
+        (pl.UInt8, [None] * 9),
+        (pl.Float64, [None, None, None, None, 300.0, 1.5, None, None, 1e30]),
+        (pl.Boolean, [None, None, None, True, None, None, None, None, None]),
+        (pl.Date, [None, None, day, None, None, None, None, None, None]),
+        (pl.Datetime("ms"), [None, None, datetime(2024, 1, 2), None, None, None, None, None, None]),
+        (pl.Datetime("us", "UTC"), [None] * 9),
+        (pl.List(pl.Int64), [None, [1, 2], None, None, None, None, None, [1, None], None]),
+        (pl.List(pl.String), [None, ["1", "2"], None, None, None, None, None, ["1", "x"], None]),
+        (pl.Array(pl.Int64, 2), [None, [1, 2], None, None, None, None, None, [1, None], None]),
+        (pl.Struct({"a": pl.Int64}), [{"a": 1}, None, None, None, None, None, None, None, None]),
+        (pl.Decimal(10, 2), [None, None, None, None, Decimal("300.00"), Decimal("1.50"), None, None, None]),
+    ]
+    for dtype, values in made:
+        assert computed(ig.text.json.jq("t", ".", dtype=dtype), *texts) == values, dtype
+    assert computed(ig.text.json.jq("t", ".", dtype=pl.String), '{"a": "é"}', '"é"') == ['{"a": "é"}', "é"]
+
+
+@pytest.mark.parametrize("wrong", ["Int64", pl.Object])
+def test_a_type_that_is_none_is_named(wrong: Any) -> None:
+    with pytest.raises(PlanError, match="write a type of JSON's values"):
+        ig.text.json.jq("t", ".", dtype=wrong)
+
+
+def test_the_environment_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    for query in ("env", "$ENV", "env | tojson", "[$ENV[]] # no"):
+        assert "sk-secret" not in str(computed(ig.text.json.jq("t", query), "1")), query
+
+
+def test_values_too_deep_for_python_and_numbers_of_many_digits() -> None:
+    deep = "[" * 9000 + "]" * 9000
+    assert computed(ig.text.json.jq("t", "."), deep) == [None]
+    assert computed(ig.text.json.is_valid("t"), "9" * 5000, "-" + "9" * 5000, "9" * 5000 + "x") == [True, True, False]

@@ -162,3 +162,23 @@ def test_a_line_of_ten_megabytes() -> None:
 def test_what_cannot_be_is_said_when_the_expression_is_built(call: Callable[[], pl.Expr], says: str) -> None:
     with pytest.raises(PlanError, match=says):
         call()
+
+
+def test_a_byte_order_mark_hides_no_heading() -> None:
+    text = "\ufeff# Tée\n\nHot.\n\n## Green\n"
+    frame = pl.DataFrame({"doc": [text]}).select(
+        toc=ig.text.markdown.toc("doc"),
+        sections=ig.text.markdown.sections("doc"),
+        to_struct=ig.text.markdown.to_struct("doc"),
+    )
+    toc, sections, blocks = (frame[name].to_list()[0] for name in frame.columns)
+    assert toc == "- Tée\n  - Green"
+    assert "".join(one["text"] for one in sections) == text
+    assert [one["path"] for one in sections][-1] == ["Tée", "Green"]
+    assert text[blocks[0]["start"] : blocks[0]["end"]] == "# Tée\n"
+
+
+@pytest.mark.parametrize("line", ["=", "-", "   ="])
+def test_one_sign_below_a_line_makes_it_a_heading(line: str) -> None:
+    frame = pl.DataFrame({"doc": [f"Tea\n{line}\nHot."]})
+    assert frame.select(ig.text.markdown.toc("doc")).item().strip("- ") == "Tea"

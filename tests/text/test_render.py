@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import infergraph as ig
 from infergraph.errors import TemplateError
 from infergraph.text.rendering import render_value_expr
+from infergraph.text.sides import one_name_a_column
 
 render = ig.text.templates.render
 FRAME = pl.DataFrame(
@@ -89,3 +90,23 @@ def test_what_is_wrong_is_said_when_the_expression_is_built(template: Any, colum
 def test_nothing_but_data_is_reachable(template: str) -> None:
     with pytest.raises((TemplateError, pl.exceptions.ComputeError)):
         texts(template)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ name }}{{ 'x' * 10**10 }}",
+        "{{ name }}{{ 9**9**9 }}",
+        "{{ name }}{{ '%1000000000d' % 1 }}",
+        "{{ name * 9999999 }}",
+    ],
+)
+def test_arithmetic_is_refused_and_not_worked_out_before(text: str) -> None:
+    with pytest.raises(TemplateError, match="arithmetic"):
+        pl.DataFrame({"name": ["x"]}).select(ig.text.templates.render(text))
+
+
+def test_nor_is_that_of_a_template_over_two_frames() -> None:
+    sides = {side: pl.Schema({"a": pl.String()}) for side in ("left", "right")}
+    source = "{{ left.a }}{{ right.a }}{{ 'x' * 10**11 }}"
+    assert "10**11" in one_name_a_column(source, sides, where="join").source

@@ -130,3 +130,25 @@ def test_they_work_lazily_and_in_the_streaming_engine() -> None:
     )
     assert found["v"].to_list()[-1] == pytest.approx([0.6, 0.8])
     assert found.height == 5000
+
+
+def test_one_value_for_all_rows_of_an_empty_frame_and_vectors_that_are_all_null() -> None:
+    empty = pl.DataFrame(schema={"a": pl.String, "v": pl.List(pl.Float32)})
+    row = empty.select(f=ig.text.similarity.fuzzy("a", pl.lit("x")), c=ig.text.similarity.cosine("v", [1, 2]))
+    assert row.schema == {"f": pl.Float64, "c": pl.Float32}
+    assert row.is_empty()
+    assert computed(ig.text.similarity.normalize("v"), v=[None, None]) == [None, None]
+
+
+def test_huge_and_tiny_vectors_have_a_direction() -> None:
+    huge, tiny = [1e30, 0.0], [0.0, 1e-30]
+    assert computed(ig.text.similarity.cosine("v", [1, 0]), v=[huge, tiny]) == [1.0, 0.0]
+    assert computed(ig.text.similarity.cosine("v", [0, 1]), v=[huge, tiny]) == [0.0, 1.0]
+    assert computed(ig.text.similarity.normalize("v"), v=[huge, tiny]) == [[1.0, 0.0], [0.0, 1.0]]
+    assert computed(ig.text.similarity.normalize("v"), v=[huge, None, tiny]) == [[1.0, 0.0], None, [0.0, 1.0]]
+
+
+@pytest.mark.parametrize("wrong", [[1, "a"], None, 3])
+def test_what_is_no_vector_is_said_when_the_plan_is_built(wrong: Any) -> None:
+    with pytest.raises(PlanError, match="is no vector"):
+        ig.text.similarity.cosine("v", wrong)

@@ -203,3 +203,30 @@ def test_a_wrong_format_and_a_wrong_column_are_named() -> None:
         transcripts.parse("t", format=wrong)
     with pytest.raises((PlanError, pl.exceptions.ComputeError), match="not a list of turns"):
         pl.DataFrame({"t": ["x"]}).select(transcripts.to_text("t"))
+
+
+def test_two_voices_in_a_cue_are_two_turns() -> None:
+    text = "WEBVTT\n\n00:01.000 --> 00:04.000\n<v Ann>Hi &amp; <i>hello</i> &lt;3</v>\n<v Bo Li>Hey</v>\n"
+    assert turns(text) == [("Ann", 1.0, 4.0, "Hi & hello <3"), ("Bo Li", 1.0, 4.0, "Hey")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Ann   0:03\nHello.\n\nBo Li (Guest)   1:05\nHi.\n",
+        "[00:00:03] Ann: Hello.\n[00:01:05] Bo Li (Guest): Hi.\n",
+        "Ann (0:03): Hello.\nBo Li (Guest) (1:05): Hi.\n",
+        "Ann [0:03]\nHello.\nBo Li (Guest) [1:05]\nHi.\n",
+        "WEBVTT\n\n0:03.000 --> 01:05.000\nAnn: Hello.\n\n01:05.000 -->\nBo Li (Guest): Hi.\n",
+    ],
+)
+def test_what_stands_in_brackets_behind_a_name_belongs_to_it(text: str) -> None:
+    assert turns(text) == [("Ann", 3.0, 65.0, "Hello."), ("Bo Li (Guest)", 65.0, None, "Hi.")]
+
+
+def test_times_that_no_recording_has_are_none() -> None:
+    text = '{"segments": [{"start": 1e400, "end": -1e300, "text": "a"}, {"start": 1, "end": %s, "text": "b"}]}' % (
+        "9" * 400
+    )
+    assert turns(text) == [(None, None, None, "a"), (None, 1.0, None, "b")]
+    assert computed(transcripts.to_text(transcripts.parse("t")), text) == ["-: a\n- (0:00:01): b"]

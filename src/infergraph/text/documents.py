@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from stat import S_ISBLK, S_ISCHR, S_ISFIFO, S_ISSOCK
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -48,7 +49,11 @@ _KINDS: dict[str, tuple[str, ...]] = {
 KIND_OF_SUFFIX = {suffix: kind for kind, suffixes in _KINDS.items() for suffix in suffixes}
 _BINARY = {"pdf", "image", "audio", "video", "office", "archive"}
 _BATCH_FILES, _BATCH_BYTES = 256, 32 * 2**20
-_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+# The mark of UTF-32 begins with that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
+)  # fmt: skip
 
 
 def read_documents(
@@ -111,6 +116,8 @@ _WHERE = "ig.read_documents"
 def _check(pattern: str, encoding: str, max_bytes: int) -> None:
     if not isinstance(pattern, str) or not pattern or pattern.startswith("/"):
         raise PlanError(f"{_WHERE}: pattern={pattern!r}: write for example '*.md' or '**/*.pdf'.")
+    if any("**" in part and part != "**" for part in pattern.split("/")):
+        raise PlanError(f"{_WHERE}: pattern={pattern!r}: '**' stands alone between slashes, as in '**/*.pdf'.")
     if type(max_bytes) is not int or max_bytes < 1:
         raise PlanError(f"{_WHERE}: max_bytes={max_bytes!r}: give a number of bytes, 1 or more.")
     try:
@@ -180,7 +187,12 @@ def _row(path: UPath, encoding: str, max_bytes: int) -> tuple[Any, ...]:
         else:
             text, content, error = _content(path, kind, encoding)
             size = size if size is not None or content is None else len(content)
-    return str(path), path.name, kind, text, content, modified, size, error
+    return _shown(str(path)), _shown(path.name), kind, text, content, modified, size, error
+
+
+def _shown(name: str) -> str:
+    r"""A name as text: bytes that are no UTF-8, which Linux lets stand in it, as ``\xff``."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _stat(path: UPath) -> tuple[int | None, datetime | None, str | None]:
@@ -188,6 +200,9 @@ def _stat(path: UPath) -> tuple[int | None, datetime | None, str | None]:
         said = path.stat()
     except OSError as error:
         return None, None, _why(error)
+    if any(special(getattr(said, "st_mode", 0)) for special in (S_ISFIFO, S_ISSOCK, S_ISCHR, S_ISBLK)):
+        # Reading a pipe waits for somebody who writes.
+        return None, None, "cannot be read: a pipe, socket or device, no file"
     modified = getattr(said, "st_mtime", 0) or None
     return said.st_size, None if modified is None else datetime.fromtimestamp(modified, UTC), None
 

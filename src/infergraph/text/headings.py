@@ -28,7 +28,7 @@ def headings_of(text: str) -> list[Heading]:
         1 ('Tea',) 0
         2 ('Tea', 'Green tea') 30
     """
-    if "#" not in text and "==" not in text and "--" not in text:
+    if "#" not in text and "=" not in text and "-" not in text:
         return []
     found: list[Heading] = []
     above: list[Heading] = []

@@ -6,6 +6,7 @@ import builtins
 import json
 import math
 from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 import polars as pl
@@ -39,7 +40,7 @@ def jq(column: Column, query: str, *, dtype: DType | None = None) -> pl.Expr:
         where the query fails on it (``is_valid`` tells the two apart).
 
     Raises:
-        PlanError: The query does not compile; the message is jq's own.
+        PlanError: The query does not compile; the message is jq's own. ``dtype`` is no type of values.
 
     Example:
         >>> import infergraph as ig
@@ -57,18 +58,21 @@ def jq(column: Column, query: str, *, dtype: DType | None = None) -> pl.Expr:
     def results(text: str) -> list[str] | None:
         try:
             return [line for line in str(program.input_text(text).text()).split("\n") if line]
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     if dtype is None:
         return of_each_text(column, results, pl.List(pl.String()), where=where)
 
+    wanted = _checked(dtype, where)
+    between = _between(wanted)
+
     def batch(texts: pl.Series) -> pl.Series:
-        values = [None if not lines else json.loads(lines[0]) for lines in texts.to_list()]
-        return pl.Series(texts.name, values, dtype=dtype, strict=False)
+        values = [None if not lines else _fitted(json.loads(lines[0]), wanted) for lines in texts.to_list()]
+        return pl.Series(texts.name, values, dtype=between).cast(wanted, strict=False)
 
     every = of_each_text(column, results, pl.List(pl.String()), where=where)
-    return every.map_batches(batch, return_dtype=dtype, is_elementwise=True)
+    return every.map_batches(batch, return_dtype=wanted, is_elementwise=True)
 
 
 def type(column: Column) -> pl.Expr:
@@ -178,9 +182,91 @@ def _compiled(query: str, where: str) -> Any:
     import jq
 
     try:
-        return jq.compile(query)
+        jq.compile(query)
+        # The environment holds keys of models. Compiled twice, so that places in messages are those of the query.
+        return jq.compile(f"def env: {{}}; {{}} as $ENV | ({query}\n)")
     except ValueError as error:
         raise PlanError(f"{where}: the query {query!r} does not compile. {str(error).strip()}") from error
+
+
+def _checked(dtype: DType, where: str) -> pl.DataType:
+    try:
+        return _without_objects(pl.Series([], dtype=dtype).dtype)
+    except TypeError:
+        raise PlanError(
+            f"{where}: dtype={dtype!r:.80}: write a type of JSON's values, such as pl.Int64, pl.List(pl.String) or "
+            'pl.Struct({"name": pl.String}).'
+        ) from None
+
+
+def _without_objects(dtype: pl.DataType) -> pl.DataType:
+    if dtype in (pl.Object, pl.Duration) or (isinstance(dtype, pl.Struct) and not dtype.fields):
+        raise TypeError
+    return dtype
+
+
+def _between(dtype: Any) -> pl.DataType:
+    """The type that values of ``_fitted`` have, which Polars casts to the one that is wanted."""
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({one.name: _between(one.dtype) for one in dtype.fields})
+    if isinstance(dtype, pl.List):
+        return pl.List(_between(dtype.inner))
+    if isinstance(dtype, pl.Array):
+        return pl.Array(_between(dtype.inner), dtype.size)
+    if dtype.is_integer():
+        return pl.Int128()
+    if dtype.is_float():
+        return pl.Float64()
+    if isinstance(dtype, pl.Datetime):
+        return pl.Datetime(dtype.time_unit, dtype.time_zone and "UTC")
+    return dtype if dtype in (pl.Boolean, pl.Null, pl.Date, pl.Time) else pl.String()
+
+
+def _fitted(value: Any, dtype: Any) -> Any:
+    """The value where it is one of that type, else ``None``: nothing is rounded, cut up or read otherwise."""
+    if value is None or dtype == pl.Null:
+        return None
+    if isinstance(dtype, pl.Struct):
+        fields = dtype.fields
+        return (
+            {one.name: _fitted(value.get(one.name), one.dtype) for one in fields} if isinstance(value, dict) else None
+        )
+    if isinstance(dtype, (pl.List, pl.Array)):
+        fits = isinstance(value, list) and (isinstance(dtype, pl.List) or len(value) == dtype.size)
+        return [_fitted(one, dtype.inner) for one in value] if fits else None
+    if dtype == pl.Boolean or isinstance(value, bool):
+        return value if dtype == pl.Boolean and isinstance(value, bool) else _words(value, dtype)
+    if dtype.is_integer():
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        return int(value) if whole and -(2**127) <= value < 2**127 else None
+    if dtype.is_float():
+        return float(value) if isinstance(value, (int, float)) else None
+    return _moment(value, dtype) if dtype.is_temporal() else _words(value, dtype)
+
+
+def _moment(value: Any, dtype: Any) -> date | time | None:
+    """A date or a time as ISO 8601 writes it; one with a time zone only where the type has one, and the other way."""
+    read: Any = {pl.Date: date, pl.Time: time}.get(dtype.base_type(), datetime)
+    try:
+        made: date | time = read.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    if not isinstance(made, datetime):
+        return made
+    if (made.tzinfo is None) == (dtype.time_zone is None):
+        return made if made.tzinfo is None else made.astimezone(UTC)
+    return None
+
+
+def _words(value: Any, dtype: Any) -> str | None:
+    """A text as it is; other values as JSON, where a text is wanted, and numbers where Polars reads them off a text."""
+    if isinstance(value, str):
+        return None if (dtype.is_numeric() and not dtype.is_decimal()) or dtype == pl.Boolean else value
+    if dtype == pl.String:
+        return json.dumps(value, ensure_ascii=False)
+    return (
+        str(value) if dtype.is_decimal() and isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    )
 
 
 def _no_constant(name: str) -> float:
@@ -190,6 +276,16 @@ def _no_constant(name: str) -> float:
 def _parsed(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_no_constant)
+    except json.JSONDecodeError:
+        return _NOT_JSON
+    except (ValueError, RecursionError):
+        return _with_long_numbers(text)
+
+
+def _with_long_numbers(text: str) -> Any:
+    """Python reads no number of more than 4,300 digits as a whole one."""
+    try:
+        return json.loads(text, parse_constant=_no_constant, parse_int=float)
     except (ValueError, RecursionError):
         return _NOT_JSON
 

@@ -81,8 +81,12 @@ def parse(text: str) -> Document:
         options.ENABLE_TABLES | options.ENABLE_TASKLISTS | options.ENABLE_FOOTNOTES | options.ENABLE_STRIKETHROUGH
         | options.ENABLE_YAML_STYLE_METADATA_BLOCKS
     )  # fmt: skip
-    reader = _Reader(offsets_of(text))
-    for event, span in pyromark.events_with_range(text, options=chosen):
+    # A byte order mark would make the first line's heading, or the front matter, a paragraph.
+    mark = text.startswith("\ufeff")
+    offset = offsets_of(text)
+    first = len("\ufeff".encode()) if mark else 0
+    reader = _Reader((lambda place: offset(place + first)) if mark else offset)
+    for event, span in pyromark.events_with_range(text[1:] if mark else text, options=chosen):
         reader.take(event, span)
     return Document(reader.blocks, reader.links)
 

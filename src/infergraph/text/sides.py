@@ -14,6 +14,7 @@ from typing import Never
 
 import polars as pl
 from jinja2 import Environment, TemplateSyntaxError, meta
+from jinja2.sandbox import SandboxedEnvironment
 
 from infergraph.errors import TemplateError, UnknownVariable, did_you_mean
 from infergraph.text.delimiters import tag_for
@@ -145,12 +146,18 @@ class _Rewriter:
         )
 
 
+class _Unfolded(SandboxedEnvironment):
+    """Jinja that works out no arithmetic of constants, such as 9**9**9, before it is refused."""
+
+    intercepted_binops = frozenset({"*", "**", "%"})
+
+
 def _refuse_bare_names(
     text: str, sides: Mapping[str, pl.Schema], names: Mapping[tuple[str, str], str], where: str
 ) -> None:
     """Refuse names without a side; what else is wrong with the template is said where it is compiled."""
     try:
-        bare = meta.find_undeclared_variables(Environment().parse(text)).difference(names.values())
+        bare = meta.find_undeclared_variables(_Unfolded().parse(text)).difference(names.values())
     except TemplateSyntaxError:
         return
     for name in sorted(bare):

@@ -139,16 +139,18 @@ def normalize(column: Column) -> pl.Expr:
 
     def units(values: pl.Series) -> pl.Series:
         dtype = _check_vectors(values, where)
+        if dtype == pl.Null:
+            return values
         if not isinstance(dtype, (pl.Array, pl.List)) or dtype.inner not in (pl.Float32, pl.Float64):
             raise PlanError(f"{where}: the column {values.name!r} is {dtype}; cast its numbers to Float32 first.")
         there = values.is_not_null()
         matrix = _matrix(values.filter(there), where).copy()
-        lengths = np.linalg.norm(matrix, axis=1)
+        lengths = _lengths(matrix)
         usable = np.isfinite(lengths) & (lengths > 0)
         if usable.all() and len(matrix) == len(values) and matrix.size:
-            matrix /= lengths[:, None]
+            np.divide(matrix, lengths[:, None], out=matrix, casting="same_kind")
             return pl.Series(values.name, matrix.reshape(-1)).reshape(matrix.shape).cast(dtype)
-        matrix[usable] /= lengths[usable, None]
+        matrix[usable] = matrix[usable] / lengths[usable, None]
         whole = np.zeros((len(values), matrix.shape[1]), dtype=np.float32)
         whole[there.to_numpy()] = matrix
         shown = there.to_numpy().copy()
@@ -187,9 +189,9 @@ def _of_pairs(
     pair = [column_of(left, where), column_of(right, where)]
 
     def batch(columns: Sequence[pl.Series]) -> pl.Series:
-        longest = max(len(column) for column in columns)
-        # A literal comes as one value for all rows.
-        same = [column if len(column) == longest else column.new_from_index(0, longest) for column in columns]
+        # A literal comes as one value for all rows, of which there may be none.
+        rows = next((len(column) for column in columns if len(column) != 1), 1)
+        same = [column if len(column) == rows else column.new_from_index(0, rows) for column in columns]
         return compare(same).alias(columns[0].name).cast(returns)
 
     return pl.map_batches(pair, batch, return_dtype=returns, is_elementwise=True)
@@ -197,8 +199,17 @@ def _of_pairs(
 
 def _of_vectors(left: Column, right: Column | Sequence[float], measure: Literal["cosine", "dot"]) -> pl.Expr:
     where = f"ig.text.similarity.{measure}"
-    other = right if isinstance(right, (str, pl.Expr)) else pl.lit(pl.Series([[float(x) for x in right]]))
+    other = right if isinstance(right, (str, pl.Expr)) else _literal(right, where)
     return _of_pairs(left, other, partial(_compared, cosine=measure == "cosine", where=where), pl.Float32(), where)
+
+
+def _literal(vector: Sequence[float], where: str) -> pl.Expr:
+    try:
+        return pl.lit(pl.Series([[float(x) for x in vector]]))
+    except (TypeError, ValueError):
+        raise PlanError(
+            f"{where}: {vector!r:.80} is no vector: give a column, or a list of numbers such as [0.6, 0.8]."
+        ) from None
 
 
 def _compared(pair: Sequence[pl.Series], *, cosine: bool, where: str) -> pl.Series:
@@ -208,13 +219,19 @@ def _compared(pair: Sequence[pl.Series], *, cosine: bool, where: str) -> pl.Seri
     one, other = (_matrix(side.filter(there), where) for side in pair)
     if one.shape[1] != other.shape[1]:
         raise PlanError(f"{where}: vectors of length {one.shape[1]} and {other.shape[1]} cannot be compared.")
-    products = np.einsum("ij,ij->i", one, other)
+    products = np.einsum("ij,ij->i", one, other, dtype=np.float64)
     if not cosine:
         return _in_place(products, there)
     with np.errstate(divide="ignore", invalid="ignore"):
-        products = products / (np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1))
+        products = products / (_lengths(one) * _lengths(other))
     found = _in_place(np.clip(products, -1, 1), there)
     return pl.select(pl.when(found.is_finite()).then(found)).to_series()
+
+
+def _lengths(matrix: _Matrix) -> NDArray[np.float64]:
+    """The rows' lengths, with 64 bits: the square of a number of 32 may be too large or too small for 32."""
+    lengths: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
+    return lengths
 
 
 def _check_vectors(values: pl.Series, where: str) -> pl.DataType:

@@ -414,6 +414,9 @@ def _sample(dtype: pl.DataType, *, full: bool) -> Any:
 class _Sandbox(ImmutableSandboxedEnvironment):
     """Jinja over data alone: values have fields and items, no methods and no attributes."""
 
+    # Arithmetic is refused, but Jinja would work it out before anybody can: 9**9**9 takes all memory there is.
+    intercepted_binops = frozenset({"*", "**", "%"})
+
     def getattr(self, obj: Any, attribute: str) -> Any:
         return super().getattr(obj, attribute) if isinstance(obj, LoopContext) else self.getitem(obj, attribute)
 

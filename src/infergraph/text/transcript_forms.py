@@ -14,9 +14,14 @@ from typing import Any
 
 NOBODY = "-"
 CLOCK = r"(?:\d{1,3}:)?\d{1,2}:\d{2}(?:[.,]\d{1,6})?"
-_NAME = r"[^\s:\[\]()<>{}\"][^:\[\]()<>{}\n]{0,79}?"
+# What stands in brackets behind a name belongs to it, such as (Guest) or (she/her), but not a time.
+_ASIDE = r"(?:[ \t]{0,3}\([^\s\d:()\[\]<>{}][^:()\[\]<>{}\n]{0,39}\))"
+_NAME = rf"[^\s:\[\]()<>{{}}\"][^:\[\]()<>{{}}\n]{{0,79}}?{_ASIDE}{{0,2}}"
 _CUE = re.compile(rf"^\s*(?P<start>{CLOCK}|\d+:\d+:\d+(?:\.\d+)?)\s*-->\s*(?P<end>{CLOCK}|\d+:\d+:\d+(?:\.\d+)?)?")
 _VOICE = re.compile(r"^<v(?:\.[^\s>]{1,40})?\s+(?P<name>[^>]{1,200})>(?P<text>.*)$", re.DOTALL)
+_VOICES = re.compile(r"(?=<v[.\s])")
+_ENTITIES = {"amp": "&", "lt": "<", "gt": ">", "nbsp": "\u00a0", "lrm": "\u200e", "rlm": "\u200f"}
+_ENTITY = re.compile(f"&({'|'.join(_ENTITIES)});")
 _TAG = re.compile(r"</?(?:v|c|i|b|u|ruby|rt|lang|font)(?:[.\s][^>]{0,200})?>|<\d[\d:.]{0,20}>")
 _NAMED = re.compile(rf"^(?P<name>{_NAME}):[ \t]+(?P<text>.*)$", re.DOTALL)
 _TIMED_LINES = (
@@ -92,16 +97,16 @@ def read_cues(lines: Sequence[str]) -> Iterator[Turn]:
         if cue is not None:
             if turn is not None:
                 # Without an empty line between, the number of the next cue stands last.
-                yield _spoken(turn, words[:-1] if words and _NUMBER_LINE.match(words[-1]) else words)
+                yield from _spoken(turn, words[:-1] if words and _NUMBER_LINE.match(words[-1]) else words)
             end = cue["end"]
             turn, words = Turn(None, seconds(cue["start"]), seconds(end) if end else None, ""), []
         elif not line.strip() and turn is not None and not _goes_on(lines, place):
-            yield _spoken(turn, words)
+            yield from _spoken(turn, words)
             turn, words = None, []
         elif turn is not None and line.strip():
             words.append(line.strip())
     if turn is not None:
-        yield _spoken(turn, words)
+        yield from _spoken(turn, words)
 
 
 def read_teams(lines: Sequence[str]) -> Iterator[Turn]:
@@ -176,6 +181,7 @@ READERS: dict[str, Callable[[Sequence[str]], Iterator[Turn]]] = {
 }
 _LOOKED_AT = 20_000
 _LINE = 400
+_LONGEST = 1e12
 
 
 def _goes_on(lines: Sequence[str], place: int) -> bool:
@@ -186,17 +192,26 @@ def _goes_on(lines: Sequence[str], place: int) -> bool:
     )
 
 
-def _spoken(turn: Turn, words: Sequence[str]) -> Turn:
-    """The cue's words, its speaker taken out of a voice tag or from in front of a colon."""
+def _spoken(turn: Turn, words: Sequence[str]) -> Iterator[Turn]:
+    """The cue's words, its speakers taken out of voice tags or from in front of a colon."""
     text = "\n".join(words)
-    voice = _VOICE.match(text) if text.startswith("<v") else None
-    if voice is not None:
-        return Turn(voice["name"].strip(), turn.start, turn.end, _TAG.sub("", voice["text"]).strip())
-    text = (_TAG.sub("", text) if "<" in text else text).strip()
-    named = _NAMED.match(text)
-    if named is not None:
-        return Turn(named["name"].strip(), turn.start, turn.end, named["text"].strip())
-    return Turn(None, turn.start, turn.end, text)
+    for part in _VOICES.split(text) if text.startswith("<v") else [text]:
+        voice = _VOICE.match(part)
+        if voice is not None:
+            yield Turn(_said(voice["name"]), turn.start, turn.end, _said(voice["text"]))
+            continue
+        said = _said(part)
+        named = _NAMED.match(said)
+        if named is not None:
+            yield Turn(named["name"].strip(), turn.start, turn.end, named["text"].strip())
+        else:
+            yield Turn(None, turn.start, turn.end, said)
+
+
+def _said(text: str) -> str:
+    """Words without tags, and with the signs that stand for ``&lt;`` and the like."""
+    plain = _TAG.sub("", text) if "<" in text else text
+    return (_ENTITY.sub(lambda found: _ENTITIES[found[1]], plain) if "&" in plain else plain).strip()
 
 
 def _begun(line: str) -> Turn | None:
@@ -247,6 +262,7 @@ def _segments(content: str) -> list[dict[str, Any]] | None:
 
 
 def _number(value: Any, per_second: int) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+    """A time in seconds; ``None`` for what is no number, and for one that no recording lasts."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < _LONGEST:
         return None
     return round(value / per_second, 6)
