@@ -108,10 +108,24 @@ def test_null_and_empty(way: str) -> None:
     assert cut(way, "", 5) == []
 
 
-@pytest.mark.parametrize("way", ["characters", "words", "recursive"])
-def test_ten_megabytes_in_one_line(way: str) -> None:
-    text = "word " * 2_000_000
-    assert cut(way, text, 100_000)[-1]["end"] == len(text)
+@pytest.mark.parametrize("way", ["characters", "words", "recursive", "markdown"])
+@pytest.mark.parametrize("line", ["word " * 2_000_000, "x" * 2_000_000])
+def test_megabytes_in_one_line(way: str, line: str) -> None:
+    found = cut(way, line, 10_000, 100 if way != "words" else 0)
+    assert found[-1]["end"] == len(line)
+    assert all(chunk["text"] == line[chunk["start"] : chunk["end"]] for chunk in found)
+
+
+@pytest.mark.parametrize("way", ["recursive", "markdown", "recursive, words"])
+@pytest.mark.parametrize("overlap", [0, 20])
+def test_a_long_text_is_cut_as_if_it_were_looked_at_whole(
+    way: str, overlap: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "".join(f"## Part {n}\n\nOne sentence of part {n}. Another one, longer.\n\n- item\n\n" for n in range(800))
+    monkeypatch.setattr("infergraph.text.chunks._WINDOW", 10**9)
+    whole = cut(way, text, 120, overlap)
+    monkeypatch.setattr("infergraph.text.chunks._WINDOW", 5_000)
+    assert cut(way, text, 120, overlap) == whole
 
 
 def test_tokens_of_a_long_word_and_a_long_text() -> None:

@@ -252,6 +252,9 @@ def _chunks(
 
 
 Measure = tuple[int, int, Callable[[str], int] | None]
+_WINDOW = 65_536
+"""Characters that are looked at together: of texts without breaks the work grows with the square of that."""
+_CHUNKS_A_WINDOW, _CHARACTERS_A_UNIT = 4, 8
 
 
 def _measure(size: int, overlap: int, unit: Unit, model: str) -> Measure:
@@ -272,7 +275,19 @@ def _split(text: str, *, kind: Literal["TextSplitter", "MarkdownSplitter"], meas
         if count is None
         else splitter.from_callback(count, size, overlap, trim=False)
     )
-    return [(start, start + len(chunk)) for start, chunk in made.chunk_indices(text)]
+    longest = max(_WINDOW, _CHUNKS_A_WINDOW * size * (1 if count is None else _CHARACTERS_A_UNIT))
+    spans: list[Span] = []
+    begin = 0
+    while True:
+        found = [
+            (begin + at, begin + at + len(chunk)) for at, chunk in made.chunk_indices(text[begin : begin + longest])
+        ]
+        if begin + longest >= len(text):
+            return spans + found
+        # The last chunk of a window may go on behind it: the next window begins with it.
+        goes_on = found.pop() if len(found) > 1 else None
+        spans += found
+        begin = spans[-1][1] if goes_on is None else goes_on[0]
 
 
 def _around(chunks: list[dict[str, Any]], before: int, after: int) -> list[dict[str, Any]]:
