@@ -105,6 +105,40 @@ def test_every_form_is_recognised_and_read(name: str, ending: str, mark: str) ->
     assert turns(text, format=form) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "[00:00:01] Hello there\n(00:03) and so on",
+            [(None, 1.0, 3.0, "Hello there"), (None, 3.0, None, "and so on")],
+        ),
+        (
+            "[00:00:01.000 --> 00:00:02.000]  Hello\n[00:02.500 --> 00:03.000]  there",
+            [(None, 1.0, 2.0, "Hello"), (None, 2.5, 3.0, "there")],
+        ),
+        ("[0:01 - 0:05] Ann: x\n[0:06 \u2013 0:07] Bo: y", [("Ann", 1.0, 5.0, "x"), ("Bo", 6.0, 7.0, "y")]),
+        ("Ann:\nwords\nBo:\nmore", [("Ann", None, None, "words"), ("Bo", None, None, "more")]),
+        ("**Ann:** x\n**Bo** (0:02): y", [("Ann", None, None, "x"), ("Bo", 2.0, None, "y")]),
+        ("[SPEAKER_00]: x\n[SPEAKER_01]: y", [("SPEAKER_00", None, None, "x"), ("SPEAKER_01", None, None, "y")]),
+        ("Ann 00:01:02\nx", [("Ann", 62.0, None, "x")]),
+        ("10:03:14 From Ann Lee to Everyone: hi", [("Ann Lee", 36194.0, None, "hi")]),
+        ("Ann (1:02 PM): x\nBo (12:05 a.m.): y", [("Ann", 46920.0, 46920.0, "x"), ("Bo", 300.0, None, "y")]),
+        ("Ann\uff1ahello\nBo\uff1ayes", [("Ann", None, None, "hello"), ("Bo", None, None, "yes")]),
+        (
+            "Ann 0 minutes 9 seconds\nhello\nBo 1 hour 2 minutes 3 seconds\nyes",
+            [("Ann", 9.0, 3723.0, "hello"), ("Bo", 3723.0, None, "yes")],
+        ),
+    ],
+)
+def test_usual_variants_of_the_generic_form(text: str, expected: list[Any]) -> None:
+    assert computed(transcripts.detect("t"), text) == ["generic"]
+    assert turns(text) == expected
+
+
+def test_one_line_with_a_colon_is_no_transcript() -> None:
+    assert computed(transcripts.detect("t"), "Agenda:\n- budget") == [None]
+
+
 def test_whisper_cpp_counts_milliseconds_and_names_nobody() -> None:
     text = json.dumps({"transcription": [{"offsets": {"from": 250, "to": 4000}, "text": " Hi"}, {"text": ""}]})
     assert turns(text) == [(None, 0.25, 4.0, "Hi")]

@@ -36,6 +36,32 @@ _HEADINGS = (
     re.compile(rf"^\s*(?P<name>{_NAME})(?:\s{{2,20}}|\t)(?P<start>{CLOCK})\s*$"),
     re.compile(rf"^\s*\[(?P<name>{_NAME})\]\s+(?P<start>{CLOCK})\s*$"),
 )
+_UNNAMED = (
+    # [00:00:01.000 --> 00:00:02.000] text      [0:01 - 0:05] Name: text
+    re.compile(
+        rf"^\s*\[(?P<start>{CLOCK})\s*(?:-->|-|\u2013)\s*(?P<end>{CLOCK})\]\s*"
+        rf"(?:(?P<name>{_NAME}):[ \t]+)?(?P<text>\S.*)$"
+    ),
+    # [00:00:01] text
+    re.compile(rf"^\s*[\[(](?P<start>{CLOCK})[\])]\s+(?P<text>\S.*)$"),
+    # [SPEAKER_00]: text
+    re.compile(r"^\s*\[(?P<name>[^\[\]:\n]{1,80})\]\s*:[ \t]+(?P<text>.*)$"),
+)
+_CHAT = re.compile(
+    rf"^\s*(?P<start>{CLOCK})\s+From\s+(?P<name>[^:\n]{{1,80}}?)(?:\s+to\s+[^:\n]{{1,80}})?\s*:[ \t]*(?P<text>.*)$"
+)
+_BY_DAY = re.compile(
+    rf"^\s*(?P<name>{_NAME})\s*[\[(](?P<start>\d{{1,2}}:\d{{2}}(?::\d{{2}})?)\s?(?P<half>[AaPp])\.?[Mm]\.?[\])]"
+    r"\s*:?[ \t]*(?P<text>.*)$"
+)
+_SPELT = re.compile(
+    rf"^\s*(?P<name>{_NAME})\s+(?:(?P<h>\d{{1,3}}) hours?\s+)?(?P<m>\d{{1,2}}) minutes?\s+"
+    r"(?P<s>\d{1,2}) seconds?\s*$"
+)
+_BEHIND = re.compile(rf"^\s*(?P<name>{_NAME})\s(?P<start>\d{{1,2}}:\d{{2}}:\d{{2}})\s*$")
+_ALONE = re.compile(r"^\s*(?P<name>[^\W\d_][^:\[\]()<>{}\n]{0,39}):\s*$")
+_BOLD = re.compile(r"^(\s*)(?:\*\*|__)([^*_\n]{1,120})(?:\*\*|__)")
+_HEAD = 200
 _CLOCK_LINE = re.compile(rf"^\s*(?P<start>{CLOCK})\s*$")
 _NUMBER_LINE = re.compile(r"^\s*\d{1,9}\s*$")
 
@@ -85,7 +111,9 @@ def detect(content: str) -> str | None:
         return "teams"
     if "clock" in shapes and "named" in shapes:
         return "meet"
-    return "generic" if {"timed", "heading", "named"}.intersection(shapes) else None
+    # One line such as "Agenda:" makes no transcript yet.
+    told = {"timed", "heading", "named"}.intersection(shapes) or shapes.count("alone") > 1
+    return "generic" if told else None
 
 
 def read_cues(lines: Sequence[str]) -> Iterator[Turn]:
@@ -215,16 +243,53 @@ def _said(text: str) -> str:
 
 
 def _begun(line: str) -> Turn | None:
+    line = _plainer(line)
+    chat = _CHAT.match(line)
+    if chat is not None:
+        return Turn(_name(chat), seconds(chat["start"]), None, chat["text"].strip())
     for form in _TIMED_LINES:
         found = form.match(line)
         if found is not None:
             return Turn(_name(found), seconds(found["start"]), None, found["text"].strip())
-    for form in _HEADINGS:
-        found = form.match(line[:_LINE]) if len(line) < _LINE else None
+    heading = _heading(line) if len(line) < _LINE else None
+    if heading is not None:
+        return heading
+    for form in _UNNAMED:
+        found = form.match(line)
         if found is not None:
-            return Turn(_name(found), seconds(found["start"]), None, "")
+            said = found.groupdict()
+            start, end = (seconds(said[one]) if said.get(one) else None for one in ("start", "end"))
+            return Turn(_name(found) if said.get("name") else None, start, end, found["text"].strip())
     named = _NAMED.match(line.strip())
     return None if named is None else Turn(_name(named), None, None, named["text"].strip())
+
+
+def _heading(line: str) -> Turn | None:
+    """A turn whose words, or most of them, stand on the lines below."""
+    for form in (*_HEADINGS, _BEHIND):
+        found = form.match(line)
+        if found is not None:
+            return Turn(_name(found), seconds(found["start"]), None, "")
+    found = _BY_DAY.match(line)
+    if found is not None:
+        clock = found["start"] + (":00" if found["start"].count(":") == 1 else "")
+        later = 12 * 3600 * ((found["half"] in "Pp") - clock.startswith("12:"))
+        return Turn(_name(found), seconds(clock) + later, None, found["text"].strip())
+    found = _SPELT.match(line)
+    if found is not None:
+        hours, minutes, rest = (int(found[part] or 0) for part in "hms")
+        return Turn(_name(found), float(hours * 3600 + minutes * 60 + rest), None, "")
+    found = _ALONE.match(line)
+    return None if found is None else Turn(_name(found), None, None, "")
+
+
+def _plainer(line: str) -> str:
+    """The line without bold type around a name, and with a colon of the usual width behind it."""
+    head = line[:_HEAD]
+    if "**" in head or "__" in head:
+        line = _BOLD.sub(r"\1\2", line, count=1)
+    wide = head.find("\uff1a")
+    return line if wide < 0 or ":" in head[:wide] else line.replace("\uff1a", ": ", 1)
 
 
 def _name(found: re.Match[str]) -> str | None:
@@ -234,16 +299,19 @@ def _name(found: re.Match[str]) -> str | None:
 
 
 def _shape(line: str) -> str | None:
+    line = _plainer(line)
     if _HEADINGS[2].match(line):
         return "bracketed"
     if _HEADINGS[1].match(line):
         return "spaced"
     if _CLOCK_LINE.match(line):
         return "clock"
-    if any(form.match(line) for form in _TIMED_LINES):
+    if any(form.match(line) for form in (*_TIMED_LINES, *_UNNAMED, _CHAT)):
         return "timed"
-    if _HEADINGS[0].match(line):
+    if any(form.match(line) for form in (_HEADINGS[0], _BY_DAY, _SPELT, _BEHIND)):
         return "heading"
+    if _ALONE.match(line):
+        return "alone"
     return "named" if _NAMED.match(line.strip()) else None
 
 
