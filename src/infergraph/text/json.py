@@ -42,6 +42,9 @@ def jq(column: Column, query: str, *, dtype: DType | None = None) -> pl.Expr:
     Raises:
         PlanError: The query does not compile; the message is jq's own. ``dtype`` is no type of values.
 
+    Numbers of jq have 53 bits: of larger whole numbers the last digits change (in SQL and Python they would not), so
+    keep such ids as texts in the JSON. A query that never ends, such as ``repeat(.)``, is not stopped.
+
     Example:
         >>> import infergraph as ig
         >>> frame = pl.DataFrame({"doc": ['{"items": [{"n": 1}, {"n": 2}]}', "no json"]})
