@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -258,11 +259,11 @@ def test_examples_are_shown_to_the_model_that_names(letters: ig.SemanticFrame, m
     ids=str,
 )
 def test_what_does_not_fit_is_refused_when_the_plan_is_built(
-    session: ig.Session, models: Models, arguments: dict[str, object], message: str
+    session: ig.Session, models: Models, arguments: dict[str, Any], message: str
 ) -> None:
     frame = session.frame(ROWS.with_columns(tag_label=pl.lit("x")), name="letters", key="id")
     with pytest.raises(ig.InfergraphError, match=message):
-        frame.semantic.cluster(**{"column": "body", "model": "vectors", **arguments})  # type: ignore[arg-type]
+        frame.semantic.cluster(**{"column": "body", "model": "vectors", **arguments})
     assert models.calls == (0, 0)
 
 
