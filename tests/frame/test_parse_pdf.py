@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import ctypes
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pypdfium2
 import pytest
+from pypdfium2 import raw
 
 import infergraph as ig
 from infergraph.errors import PlanError, UnknownColumn
@@ -163,6 +167,64 @@ def test_models_that_cannot_see_read_documents_with_text(tmp_path: Path) -> None
         assert seen.frame["markdown"].to_list() == READ[:2]
 
 
+def stamped(*lines: str) -> bytes:
+    """A scan on which a text layer was put."""
+    document = pypdfium2.PdfDocument(SCANNED)
+    page = document[0]
+    for number, line in enumerate(lines):
+        thing = raw.FPDFPageObj_NewTextObj(document, b"Helvetica", 10)
+        encoded = ctypes.create_string_buffer((line + "\0").encode("utf-16-le"))
+        raw.FPDFText_SetText(thing, ctypes.cast(encoded, raw.FPDF_WIDESTRING))
+        raw.FPDFPageObj_Transform(thing, 1, 0, 0, 1, 50, 700 - 12 * number)
+        raw.FPDFPage_InsertObject(page, thing)
+    page.gen_content()
+    written = BytesIO()
+    document.save(written)
+    return written.getvalue()
+
+
+def test_a_scan_with_a_stamp_is_looked_at_and_a_scan_with_its_text_is_not(session: ig.Session) -> None:
+    body = [
+        "What the scanner recognised on this page is its text layer,",
+        "so that nobody has to look at it a second time:",
+    ] * 2
+    frame = files(session, [stamped("Received 3 May"), stamped(*body)]).semantic.parse_pdf("file")
+    with script("fast", transcribed) as asked:
+        assert frame.run().frame["markdown"].to_list() == ["# Page 1 of 1", "\n".join(body)]
+        assert len(asked.requests) == 1
+
+
+def test_every_page_is_looked_at_or_none(session: ig.Session) -> None:
+    content = pdf_file(["Tea", SCAN, ""])
+    with script("fast", transcribed) as asked:
+        read = files(session, [content]).semantic.parse_pdf("file", vision="always", separator="|")
+        assert read.estimate().calls == 2
+        assert read.run().frame["markdown"].to_list() == ["# Page 1 of 3|# Page 2 of 3|"]
+        assert len(asked.requests) == 2
+        unread = files(session, [content, stamped("Received")]).semantic.parse_pdf(
+            "file", vision="never", separator="|"
+        )
+        assert unread.estimate().calls == 0
+        assert unread.run().frame["markdown"].to_list() == ["Tea||", "Received"]
+        assert files(session, [UNKNOWN_FILE]).semantic.parse_pdf("file", vision="never").estimate().calls == 0
+        assert len(asked.requests) == 2
+
+
+def test_why_a_page_would_have_to_be_looked_at(tmp_path: Path) -> None:
+    models = {"blind": ig.Model("openai:gpt-3.5-turbo", api_key="none")}
+    with ig.Session(models, default_model="blind", store="sqlite://", root=tmp_path) as session:
+        [said] = files(session, [stamped("Received 3 May")]).semantic.parse_pdf("file").run().rejects["message"]
+        assert said.startswith("page 1 of 1: the page is a picture with a text layer of only 3 words (that text alone")
+        [said] = files(session, [TEXT]).semantic.parse_pdf("file", vision="always").run().rejects["message"][:1]
+        assert said.startswith('page 1 of 3: vision="always" has a model look at every page, and ')
+
+
+def test_tables_of_a_text_layer_are_markdown(session: ig.Session) -> None:
+    content = (Path(__file__).parent.parent / "text" / "pdf" / "ruled.pdf").read_bytes()
+    [text] = files(session, [content]).semantic.parse_pdf("file").run().frame["markdown"]
+    assert "Between the tables.\n\n| Code | Country |\n| --- | --- |\n| DE | Germany |\n\nThe end." in text
+
+
 @pytest.mark.parametrize("wire", ["openai", "anthropic"])
 def test_pictures_reach_the_server(wire: str, tmp_path: Path) -> None:
     with SimulatedServer(answer=lambda body: "```markdown\n| a | b |\n| - | - |\n```") as server:
@@ -219,6 +281,7 @@ def test_where_nulls_and_no_rows(session: ig.Session) -> None:
         (lambda f: f.semantic.parse_pdf(["file", "file"]), PlanError, "name one column"),
         (lambda f: f.semantic.parse_pdf("file", into="id"), PlanError, "already has a column 'id'"),
         (lambda f: f.semantic.parse_pdf("file", separator=1), PlanError, "separator=1: write a text"),
+        (lambda f: f.semantic.parse_pdf("file", vision="scans"), PlanError, 'vision=\'scans\': write "auto" .*"never"'),
     ],
 )
 def test_mistakes_are_told_when_the_plan_is_built(session: ig.Session, build: Any, error: type, message: str) -> None:

@@ -25,7 +25,7 @@ from infergraph.operators.extract import ExtractOperator
 from infergraph.operators.filter import FilterOperator
 from infergraph.operators.map import MapOperator
 from infergraph.operators.operator import RowOperator
-from infergraph.operators.parse_pdf import SEPARATOR, ParsePdfOperator
+from infergraph.operators.parse_pdf import SEPARATOR, ParsePdfOperator, Vision
 from infergraph.operators.reduce import ROWS, ReduceOperator
 from infergraph.operators.rounds import RoundsOperator
 from infergraph.operators.sentiment import SentimentOperator
@@ -259,29 +259,34 @@ class SemanticNamespace:
         *,
         into: str = "markdown",
         separator: str = SEPARATOR,
+        vision: Vision = "auto",
         model: str | None = None,
         name: str | None = None,
         where: pl.Expr | None = None,
     ) -> SemanticFrame:
         """Turn PDF files into Markdown: pages with a text layer as it is, the others read off their picture by a model.
 
+        Tables become Markdown tables, in a text layer too: tagged and ruled ones, and those whose columns show.
+
         Args:
             column: The files' bytes (Binary): a name or an expression. ``ig.read_documents`` reads folders of files.
             into: Name of the new column.
             separator: What stands between pages; ``{page}`` in it is the number of the page that follows.
-            model: See the class. One that takes no images will do where all pages have a text layer.
+            vision: ``"auto"``: a model looks at pages without text layer, and at pictures of whole pages with fewer
+                than 100 characters of text; ``"always"``: at every page that is not blank; ``"never"``: at none, and
+                a page without text layer is empty.
+            model: See the class. One that takes no images will do where no page is looked at.
             name: See the class.
             where: See the class.
 
         Returns:
             All rows in order, with ``into`` of type String: all pages in order. Null for null, and for a rejected row:
-            one whose file is broken, encrypted or no PDF, or of which a page was rejected. See
-            ``docs/text/documents.md``.
+            one whose file is broken, encrypted or no PDF, or of which a page was rejected. See ``docs/text/pdf.md``.
 
         Raises:
-            PlanError: Unknown column, one that is not Binary, name clash.
+            PlanError: Unknown column, one that is not Binary, name clash, an unknown ``vision``.
         """
-        operator = ParsePdfOperator.build(self._frame.schema, column, into=into, separator=separator)
+        operator = ParsePdfOperator.build(self._frame.schema, column, into=into, separator=separator, vision=vision)
         return self._add(operator, model, name, where)
 
     def top_k(

@@ -1,17 +1,17 @@
 """Turns PDF documents into Markdown: a page's text layer, or what a model reads off its picture where it has none.
 
-Each page without text layer is a question, all of a document in one round. A page is drawn when its request is sent;
+Each page that a model looks at is a question, all of a document in one round. A page is drawn when its request is sent;
 its hash covers the file's bytes and the page's number, so that a document that was read is not drawn again.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import polars as pl
 
@@ -24,7 +24,7 @@ from infergraph.operators.outputs import check_name
 from infergraph.operators.prompt import fingerprint_of
 from infergraph.operators.rounds import UNKNOWN_FILE, Question, Reply, Room, Rounds
 from infergraph.operators.subject import ColumnArgument, resolved_columns, type_of_column
-from infergraph.text import pdf_pages, pdf_pictures
+from infergraph.text import pdf_pages, pdf_pictures, pdf_tables
 from infergraph.text.pdf_pages import Page, UnreadablePdf
 from infergraph.validation.answers import judge_text
 
@@ -41,6 +41,7 @@ HEAD = (Message("system", f"{TASK}\n{IMAGE_NOTE}"),)
 _DRAWN_AS = b"grey, 150 dots an inch"
 """Goes into the digests of pages: to be changed where pages are drawn otherwise."""
 _FENCED = re.compile(r"```(?:markdown|md)[ \t]*\n(.*?)\n?```", re.DOTALL | re.IGNORECASE)
+Vision = Literal["auto", "always", "never"]
 _USUAL_PAGE = Page(1, "", 595.0, 842.0, blank=False)
 
 
@@ -52,13 +53,20 @@ class ParsePdfOperator:
     tags: ClassVar[tuple[str, ...]] = ()
     into: str
     separator: str
+    vision: Vision
     reads: tuple[str, ...]
     identity: str
     content: pl.Expr = field(repr=False, compare=False)
 
     @classmethod
     def build(
-        cls, columns: pl.Schema, column: ColumnArgument, *, into: str = "markdown", separator: str = SEPARATOR
+        cls,
+        columns: pl.Schema,
+        column: ColumnArgument,
+        *,
+        into: str = "markdown",
+        separator: str = SEPARATOR,
+        vision: Vision = "auto",
     ) -> ParsePdfOperator:
         """Check everything against the input's columns.
 
@@ -67,6 +75,7 @@ class ParsePdfOperator:
             column: The files' bytes: a name or an expression.
             into: The new column.
             separator: What stands between pages; ``{page}`` in it is the number of the page that follows.
+            vision: Which pages a model looks at: those whose text layer does not say what is on them, all, or none.
 
         Raises:
             PlanError: The column or a name does not fit; the message says what to write.
@@ -81,6 +90,11 @@ class ParsePdfOperator:
             raise PlanError(
                 f"{where}: separator={separator!r:.80}: write a text such as '\\n\\n--- {{page}} ---\\n\\n'."
             )
+        if vision not in get_args(Vision):
+            raise PlanError(
+                f'{where}: vision={vision!r:.80}: write "auto" (a model looks at pages without text layer), "always" '
+                '(at every page) or "never" (at none: a page without text layer becomes empty).'
+            )
         exprs = resolved_columns(column, columns, where)
         if len(exprs) > 1:
             raise PlanError(f"{where}: a row has one document; name one column, and parse others in a step of its own.")
@@ -92,7 +106,7 @@ class ParsePdfOperator:
                 'ig.read_documents("folder", pattern="**/*.pdf") reads them into the column "bytes".'
             )
         return cls(
-            into=into, separator=separator, reads=tuple(dict.fromkeys(expr.meta.root_names())),
+            into=into, separator=separator, vision=vision, reads=tuple(dict.fromkeys(expr.meta.root_names())),
             identity=f"{expr} -> {dtype}", content=expr.cast(pl.Binary),
         )  # fmt: skip
 
@@ -107,32 +121,50 @@ class ParsePdfOperator:
         return None
 
     def rounds(self, content: Any, room: Room) -> Rounds:
-        """One round: a question for each page without text layer."""
+        """One round: a question for each page that is to be looked at."""
         try:
             pages = [_USUAL_PAGE] if content == UNKNOWN_FILE else pdf_pages.pages_of(content)
+            seen = [page for page in pages if self._is_looked_at(page)]
+            read = self._read(content, [page for page in pages if not self._is_looked_at(page)])
         except UnreadablePdf as problem:
             yield [Question(request=Request(messages=HEAD), judge=judge_page, part="document", refused=f"{problem}.")]
             return None
-        scans = [page for page in pages if not (page.text.strip() or page.blank)]
-        if not scans:
-            return self._joined([page.text for page in pages])
+        if not seen:
+            return self._joined(pages, read)
         digest = blake2b(content, digest_size=32).digest()
         replies: Sequence[Reply] = yield [
             Question(
                 request=_request(page, len(pages), _picture(content, digest, page)),
                 judge=judge_page,
                 part=f"page {page.number} of {len(pages)}",
-                refused=room.refuses_images and f"the page has no text layer, and {room.refuses_images}",
+                refused=room.refuses_images and self._why(page) + room.refuses_images,
             )
-            for page in scans
+            for page in seen
         ]
         if any(reply.rejected is not None for reply in replies):
             return None
-        read = {page.number: reply.value for page, reply in zip(scans, replies, strict=True)}
-        return self._joined([read.get(page.number, page.text) for page in pages])
+        return self._joined(pages, {**read, **{page: reply.value for page, reply in zip(seen, replies, strict=True)}})
 
-    def _joined(self, texts: Sequence[str]) -> str:
-        first, *others = (text.strip() for text in texts or [""])
+    def _is_looked_at(self, page: Page) -> bool:
+        if self.vision == "auto":
+            return page.to_be_looked_at
+        return self.vision == "always" and not page.blank
+
+    def _why(self, page: Page) -> str:
+        if self.vision == "always":
+            return 'vision="always" has a model look at every page, and '
+        if page.picture:
+            return (
+                f"the page is a picture with a text layer of only {len(page.text.split())} words (that text alone is "
+                'taken with vision="never"), and '
+            )
+        return "the page has no text layer, and "
+
+    def _read(self, content: bytes, pages: Sequence[Page]) -> dict[Page, str]:
+        return dict(zip(pages, pdf_tables.page_markdowns(content, pages), strict=True)) if pages else {}
+
+    def _joined(self, pages: Sequence[Page], texts: Mapping[Page, str]) -> str:
+        first, *others = (texts[page].strip() for page in pages) if pages else [""]
         return first + "".join(
             self.separator.replace("{page}", str(number)) + text for number, text in enumerate(others, 2)
         )
@@ -154,8 +186,8 @@ class ParsePdfOperator:
         return f"{', '.join(self.reads)} -> {self.into}"
 
     def fingerprint(self) -> str:
-        """The prompt, the column and the separator."""
-        return fingerprint_of(self.kind, HEAD, None, self.identity, self.separator)
+        """The prompt, the column, the separator and which pages are looked at."""
+        return fingerprint_of(self.kind, HEAD, None, self.identity, self.separator, self.vision)
 
 
 def judge_page(response: Response) -> Verdict:

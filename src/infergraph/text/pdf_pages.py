@@ -16,6 +16,8 @@ from typing import Any
 
 _LOCK = threading.Lock()
 _WRONG_PASSWORD, _UNKNOWN_SECURITY = 4, 5
+_STAMP = 100
+"""Characters: a page of fewer under a picture may be a scan that got a stamp, a number or a watermark."""
 _DATE = re.compile(r"^(?:D:)?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:([+\-Zz])(\d\d)?'?(\d\d)?)?")
 
 
@@ -69,6 +71,13 @@ class Page:
     height: float
     blank: bool
     """Nothing at all is on it: no text, picture, line or annotation."""
+    picture: bool = False
+    """Pictures cover most of it, and its text layer has next to nothing: a scan with a stamp or a number on it."""
+
+    @property
+    def to_be_looked_at(self) -> bool:
+        """Its text layer does not say what is on it."""
+        return self.picture or not (self.blank or self.text.strip())
 
 
 def page_texts(content: bytes) -> list[str]:
@@ -100,9 +109,10 @@ def pages_of(content: bytes) -> list[Page]:
             try:
                 page = document[number - 1]
                 layer = page.get_textpage()
-                text = _clean(layer.get_text_bounded())
+                text = cleaned(layer.get_text_bounded())
                 width, height = page.get_size()
-                pages.append(Page(number, text, width, height, not text.strip() and _is_blank(page)))
+                blank = not text.strip() and _is_blank(page)
+                pages.append(Page(number, text, width, height, blank, _is_picture(page, text)))
                 layer.close()
                 page.close()
             except pypdfium2.PdfiumError as error:
@@ -116,6 +126,22 @@ def _is_blank(page: Any) -> bool:
     return not raw.FPDFPage_CountObjects(page) and not raw.FPDFPage_GetAnnotCount(page)
 
 
+def _is_picture(page: Any, text: str) -> bool:
+    letters = sum(len(word) for word in text.split())
+    if not letters or letters >= _STAMP:
+        return False
+    from pypdfium2 import raw
+
+    left, bottom, right, top = page.get_bbox()
+    found = page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=2)
+    # Inside a form, places are the form's own.
+    boxes = {(picture.container or picture).get_bounds() for picture in found}
+    covered = sum(
+        max(min(x1, right) - max(x0, left), 0) * max(min(y1, top) - max(y0, bottom), 0) for x0, y0, x1, y1 in boxes
+    )
+    return bool(covered > abs((right - left) * (top - bottom)) / 2)
+
+
 def facts(content: bytes) -> dict[str, Any]:
     """What a document says of itself; see ``pdf.METADATA``.
 
@@ -126,7 +152,7 @@ def facts(content: bytes) -> dict[str, Any]:
         UnreadablePdf: It cannot be opened.
     """
     with opened(content) as document:
-        said = {name.lower(): _clean(value) or None for name, value in document.get_metadata_dict().items()}
+        said = {name.lower(): cleaned(value) or None for name, value in document.get_metadata_dict().items()}
         names = ("title", "author", "subject", "keywords", "creator", "producer")
         return {
             "pages": len(document),
@@ -158,7 +184,7 @@ def date_of(text: str | None) -> datetime | None:
         return None
 
 
-def _clean(text: str) -> str:
+def cleaned(text: str) -> str:
     """Lines end as everywhere; what is no character (a broken font gives such) goes."""
     plain = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
     return plain.encode("utf-8", "ignore").decode().replace("\ufffe", "-")

@@ -1,0 +1,221 @@
+"""Tables that nothing marks as such: lines whose parts stand below one another in columns.
+
+Prose in two columns, lists and accidental gaps look much alike, so that a table must show: enough rows, columns whose
+texts begin, end or are centred at the same place, and cells that the text layer has row by row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+
+from infergraph.text.pdf_letters import Segment
+
+Line = list[Segment]
+"""Segments side by side, from left to right."""
+Row = list[list[Segment]]
+"""Cells from left to right, each with the segments in it, in the order of the text layer."""
+_MARK = re.compile(r"[•▪◦‣·∙*\-\u2013\u2014]|\(?\w{1,3}[.)]|\[\w{1,4}\]|\w+(\.\d+)+\.?")
+"""What an item of a list, or the heading of a section, begins with."""
+_LEADERS = re.compile(r"(\. ?){4}")
+_NUMBER = re.compile(r"[\d.,%€$£+\-\u2013()\s]*\d[\d.,%€$£+\-\u2013()\s]*")
+_LONG = 40
+"""Characters: texts that are usually longer are prose."""
+
+
+@dataclass(slots=True)
+class Column:
+    """What a column takes of the page's width."""
+
+    left: float
+    right: float
+    lines: frozenset[int]
+    """Where it has a text; two columns that never have one on the same line are perhaps one, with a centred heading."""
+
+
+def tables_of(segments: Sequence[Segment]) -> list[list[Row]]:
+    """The tables that these segments form.
+
+    Args:
+        segments: Of one page, in the order of the text layer; none of a table that is known already.
+    """
+    lines = lines_of(segments)
+    order = {segment.places[0]: place for place, segment in enumerate(segments)}
+    found = []
+    start = 0
+    while start < len(lines):
+        columns, end = _region(lines, start)
+        rows = _rows(lines[start:end], columns, order)
+        if is_table(rows):
+            found.append(rows)
+            start = end
+        else:
+            start += 1
+    return found
+
+
+def lines_of(segments: Sequence[Segment]) -> list[Line]:
+    """Segments as lines from top to bottom, each from left to right."""
+    lines: list[Line] = []
+    for segment in sorted(segments, key=lambda segment: segment.middle):
+        if lines and abs(lines[-1][0].middle - segment.middle) < 0.4 * min(lines[-1][0].height, segment.height):
+            lines[-1].append(segment)
+        else:
+            lines.append([segment])
+    return [sorted(line, key=lambda segment: segment.left) for line in lines]
+
+
+def _region(lines: Sequence[Line], start: int) -> tuple[list[Column], int]:
+    """The columns of a first line, and the line behind the last that goes on in them."""
+    columns = [Column(segment.left, segment.right, frozenset([start])) for segment in lines[start]]
+    known, end = columns, start + 1
+    for at in range(start + 1, len(lines) if len(columns) > 1 else 0):
+        wider = _widened(columns, lines, at) if _near(lines[at - 1], lines[at]) else None
+        if wider is None:
+            break
+        columns = wider
+        # A text in the first column alone may be that of a row; or, where no row follows, of what is below the table.
+        if len(lines[at]) > 1 or _place(columns, lines[at][0]) > 0:
+            known, end = columns, at + 1
+    return _with_headings(known, start), end
+
+
+def _near(above: Line, below: Line) -> bool:
+    height = max(segment.height for segment in above)
+    return min(segment.top for segment in below) - max(segment.bottom for segment in above) < 1.5 * height
+
+
+def _widened(columns: Sequence[Column], lines: Sequence[Line], at: int) -> list[Column] | None:
+    """The columns with a line's parts in them; ``None`` where they do not fit."""
+    made = list(columns)
+    for segment in lines[at]:
+        hit = [column for column in made if segment.left < column.right and column.left < segment.right]
+        if not hit and len(lines[at]) == 1:
+            return None
+        mine = Column(segment.left, segment.right, frozenset([at]))
+        merged = _merged([*hit, mine])
+        if merged is None:
+            return None
+        made = [column for column in made if column not in hit] + [merged]
+    made.sort(key=lambda column: column.left)
+    apart = all(a.right <= b.left for a, b in pairwise(made))
+    return made if apart and len(made) > 1 else None
+
+
+def _merged(columns: Sequence[Column]) -> Column | None:
+    """These as one column; ``None`` where two of them have a text on the same line."""
+    lines = frozenset[int]().union(*(column.lines for column in columns))
+    if len(lines) < sum(len(column.lines) for column in columns):
+        return None
+    return Column(min(column.left for column in columns), max(column.right for column in columns), lines)
+
+
+def _with_headings(columns: Sequence[Column], start: int) -> list[Column]:
+    """Columns of a heading alone, as where it is centred over short texts, become one with that below them."""
+    made: list[Column] = []
+    for column in columns:
+        pair = [*made[-1:], column]
+        merged = _merged(pair) if any(one.lines == {start} for one in pair) else None
+        made[-1:] = [*made[-1:], column] if merged is None else [merged]
+    return made
+
+
+def _place(columns: Sequence[Column], segment: Segment) -> int:
+    return next(
+        place for place, column in enumerate(columns) if segment.left < column.right and column.left < segment.right
+    )
+
+
+def _rows(lines: Sequence[Line], columns: Sequence[Column], order: Mapping[int, int]) -> list[Row]:
+    """The rows of these lines, as the text layer has them: one begins where a cell stands further left than the last.
+
+    So a cell of several lines is one, wherever the others of its row stand beside it.
+    """
+    segments = sorted((segment for line in lines for segment in line), key=lambda segment: order[segment.places[0]])
+    rows: list[Row] = []
+    last = len(columns)
+    for at, segment in enumerate(segments):
+        place = _place(columns, segment)
+        if not rows or place < last or (place == last and not _goes_on(rows[-1], place, segments, at)):
+            rows.append([[] for _ in columns])
+        rows[-1][place].append(segment)
+        last = place
+    return rows
+
+
+def _goes_on(row: Row, place: int, segments: Sequence[Segment], at: int) -> bool:
+    """Whether a text below another of its column is the next line of the same cell."""
+    above, below = row[place][-1], segments[at]
+    height = below.height
+    if not -height / 2 < below.top - above.bottom < height / 2 or _NUMBER.fullmatch(below.text):
+        return False
+    if not (abs(above.left - below.left) < 0.2 * height or abs(_centre(above) - _centre(below)) < 0.2 * height):
+        return False
+    if place > 0:
+        return any(row[:place])
+    # The first cell has two lines when the next one is not below them but beside.
+    return at + 1 < len(segments) and segments[at + 1].middle < below.middle - 0.4 * height
+
+
+def is_table(rows: Sequence[Row]) -> bool:
+    """Whether rows of cells are a table and no prose, list or accident.
+
+    Args:
+        rows: Rows of as many cells each, at least one.
+    """
+    width = len(rows[0])
+    if width < 2 or len(rows) < (3 if width == 2 else 2) or not _follow(rows):
+        return False
+    columns = list(zip(*rows, strict=True))
+    texts = [[" ".join(segment.text for segment in cell) for cell in column if cell] for column in columns]
+    if 2 * sum(map(len, texts)) < width * len(rows) or not all(texts):
+        return False
+    if 3 * sum(not any(row[1:]) for row in rows) > len(rows):
+        return False
+    if sum(median(map(len, column)) > _LONG for column in texts) > 1 or any(map(_is_contents, texts)):
+        return False
+    return not (width == 2 and _is_list(*texts)) and all(map(_straight, columns))
+
+
+def _follow(rows: Sequence[Row]) -> bool:
+    """Whether each row is below the one before it: of prose in columns the text layer has a whole column first."""
+    segments = [[segment for cell in row for segment in cell] for row in rows]
+    return all(
+        max(one.bottom for one in above) - min(one.top for one in below) < 0.4 * below[0].height
+        for above, below in pairwise(segments)
+    )
+
+
+def _is_contents(texts: Sequence[str]) -> bool:
+    """Whether a column is of a table of contents, with dots that lead to the numbers of pages."""
+    return 2 * sum(bool(_LEADERS.search(text)) for text in texts) > len(texts)
+
+
+def _is_list(marks: Sequence[str], items: Sequence[str]) -> bool:
+    return all(map(_MARK.fullmatch, marks)) and not all(map(_NUMBER.fullmatch, items))
+
+
+def _straight(column: Sequence[Sequence[Segment]]) -> bool:
+    """Whether a column's texts begin, end or have their middle at the same place; the heading may differ."""
+    segments = [segment for cell in (column[1:] if len(column) > 2 else column) for segment in cell]
+    if not segments:
+        return False
+    step = 0.3 * median(segment.height for segment in segments)
+    edges = (
+        [segment.left for segment in segments],
+        [segment.right for segment in segments],
+        [_centre(segment) for segment in segments],
+    )
+    return any(_agree(values, step) >= 0.7 * len(segments) for values in edges)
+
+
+def _centre(segment: Segment) -> float:
+    return (segment.left + segment.right) / 2
+
+
+def _agree(values: Sequence[float], step: float) -> int:
+    """How many of these are within a step of the one that most are near to."""
+    return max(sum(abs(value - other) <= step for other in values) for value in values)

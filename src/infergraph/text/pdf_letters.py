@@ -1,0 +1,167 @@
+"""The characters of a PDF page's text layer, each with its place on the page as it is looked at.
+
+Characters are in the order of the text layer, which is the order in which one reads them in nearly all documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom in points, from the upper left corner of the page as it is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One character; a space or line end that PDFium put between two others has an empty box."""
+
+    char: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def visible(self) -> bool:
+        """Whether it is to be seen: no space, no line end."""
+        return not self.char.isspace()
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """The middle of its box."""
+        return (self.left + self.right) / 2, (self.top + self.bottom) / 2
+
+    @property
+    def height(self) -> float:
+        """Of its line: from the lowest to the highest place that a letter of its font may have."""
+        return self.bottom - self.top
+
+
+def letters_of(page: Any, layer: Any) -> list[Letter]:
+    """The characters of a page's text layer, without those that stand outside of the page.
+
+    Args:
+        page: A page of pypdfium2.
+        layer: Its text page.
+    """
+    from pypdfium2 import raw
+
+    turn = _turn_of(page)
+    left, bottom, right, top = page.get_bbox()
+    found, box = [], raw.FS_RECTF()
+    for index in range(layer.count_chars()):
+        code = raw.FPDFText_GetUnicode(layer, index)
+        if not code or 0xD800 <= code < 0xE000:
+            continue
+        raw.FPDFText_GetLooseCharBox(layer, index, box)
+        if box.right < left or box.left > right or box.top < bottom or box.bottom > top:
+            continue
+        (x0, y0), (x1, y1) = _point(turn, box.left, box.bottom), _point(turn, box.right, box.top)
+        char = "-" if code == 0xFFFE else chr(code)
+        found.append(Letter(char, min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
+    return found
+
+
+Turn = tuple[float, float, float, float, float, float]
+
+
+def _turn_of(page: Any) -> Turn:
+    """From a page's own coordinates (upwards, before it is turned) to those of who looks at it (downwards)."""
+    left, bottom, right, top = page.get_mediabox()
+    return {
+        0: (1.0, 0.0, 0.0, -1.0, -left, top),
+        90: (0.0, 1.0, 1.0, 0.0, -bottom, -left),
+        180: (-1.0, 0.0, 0.0, 1.0, right, -bottom),
+        270: (0.0, -1.0, -1.0, 0.0, top, right),
+    }[page.get_rotation()]
+
+
+def _point(turn: Turn, x: float, y: float) -> tuple[float, float]:
+    a, b, c, d, e, f = turn
+    return a * x + c * y + e, b * x + d * y + f
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Characters that stand side by side on a line, without a gap such as columns have between them."""
+
+    places: tuple[int, ...]
+    """Their places among the page's letters, ascending."""
+    text: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def middle(self) -> float:
+        """How far down its line is."""
+        return (self.top + self.bottom) / 2
+
+    @property
+    def height(self) -> float:
+        """Of its line."""
+        return self.bottom - self.top
+
+
+_GAP = 0.8
+"""Of a line's height. Spaces take a quarter of it, in justified text at most half; columns of tables stand further
+apart."""
+
+
+def segments_of(letters: Sequence[Letter], places: Sequence[int]) -> list[Segment]:
+    """These letters as segments, in the same order.
+
+    Args:
+        letters: All of a page.
+        places: Which of them, ascending; spaces among them do not count.
+    """
+    found: list[Segment] = []
+    run: list[int] = []
+    for place in places:
+        if not letters[place].visible:
+            continue
+        if run and not _goes_on(letters[run[-1]], letters[place]):
+            found.append(_segment(letters, run))
+            run = []
+        run.append(place)
+    return [*found, _segment(letters, run)] if run else found
+
+
+def _goes_on(last: Letter, this: Letter) -> bool:
+    height = max(last.height, this.height)
+    same_line = abs(last.middle[1] - this.middle[1]) < height / 2
+    return same_line and -height / 2 < this.left - last.right < _GAP * height
+
+
+def _segment(letters: Sequence[Letter], run: Sequence[int]) -> Segment:
+    boxes = [letters[place] for place in run]
+    return Segment(
+        tuple(run), words_of(letters, run), min(box.left for box in boxes), min(box.top for box in boxes),
+        max(box.right for box in boxes), max(box.bottom for box in boxes),
+    )  # fmt: skip
+
+
+def words_of(letters: Sequence[Letter], places: Sequence[int]) -> str:
+    """The text of these letters on one line: a space wherever the text layer has white space or others between them.
+
+    Args:
+        letters: All of a page.
+        places: Which of them, ascending.
+
+    Example:
+        >>> words_of([Letter(char, 0, 0, 1, 1) for char in "a\\n b|c"], [0, 3, 5])
+        'a b c'
+    """
+    return " ".join("".join(_with_spaces(letters, places)).split())
+
+
+def _with_spaces(letters: Sequence[Letter], places: Sequence[int]) -> Iterator[str]:
+    before = None
+    for place in places:
+        if before is not None and place != before + 1:
+            yield " "
+        yield letters[place].char
+        before = place

@@ -1,0 +1,237 @@
+"""Tables in text layers: tagged, ruled or shown by their columns alone; and texts that look like some but are none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import infergraph as ig
+from infergraph.testing.pdf_files import pdf_file
+from infergraph.text.pdf_pages import pages_of
+from infergraph.text.pdf_ruled import in_columns, plumbed
+from infergraph.text.pdf_tables import page_markdowns
+from tests.text.placed_pdf import Line, Text, placed_pdf
+
+FILES = Path(__file__).parent / "pdf"
+"""Printed by Chromium from the pages beside them; only ``tagged`` has tags."""
+Table = list[list[str]]
+
+
+def markdown(content: bytes) -> str:
+    [text] = page_markdowns(content, pages_of(content))
+    return text
+
+
+def tables(text: str) -> list[Table]:
+    [found] = pl.DataFrame({"t": [text]}).select(ig.text.markdown.tables("t")).to_series().to_list()
+    return [[table["header"], *table["rows"]] for table in found]
+
+
+def visible(text: str) -> Counter[str]:
+    return Counter(text.replace("\\|", "|")) - Counter({" ": len(text), "\n": len(text)})
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "tagged",
+            [
+                [
+                    ["Order", "Goods", "Shop", "Pieces"],
+                    ["A-1", "tea kettles", "North", "12"],
+                    ["A-2", "", "South", "7"],
+                    ["A-3", "cups | saucers", "", "140"],
+                ]
+            ],
+        ),
+        (
+            "ruled",
+            [
+                [
+                    ["Goods", "Price", "Remark"],
+                    ["kettle", "34.50", "as long as they last, and not in the north"],
+                    ["cup", "2.10", "blue"],
+                    ["", "1.90", "white, seconds"],
+                ],
+                [["Code", "Country"], ["DE", "Germany"]],
+            ],
+        ),
+        (
+            "columns",
+            [
+                [
+                    ["Goods", "Pieces", "Value (EUR)", "Where they are"],
+                    ["Kettles", "1,200", "34,500.00", "north"],
+                    ["Cups and saucers", "800", "2,100.50", "in the cellar of the old house by the river"],
+                    ["Spoons", "15", "", "unknown"],
+                    ["Tea", "3", "1.00", "kitchen"],
+                ]
+            ],
+        ),
+        ("prose", []),
+    ],
+)
+def test_what_a_browser_prints(name: str, expected: list[Table]) -> None:
+    text = markdown((FILES / f"{name}.pdf").read_bytes())
+    assert tables(text) == expected
+
+
+def test_text_around_a_table_stays_in_its_place() -> None:
+    parts = markdown((FILES / "ruled.pdf").read_bytes()).split("\n\n")
+    assert [part for part in parts if not part.startswith("|")] == [
+        "Prices\nLines are drawn around all cells.",
+        "Between the tables.",
+        "The end.",
+    ]
+    assert [part.startswith("|") for part in parts] == [False, True, False, True, False]
+
+
+def test_a_page_without_table_is_its_text_layer() -> None:
+    content = (FILES / "prose.pdf").read_bytes()
+    assert markdown(content) == pages_of(content)[0].text
+
+
+def placed(table: Table, *, lefts: list[float], top: float = 100, step: float = 20) -> list[Text]:
+    return [
+        (left, top + step * number, text)
+        for number, row in enumerate(table)
+        for left, text in zip(lefts, row, strict=True)
+        if text
+    ]
+
+
+def frame(lefts: list[float], rows: int, *, top: float = 100, step: float = 20) -> list[Line]:
+    edges = [left - 5 for left in lefts] + [590.0]
+    tops = [top - 14 + step * number for number in range(rows + 1)]
+    return [(edge, tops[0], edge, tops[-1]) for edge in edges] + [(edges[0], y, edges[-1], y) for y in tops]
+
+
+WORDS = st.text(alphabet="abcdefgXYZ019", min_size=1, max_size=9)
+
+
+@st.composite
+def a_table(draw: st.DrawFn) -> Table:
+    width = draw(st.integers(2, 4))
+    return draw(st.lists(st.lists(WORDS, min_size=width, max_size=width), min_size=3, max_size=6))
+
+
+TURNED = st.sampled_from([0, 90, 180, 270])
+AWAY = st.sampled_from([(0, 0), (100, -50), (-300, 700)])
+
+
+@given(table=a_table(), turned=TURNED, away=AWAY, ruled=st.booleans())
+def test_a_table_is_found_however_the_page_is_turned(
+    table: Table, turned: int, away: tuple[float, float], ruled: bool
+) -> None:
+    lefts = [40.0, 180, 320, 460][: len(table[0])]
+    lines = frame(lefts, len(table)) if ruled else []
+    texts = [(40.0, 50.0, "A line above it"), *placed(table, lefts=lefts), (40.0, 300.0, "and one below.")]
+    text = markdown(placed_pdf(texts, lines, turned=turned, away=away))
+    assert tables(text) == [table]
+    assert text.startswith("A line above it\n\n|")
+    assert text.endswith("|\n\nand one below.")
+
+
+@given(
+    texts=st.lists(
+        st.tuples(st.integers(-40, 620).map(float), st.integers(-20, 830).map(float), WORDS), min_size=1, max_size=40
+    ),
+    lines=st.lists(st.tuples(*[st.integers(0, 600).map(float)] * 4), max_size=12),
+)
+def test_nothing_is_lost_and_nothing_doubled(texts: list[Text], lines: list[Line]) -> None:
+    content = placed_pdf(texts, lines)
+    [page] = pages_of(content)
+    text = markdown(content)
+    marks = Counter(text.replace("\\|", ""))
+    assert visible(text) - Counter({"|": marks["|"], "-": marks["-"]}) == visible(page.text)
+
+
+def test_rows_that_no_line_parts() -> None:
+    table = [["Goods", "Pieces"], ["tea", "3"], ["cups", "14"], ["spoons", "150"]]
+    lefts = [40.0, 180]
+    texts = placed(table, lefts=lefts)
+    rows = [86.0, 106, 166]
+    lines: list[Line] = [(35, y, 300, y) for y in rows] + [(x, 86, x, 166) for x in (35.0, 175, 300)]
+    assert tables(markdown(placed_pdf(texts, lines))) == [table]
+
+
+def test_cells_of_several_lines() -> None:
+    texts = [
+        (40.0, 100.0, "Name"), (180.0, 100.0, "What it is"),
+        (40.0, 120.0, "A kettle"), (40.0, 131.0, "for tea"), (180.0, 120.0, "big"),
+        (40.0, 160.0, "A cup"), (180.0, 154.0, "small and"), (180.0, 165.0, "blue"),
+        (40.0, 185.0, "A spoon"), (180.0, 185.0, "smaller"),
+    ]  # fmt: skip
+    assert tables(markdown(placed_pdf(texts))) == [
+        [["Name", "What it is"], ["A kettle for tea", "big"], ["A cup", "small and blue"], ["A spoon", "smaller"]]
+    ]
+
+
+def test_numbers_below_one_another_are_rows_of_their_own() -> None:
+    table = [["Goods", "Pieces"], ["tea", "3"], ["cups", "14"], ["", "17"], ["more", "2"]]
+    assert tables(markdown(placed_pdf(placed(table, lefts=[40, 180], step=11)))) == [table]
+
+
+NO_TABLES: dict[str, list[Text]] = {
+    "two lines of two words": placed([["From", "Ann"], ["To", "Zoe"]], lefts=[40, 180]),
+    "a list": placed([["1.", "kettles"], ["2.", "cups"], ["3.", "tea"]], lefts=[40, 80]),
+    "columns of prose, a column at a time": [
+        (left, 100.0 + 12 * line, "words " * 7) for left in (40.0, 310.0) for line in range(9)
+    ],
+    "columns of prose, line by line": [
+        (left, 100.0 + 12 * line, "words of prose in a line " * 2) for line in range(9) for left in (40.0, 310.0)
+    ],
+    "gaps anywhere": [(40.0 + 37 * (line % 3), 100.0 + 12 * line, "a") for line in range(9)]
+    + [(300.0 + 41 * (line % 4), 100.0 + 12 * line, "b") for line in range(9)],
+    "a table of contents": placed(
+        [[f"{number}.1", "Heading . . . . . . . . . . . 7"] for number in range(5)], lefts=[40, 80]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_TABLES)
+def test_what_is_no_table(name: str) -> None:
+    content = placed_pdf(NO_TABLES[name])
+    assert markdown(content) == pages_of(content)[0].text
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        pytest.param([(20, 20, 580, 20), (580, 20, 580, 400), (580, 400, 20, 400), (20, 400, 20, 20)], id="a frame"),
+        pytest.param(frame([40, 180, 320, 460], 8, top=200), id="a chart with nothing in its squares"),
+    ],
+)
+def test_lines_that_are_no_table(lines: list[Line]) -> None:
+    content = placed_pdf([(40, 50, "A heading"), (40, 70, "and some text below it.")], lines)
+    assert markdown(content) == pages_of(content)[0].text
+
+
+def test_a_file_that_pdfplumber_cannot_read_keeps_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    with plumbed(b"no PDF at all") as document:
+        assert document is None
+    assert "pdfplumber cannot open it" in caplog.text
+
+
+def test_a_pdf_without_any_page_text_has_none() -> None:
+    assert page_markdowns(pdf_file([None, ""]), pages_of(pdf_file([None, ""]))) == ["", ""]
+
+
+def test_cells_go_to_the_column_they_stand_in() -> None:
+    def box(left: float, top: float) -> tuple[float, float, float, float]:
+        return left, top, left + 30, top + 10
+
+    full: list[Any] = [box(0, 0), box(50, 0), box(100, 0)]
+    assert in_columns([full, [box(52, 20)], [box(0, 40), box(97, 40)], []]) == [
+        full,
+        [None, box(52, 20), None],
+        [box(0, 40), None, box(97, 40)],
+        [None, None, None],
+    ]
