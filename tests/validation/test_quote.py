@@ -14,7 +14,7 @@ import infergraph as ig
 from infergraph.errors import PlanError, SchemaError
 from infergraph.models.model import Response
 from infergraph.models.verdict import Accepted, Repair, Verdict
-from infergraph.text.templates import escape_expr
+from infergraph.text.delimiters import escape_expr
 from infergraph.validation.quote import Quote, quotes_of
 from infergraph.validation.row import Row
 from infergraph.validation.schema import AnswerModel

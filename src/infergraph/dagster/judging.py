@@ -28,8 +28,8 @@ from infergraph.frame.row_ids import ROW_ID
 from infergraph.models.prices import price_of
 from infergraph.models.redact import redact
 from infergraph.operators.filter import FilterOperator
+from infergraph.text.compiled_templates import compile_template
 from infergraph.text.rendering import render_value_expr
-from infergraph.text.templates import compile_template
 from infergraph.validation.wilson import wilson_interval
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from infergraph.operators.examples import ExamplePairs, worked_examples
 from infergraph.operators.operator import Example
 from infergraph.operators.prompt import Head, fingerprint_of, head_of
 from infergraph.operators.subject import typed
-from infergraph.text.templates import CompiledTemplate, compile_template
+from infergraph.text.compiled_templates import CompiledTemplate, compile_template
 from infergraph.validation.answers import ChoiceAnswer
 
 TASK = "Is this statement true?"

@@ -19,8 +19,8 @@ from infergraph.operators.operator import Example
 from infergraph.operators.outputs import check_name
 from infergraph.operators.prompt import Head, fingerprint_of, head_of
 from infergraph.operators.subject import typed
+from infergraph.text.compiled_templates import CompiledTemplate, compile_template
 from infergraph.text.sides import SIDES, SidedTemplate, one_name_a_column
-from infergraph.text.templates import CompiledTemplate, compile_template
 from infergraph.validation.answers import ChoiceAnswer
 
 TASK = "Is this statement true?"

@@ -19,7 +19,7 @@ from infergraph.operators.outputs import check_fields, check_name
 from infergraph.operators.prompt import Head, fingerprint_of, head_of, json_note
 from infergraph.operators.quoted import check_quotes
 from infergraph.operators.subject import ColumnArgument, typed
-from infergraph.text.templates import CompiledTemplate, compile_template
+from infergraph.text.compiled_templates import CompiledTemplate, compile_template
 from infergraph.validation.answers import judge_text
 from infergraph.validation.schema import AnswerModel
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from infergraph.errors import PlanError, UnknownColumn, did_you_mean
+from infergraph.text.delimiters import blocks_expr, escape_expr, tag_for
 from infergraph.text.rendering import render_value_expr
-from infergraph.text.templates import blocks_expr, escape_expr, tag_for
 
 ColumnArgument = str | pl.Expr | Sequence[str | pl.Expr]
 _NOTHING: Mapping[str, pl.Expr] = {}

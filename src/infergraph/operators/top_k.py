@@ -24,8 +24,8 @@ from infergraph.operators.prompt import Head, fingerprint_of, head_of
 from infergraph.operators.rounds import Question, Reply, Room, Rounds
 from infergraph.operators.selection import Pair, best
 from infergraph.operators.subject import typed
+from infergraph.text.compiled_templates import CompiledTemplate, compile_template
 from infergraph.text.delimiters import Data, Escape, tag_for
-from infergraph.text.templates import CompiledTemplate, compile_template
 from infergraph.validation.answers import ChoiceAnswer
 
 RESERVED = "__top_k"

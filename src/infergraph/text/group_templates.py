@@ -16,8 +16,9 @@ from jinja2 import nodes
 
 from infergraph.errors import TemplateError, UnknownVariable, did_you_mean
 from infergraph.text import template_syntax as syntax
+from infergraph.text.compiled_templates import CompiledTemplate, compile_parsed, logic_expr, parse, path_expr
 from infergraph.text.delimiters import escape_expr
-from infergraph.text.templates import CompiledTemplate, compile_parsed, logic_expr, parse, path_expr, sandbox
+from infergraph.text.sandbox import sandbox
 
 _LOOP = {
     "index": pl.Int64(), "index0": pl.Int64(), "revindex": pl.Int64(), "first": pl.Boolean(), "last": pl.Boolean(),

@@ -1,157 +1,19 @@
-"""Prompt templates: Jinja, sandboxed and checked when the plan is built.
-
-A prompt has two halves. The *instruction* is the same for every row: each ``{{ body }}`` in it becomes a reference
-such as ``<body>``. The *content* is the row's own part: each value once, between ``<body>`` and ``</body>``. So a
-provider's prompt cache meets the same beginning in every request, and what stands in the data stays data: whatever
-looks like one of the template's own tags inside a value, or comes about where a value meets other text, is escaped.
-
-Plain substitutions become Polars expressions. Conditions, loops and filters are rendered row by row and their
-text is content too; the instruction refers to it as ``<details>``, or by the value's name.
-"""
+"""Texts out of templates over columns, for whatever is no prompt: the same syntax and the same table of renderings."""
 
 from __future__ import annotations
 
-import re
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from decimal import Decimal
-from functools import wraps
 from typing import Any
 
 import polars as pl
-from jinja2 import TemplateError as JinjaError
-from jinja2 import TemplateSyntaxError, nodes
 from jinja2.meta import find_undeclared_variables
-from jinja2.runtime import ChainableUndefined, LoopContext
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from infergraph.errors import PlanError, TemplateError, did_you_mean
+from infergraph.errors import TemplateError, did_you_mean
 from infergraph.text import template_syntax as syntax
-from infergraph.text.delimiters import Data, Escape, blocks_expr, escape_expr, tag_for
-from infergraph.text.rendering import json_text, plain_values, render_value_expr, text_of
+from infergraph.text.compiled_templates import checked, parse, parts_of, path_expr, rendered, sequence_of, try_out
+from infergraph.text.rendering import plain_values
 from infergraph.text.row_wise import Column, column_of, in_pieces
-
-__all__ = [
-    "CompiledTemplate", "blocks_expr", "compile_template", "escape_expr", "render", "render_value_expr", "tag_for",
-]  # fmt: skip
-_NOTHING: Mapping[str, pl.Expr] = {}
-_AS_THEY_ARE: Mapping[str, str] = {}
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompiledTemplate:
-    """A template checked against the columns it runs over."""
-
-    source: str
-    """The template as written, without common indentation."""
-    variables: tuple[str, ...]
-    """The columns it reads, in the order of first use."""
-    required: tuple[str, ...]
-    """The columns whose null means that the row makes no call."""
-    tags: tuple[str, ...]
-    """Names of the content's blocks, in their order."""
-    instruction: str
-    """The part shared by all rows, with references such as ``<body>``."""
-    content: pl.Expr = field(repr=False, compare=False)
-    """String, row-wise: the row's blocks; null where a required column is null."""
-
-
-def compile_template(
-    source: str,
-    columns: pl.Schema,
-    *,
-    where: str,
-    references: Mapping[str, pl.Expr] = _NOTHING,
-    named: Mapping[str, str] | None = None,
-) -> CompiledTemplate:
-    r"""Check a template and compile it.
-
-    Args:
-        source: The template; common indentation and blank lines around it are dropped.
-        columns: The columns that it may name, with their types.
-        where: What errors call it, for example ``"map(prompt)"``.
-        references: By name, texts that stand for what is no text (images). Those that the template does not name get a
-            block too, and are required.
-        named: Variables that stand for a column of another name, and that name.
-
-    Returns:
-        The compiled template; its ``content`` runs over a frame with these columns.
-
-    Raises:
-        TemplateError: The template has a syntax error, uses what prompts may not use, fails on the columns' types, or
-            names no column.
-        UnknownVariable: A variable is no column; the message has the nearest names.
-
-    Example:
-        >>> frame = pl.DataFrame({"body": ["It broke.", None], "lang": ["en", "de"]})
-        >>> title = compile_template("A title for {{ body }} in {{ lang }}", frame.schema, where="map(prompt)")
-        >>> title.instruction
-        'A title for <body> in <lang>'
-        >>> frame.select(title.content).to_series().to_list()
-        ['<body>\nIt broke.\n</body>\n<lang>\nen\n</lang>', None]
-    """
-    text = textwrap.dedent(source)
-    columns = pl.Schema({**columns, **dict.fromkeys(references, pl.String())}) if references else columns
-    parsed = _checked(text, columns, where)
-    if not references and not syntax.variables_of(parsed, columns):
-        names = f"for example {{{{ {next(iter(columns))} }}}}" if columns else "but the input has no columns"
-        raise TemplateError(f"{where}: the template names no column, so every row would ask the same; {names}.")
-    return compile_parsed(parsed, text, columns, where=where, references=references, named=named or {})
-
-
-def compile_parsed(
-    parsed: nodes.Template,
-    text: str,
-    columns: pl.Schema,
-    *,
-    where: str,
-    references: Mapping[str, pl.Expr] = _NOTHING,
-    named: Mapping[str, str] = _AS_THEY_ARE,
-    others: tuple[str, ...] = (),
-) -> CompiledTemplate:
-    """Compile a template that is parsed and checked; it may read no column at all.
-
-    Args:
-        parsed: The template; it is changed.
-        text: The template as written.
-        columns: The columns that it may name, with their types; ``references`` are among them.
-        where: What errors call it.
-        references: See ``compile_template``.
-        named: See ``compile_template``.
-        others: Tags of other blocks that its content stands beside: they are escaped too, and not used again.
-
-    Raises:
-        TemplateError: The template fails on the columns' types.
-    """
-    variables = syntax.variables_of(parsed, columns)
-    required = syntax.required_of(parsed, columns)
-    parts = _parts(parsed)
-    tags = _name_parts(parts, columns, others)
-    unnamed = {name: tag_for(name, (*tags.values(), *others)) for name in references if name not in variables}
-    column = {name: references.get(name, pl.col(named.get(name, name))) for name in (*variables, *unnamed)}
-    for part in parts.values():
-        _refer(part, tags)
-    environment = sandbox()
-    every = (*tags.values(), *unnamed.values())
-    escape = Escape((*every, *others))
-    blocks = {
-        tag: escape_expr(path_expr(part, columns, column, where), (*every, *others))
-        if syntax.is_path(part := parts[key])
-        else logic_expr(part, columns, column, environment, escape, required, where)
-        for key, tag in tags.items()
-    }
-    content = blocks_expr(blocks | {tag: column[name] for name, tag in unnamed.items()}) if every else pl.lit("")
-    if needed := [column[name].is_not_null() for name in (*required, *unnamed)]:
-        content = pl.when(pl.all_horizontal(needed)).then(content)
-    return CompiledTemplate(
-        source=text.strip(),
-        variables=tuple(variables),
-        required=tuple(required),
-        tags=every,
-        instruction="".join(f"<{tags[part]}>" if part in tags else part for part in _sequence(parsed)).strip(),
-        content=content,
-    )
+from infergraph.text.sandbox import sandbox
 
 
 def render(template: str, **columns: Column) -> pl.Expr:
@@ -201,275 +63,31 @@ def render(template: str, **columns: Column) -> pl.Expr:
 
 def _text_expr(text: str, columns: pl.Schema, where: str) -> pl.Expr:
     """The template's own text, nothing escaped."""
-    parsed = _checked(text, columns, where)
+    parsed = checked(text, columns, where)
     required = syntax.required_of(parsed, columns)
-    parts = _parts(parsed)
+    parts = parts_of(parsed)
     if all(isinstance(key, tuple) for key in parts):
         pieces = [
             pl.lit(part)
             if isinstance(part, str)
             else path_expr(parts[part], columns, {name: pl.col(name) for name in columns}, where).fill_null("")
-            for part in _sequence(parsed)
+            for part in sequence_of(parsed)
         ]
         made = pl.concat_str(pieces)
     else:
         environment = sandbox()
-        rendered = environment.from_string(parsed).render
+        render_row = environment.from_string(parsed).render
         reads = syntax.variables_of(parsed, columns)
-        _try_out(rendered, {name: columns[name] for name in reads}, required, where)
+        try_out(render_row, {name: columns[name] for name in reads}, required, where)
         values = [plain_values(pl.col(name), columns[name], where=repr(name)).alias(name) for name in reads]
 
         def texts(rows: list[Any]) -> list[str | None]:
             return [
-                None if any(row[name] is None for name in required) else _rendered(rendered, row, where) for row in rows
+                None if any(row[name] is None for name in required) else rendered(render_row, row, where)
+                for row in rows
             ]
 
         made = pl.struct(values).map_batches(
             lambda given: in_pieces(given, texts, pl.String()), return_dtype=pl.String, is_elementwise=True
         )
     return pl.when(pl.all_horizontal(pl.col(name).is_not_null() for name in required)).then(made) if required else made
-
-
-def parse(text: str, where: str) -> nodes.Template:
-    """The template's tree, unchecked; raises ``TemplateError`` where it is no Jinja."""
-    try:
-        return sandbox().parse(text)
-    except TemplateSyntaxError as error:
-        raise TemplateError(f"{where}, line {error.lineno}: {error.message}") from error
-
-
-def _checked(text: str, columns: pl.Schema, where: str) -> nodes.Template:
-    try:
-        parsed = parse(text, where)
-        syntax.check(parsed, columns, where)
-    except TemplateError as error:
-        if unspeakable := _unspeakable(text, columns, where):
-            raise unspeakable from error
-        raise
-    return parsed
-
-
-def _unspeakable(text: str, columns: pl.Schema, where: str) -> TemplateError | None:
-    """The error for a column that is there, but whose name Jinja reads as something else (``{{ first name }}``)."""
-    said = " ".join(re.findall(r"\{[{%](.*?)[%}]\}", text, re.DOTALL))
-    for name in sorted(columns, key=len, reverse=True):
-        if not name.isidentifier() and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", said):
-            new = re.sub(r"\W+", "_", name).strip("_")
-            new = tag_for(new if new.isidentifier() else f"column_{new}", columns)
-            return TemplateError(
-                f"{where}: the column {name!r} cannot be named in a template, where a name has letters, digits and _ "
-                f"only. Write .rename({{{name!r}: {new!r}}}) before this step, and {{{{ {new} }}}} in the template."
-            )
-    return None
-
-
-def _sequence(template: nodes.Template) -> list[Any]:
-    """What stands one after the other: constant text, the path of a plain substitution, or the id of a logic node."""
-    sequence: list[Any] = []
-    for statement in template.body:
-        for node in statement.nodes if isinstance(statement, nodes.Output) else [statement]:
-            if isinstance(node, nodes.TemplateData):
-                sequence.append(node.data)
-            else:
-                sequence.append(syntax.path_of(node) if syntax.is_path(node) else id(node))
-    return sequence
-
-
-def _parts(template: nodes.Template) -> dict[Any, nodes.Node]:
-    """Each value or logic part of the template once, by its key in ``_sequence``."""
-    found = (
-        node
-        for statement in template.body
-        for node in (statement.nodes if isinstance(statement, nodes.Output) else [statement])
-        if not isinstance(node, nodes.TemplateData)
-    )
-    return {(syntax.path_of(node) if syntax.is_path(node) else id(node)): node for node in found}
-
-
-def _name_parts(parts: Mapping[Any, nodes.Node], columns: pl.Schema, others: tuple[str, ...]) -> dict[Any, str]:
-    tags: dict[Any, str] = {}
-    for key in [key for key in parts if isinstance(key, tuple)]:
-        tags[key] = tag_for(".".join(key), (*tags.values(), *others))
-    for key, node in parts.items():
-        if key not in tags:
-            names = syntax.variables_of(node, columns) if isinstance(node, nodes.Expr) else []
-            tags[key] = tag_for(names[0] if names else "details", (*tags.values(), *others))
-    return {key: tags[key] for key in parts}
-
-
-def _refer(part: nodes.Node, tags: Mapping[Any, str]) -> None:
-    """Inside a logic part, a value that has a block of its own becomes a reference to it: values stand once."""
-    for output in part.find_all(nodes.Output):
-        output.nodes = [
-            nodes.TemplateData(f"<{tags[syntax.path_of(node)]}>", lineno=node.lineno)
-            if syntax.is_path(node) and syntax.path_of(node) in tags
-            else node
-            for node in output.nodes
-        ]
-
-
-def path_expr(node: nodes.Node, columns: pl.Schema, column: Mapping[str, pl.Expr], where: str) -> pl.Expr:
-    """The text of a plain substitution, row-wise; null where the value is null.
-
-    Args:
-        node: The substitution.
-        columns: The types of the names that it may use.
-        column: By name, where the values are.
-        where: What errors call the template.
-    """
-    name, *fields = syntax.path_of(node)
-    expr, dtype = column[name], columns[name]
-    for step in fields:
-        expr = expr.struct.field(step)
-        dtype = _instance(dict(dtype)[step]) if isinstance(dtype, pl.Struct) else dtype
-    try:
-        return render_value_expr(expr, dtype, where=repr(".".join((name, *fields))))
-    except PlanError as error:
-        raise TemplateError(f"{where}: {error}") from error
-
-
-def _instance(dtype: Any) -> pl.DataType:
-    instance: pl.DataType = dtype() if isinstance(dtype, type) else dtype
-    return instance
-
-
-def logic_expr(
-    node: nodes.Node,
-    columns: pl.Schema,
-    column: Mapping[str, pl.Expr],
-    environment: _Sandbox,
-    escape: Callable[[Iterable[str]], str],
-    required: list[str],
-    where: str,
-) -> pl.Expr:
-    """A part with logic: rendered row by row over a Struct of the columns that it reads."""
-    render = _renderer(node, environment, escape)
-    reads = syntax.variables_of(node, columns)
-    needed = [name for name in reads if name in required]
-    _try_out(render, {name: columns[name] for name in reads}, needed, where)
-
-    def render_rows(rows: pl.Series) -> pl.Series:
-        texts = [
-            None if any(row[name] is None for name in needed) else _rendered(render, row, where)
-            for row in rows.to_list()
-        ]
-        return pl.Series(rows.name, texts, dtype=pl.String)
-
-    if not reads:
-        return pl.lit(_rendered(render, {}, where))
-    try:
-        values = [plain_values(column[name], columns[name], where=repr(name)).alias(name) for name in reads]
-    except PlanError as error:
-        raise TemplateError(f"{where}: {error}") from error
-    return pl.struct(values).map_batches(render_rows, return_dtype=pl.String, is_elementwise=True)
-
-
-def _renderer(node: nodes.Node, environment: _Sandbox, escape: Callable[[Iterable[str]], str]) -> Callable[..., str]:
-    statement = nodes.Output([node], lineno=node.lineno) if isinstance(node, nodes.Expr) else node
-    tree = nodes.Template([statement], lineno=node.lineno)
-    tree.set_environment(environment)
-    template = environment.from_string(tree)
-
-    def render(row: Mapping[str, Any]) -> str:
-        return escape(template.root_render_func(template.new_context(dict(row))))
-
-    # A loop's text ends with a line break of the template's own, not of the data.
-    return render if isinstance(node, nodes.Expr) else lambda row: render(row).strip("\n")
-
-
-def _rendered(render: Callable[..., str], row: Mapping[str, Any], where: str) -> str:
-    try:
-        return render(row)
-    except (JinjaError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-        given = ", ".join(f"{name}={value!r:.60}" for name, value in row.items())
-        raise TemplateError(f"{where}: the template fails for {given}: {error}.") from error
-
-
-def _try_out(render: Callable[..., str], types: Mapping[str, pl.DataType], needed: list[str], where: str) -> None:
-    """Render made-up rows, so that a wrong use of a type is found before any data is read."""
-    full = {name: _sample(dtype, full=True) for name, dtype in types.items()}
-    bare = {name: _sample(dtype, full=False) for name, dtype in types.items()}
-    for row in (full, bare, {name: value if name in needed else None for name, value in full.items()}):
-        _rendered(render, row, where)
-
-
-def _sample(dtype: pl.DataType, *, full: bool) -> Any:
-    match dtype:
-        case pl.List() | pl.Array():
-            return [_sample(_instance(dtype.inner), full=True)] if full else []
-        case pl.Struct():
-            return {inner.name: _sample(_instance(inner.dtype), full=full) for inner in dtype.fields}
-        case pl.Boolean():
-            return full
-        case pl.Decimal():
-            return Decimal(int(full))
-        case _ if dtype.is_integer():
-            return int(full)
-        case _ if dtype.is_float():
-            return float(full)
-        case _:
-            return "2024-01-02" if full else ""
-
-
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja over data alone: values have fields and items, no methods and no attributes."""
-
-    # Arithmetic is refused, but Jinja would work it out before anybody can: 9**9**9 takes all memory there is.
-    intercepted_binops = frozenset({"*", "**", "%"})
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        return super().getattr(obj, attribute) if isinstance(obj, LoopContext) else self.getitem(obj, attribute)
-
-    def getitem(self, obj: Any, argument: Any) -> Any:
-        try:
-            return obj[argument]
-        except (LookupError, TypeError):
-            return self.undefined(obj=obj, name=argument)
-
-
-def sandbox() -> _Sandbox:
-    """Where templates are parsed and rendered: what prompts need, and nothing else."""
-    environment = _Sandbox(undefined=ChainableUndefined, finalize=_finalize, trim_blocks=True, lstrip_blocks=True)
-    builtin = environment.filters
-    environment.filters = {name: builtin[name] for name in syntax.FILTERS}
-    environment.filters.update({name: _on_text(builtin[name]) for name in _TEXT_FILTERS})
-    environment.filters.update(
-        default=_default, replace=_replace, truncate=_truncate, join=_join, string=text_of, tojson=json_text
-    )
-    environment.tests = {name: environment.tests[name] for name in syntax.TESTS}
-    environment.tests.update(defined=lambda value: value is not None, undefined=lambda value: value is None)
-    environment.globals = {}
-    return environment
-
-
-_TEXT_FILTERS = ("upper", "lower", "title", "capitalize", "trim", "wordcount")
-
-
-def _finalize(value: Any) -> str:
-    return Data("" if isinstance(value, ChainableUndefined) else text_of(value))
-
-
-def _on_text(text_filter: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(text_filter)
-    def filtered(*args: Any) -> Any:
-        return text_filter(*(text_of(arg) if not isinstance(arg, str) else arg for arg in args))
-
-    return filtered
-
-
-def _default(value: Any, other: Any = "", empty_too: bool = False) -> Any:
-    missing = value is None or isinstance(value, ChainableUndefined)
-    return other if missing or (empty_too and not value) else value
-
-
-def _replace(value: Any, old: str, new: str) -> str:
-    return text_of(value).replace(old, new)
-
-
-def _truncate(value: Any, length: int = 255, end: str = "...") -> str:
-    text = text_of(value)
-    return text if len(text) <= length else text[: max(0, length - len(end))] + end
-
-
-def _join(values: Any, separator: str = ", ") -> str:
-    return separator.join(text_of(value) for value in values or ())
