@@ -86,7 +86,7 @@ def test_without_history_it_says_what_is_assumed(session: ig.Session) -> None:
     models = {"c": ig.Model("anthropic:claude-haiku-4-5", api_key="none")}
     with ig.Session(models=models, store="sqlite://") as other:
         told = docs(other, 0, 5).semantic.map("Shorten {{ body }}", into="t").estimate()
-    assert any("is not public; its input tokens are estimated, -15% to +40%" in text for text in told.assumptions)
+    assert any("is not at hand; its input tokens are estimated, -15% to +40%" in text for text in told.assumptions)
     assert told.input_tokens_low < told.input_tokens < told.input_tokens_high
 
 

@@ -44,7 +44,7 @@ def test_the_embedded_model_counts_as_its_server_does() -> None:
 
 
 def test_an_estimate_says_so_once() -> None:
-    with pytest.warns(UserWarning, match=r"'claude-test-1' is not public; tokens are estimated as 1\.3 x o200k_base"):
+    with pytest.warns(UserWarning, match=r"'claude-test-1' is not at hand; tokens are estimated as 1\.3 x o200k_base"):
         tokens.count("t", model="claude-test-1")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -230,7 +230,7 @@ class Rates:
                 f"like {self.model_name!r}; input tokens are {error}."
             )
         if not self._exact:
-            said = f"the tokenizer of {self.model_name!r} is not public; its input tokens are estimated, {error}."
+            said = f"the tokenizer of {self.model_name!r} is not at hand; its input tokens are estimated, {error}."
             return f"{self.name}: {said}"
         if self._confirmed:
             return f"{self.name}: input tokens are exact: {self._confirmed} past requests were counted the same."

@@ -14,8 +14,8 @@ from typing import Any, Protocol, cast
 
 from infergraph.text.packaged import CHAT_MODEL
 
-_O200K = re.compile(r"^(gpt-4o|gpt-4\.[15]|gpt-5|gpt-oss|chatgpt-4o|o[134](-|$)|o200k_base$|ft:gpt-4(o|\.1))")
-_CL100K = re.compile(r"^(gpt-4(-|$)|gpt-3\.5|text-embedding-(3-|ada-002)|cl100k_base$|ft:gpt-(3\.5|4-))")
+_O200K = re.compile(r"^(gpt-4o|gpt-4\.[15]|gpt-5|gpt-oss|chatgpt-4o|o[134](-|$)|o200k_(base|harmony)$|ft:gpt-4(o|\.1))")
+_CL100K = re.compile(r"^(gpt-4(-|$)|gpt-3\.?5|text-embedding-(3-|ada-002)|(davinci|babbage)-002$|cl100k_base$|ft:gpt-(3\.5|4-))")
 _CLAUDE = re.compile(r"(^|[./])claude")
 _CLAUDE_FACTOR = 1.3
 _WORDS_KEPT = 50_000
@@ -35,7 +35,7 @@ def encoding_of(model_id: str) -> tuple[str, float, bool]:
 
     Args:
         model_id: A model id, with or without its provider, or the name of an encoding (``o200k_base``,
-            ``cl100k_base``).
+            ``cl100k_base``; ``o200k_harmony`` counts ordinary text as ``o200k_base`` does).
 
     Returns:
         The encoding, a factor on its count, and whether that is exact.

@@ -105,7 +105,7 @@ def _check_model(model: str, where: str) -> None:
         _TOLD.add(model)
         how = f"{factor} x {encoding}" if factor != 1 else encoding
         warnings.warn(
-            f"{where}: the tokenizer of {model!r} is not public; tokens are estimated as {how}.", stacklevel=3
+            f"{where}: the tokenizer of {model!r} is not at hand; tokens are estimated as {how}.", stacklevel=3
         )
 
 
