@@ -212,12 +212,14 @@ def process(*options: str) -> Iterator[str]:
 def test_a_process_is_asked_and_told_over_http() -> None:
     options = ("--slots", "2", "--queue", "--latency", "0.05", "--prefix-cache", "--slow", "0=60", "--burst", "2")
     with process(*options, "--input-tokens-per-minute", "1000000", "--output-tokens-per-minute", "1000000") as url:
+        rounds, told = 0, {"max_queued": 0}
+        # How many of four requests meet is up to the machine: they come again until one had to wait.
         with ThreadPoolExecutor(4) as pool:
-            assert {status for status, *_ in pool.map(lambda _: post(url), range(4))} == {200}
-        told = send(url + "/_stats")[1]
-        assert told["statuses"] == {"200": 4}, "asking for statistics is not counted"
-        assert (told["slots"], told["requests"]) == (2, 4)
-        assert told["max_queued"] >= 1
+            while not told["max_queued"]:
+                assert {status for status, *_ in pool.map(lambda _: post(url), range(4))} == {200}
+                rounds, told = rounds + 1, send(url + "/_stats")[1]
+        assert told["statuses"] == {"200": 4 * rounds}, "asking for statistics is not counted"
+        assert (told["slots"], told["requests"]) == (2, 4 * rounds)
         assert send(url + "/_control", {"slots": 7, "reset": True})[1]["slots"] == 7
         assert send(url + "/_stats")[1]["requests"] == 0
         assert send(url + "/_control", {"slots": None})[1]["slots"] is None
