@@ -212,7 +212,7 @@ def process(*options: str) -> Iterator[str]:
 def test_a_process_is_asked_and_told_over_http() -> None:
     options = ("--slots", "2", "--queue", "--latency", "0.05", "--prefix-cache", "--slow", "0=60", "--burst", "2")
     with process(*options, "--input-tokens-per-minute", "1000000", "--output-tokens-per-minute", "1000000") as url:
-        rounds, told = 0, {"max_queued": 0}
+        rounds, told = 0, dict[str, Any](max_queued=0)
         # How many of four requests meet is up to the machine: they come again until one had to wait.
         with ThreadPoolExecutor(4) as pool:
             while not told["max_queued"]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 
 import numpy as np
 import polars as pl
@@ -151,6 +152,8 @@ class _Grouping:
     def _grouped(self, rows: pl.DataFrame) -> list[pl.Series]:
         units, known = unit_vectors(rows[_VECTOR])
         places = np.flatnonzero(known)
+        if len(places):
+            import_module("sklearn.cluster")  # its products have a library of their own, which the limit is to find
         with one_thread_a_product():
             found = clustered(units if len(places) == len(units) else units[places], self.k)
         numbers = pl.Series(self.into, [None], dtype=pl.Int32).new_from_index(0, rows.height)

@@ -19,7 +19,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 _lock = Lock()
 _inside = 0
-_limit: Any = None
+_limits: list[Any] = []
+"""The last one to be set is the first one to be taken away."""
 
 
 @contextmanager
@@ -44,25 +45,27 @@ def on_all_cores() -> Iterator[Each]:
 def one_thread_a_product() -> Iterator[None]:
     """NumPy's products with one thread each, which also makes them the same on any number of cores.
 
-    The limit holds for the whole process: who comes first sets it, who goes last takes it away.
+    The limit holds for the whole process until the last one has left, and for the libraries that are loaded when
+    somebody comes: what brings a library of its own, as scikit-learn does, is to be imported before.
 
     Example:
         >>> with one_thread_a_product():
         ...     sum([1, 2])
         3
     """
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import ThreadpoolController
 
-    global _inside, _limit
+    global _inside
     with _lock:
+        # Looked up anew each time: more libraries may be loaded than when the first one came.
+        loaded = ThreadpoolController().select(user_api="blas")
+        if any(library["num_threads"] > 1 for library in loaded.info()):
+            _limits.append(loaded.limit(limits=1))
         _inside += 1
-        if _inside == 1:
-            # Looked up anew each time: libraries come and go from what is loaded while a process works.
-            _limit = threadpool_limits(limits=1, user_api="blas")
     try:
         yield
     finally:
         with _lock:
             _inside -= 1
-            if _inside == 0:
-                _limit.restore_original_limits()
+            while not _inside and _limits:
+                _limits.pop().restore_original_limits()
