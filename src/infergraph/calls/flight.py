@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from infergraph.calls.question import Notify, Question
 from infergraph.errors import InfergraphError
 from infergraph.models.model import CallFailed, Request, Response
 from infergraph.models.verdict import Rejected, Verdict
-from infergraph.store import Attempt
+from infergraph.store import Attempt, RequestHasher
+from infergraph.store.rows import AttemptOutcome
 
 if TYPE_CHECKING:
     from infergraph.calls.lane import Lane
@@ -45,6 +47,55 @@ class Flight:
     response: Response | None = None
     verdict: Verdict | None = None
     failure: CallFailed | None = None
+
+    @property
+    def beyond_expected(self) -> tuple[int, int]:
+        """Input and output tokens that it used beyond the expected ones; negative: fewer."""
+        if self.response is None:
+            return 0, 0
+        tokens = self.response.tokens
+        more_out = tokens.output - self.tokens_out
+        return tokens.input - self.tokens_in, max(0, more_out) if self.keeps_output else more_out
+
+    def attempt(
+        self,
+        model: str,
+        hasher: RequestHasher,
+        outcome: AttemptOutcome,
+        cost: int | None,
+        said: str,
+        status: int | None,
+    ) -> Attempt:
+        """What the store keeps of it, now that it is over.
+
+        Args:
+            model: The model's name, ``provider:model-id``.
+            hasher: Hashes requests to it.
+            outcome: What came of it.
+            cost: In nano-dollars; ``None``: nobody knows.
+            said: What went wrong, without secrets; empty: nothing.
+            status: The HTTP status of a failure.
+        """
+        question, scope = self.question, self.question.owner.scope
+        return Attempt(
+            row_hash=question.hash,
+            request_hash=question.hash if self.direct else hasher.hash(self.request),
+            run_id=scope.run_id,
+            asset=scope.asset,
+            partition=scope.partition,
+            operator=scope.operator,
+            model=model,
+            request=self.request,
+            started_at=self.started_at,
+            seconds=time.monotonic() - self.started,
+            outcome=outcome,
+            shared_messages=question.shared_messages,
+            status=status,
+            message=said,
+            via=self.via,
+            response=self.response,
+            cost_nano_usd=cost,
+        )
 
 
 class Reports(Protocol):
