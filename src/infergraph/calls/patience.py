@@ -59,7 +59,7 @@ class Patience:
         question, policy = flight.question, flight.question.owner.policy
         if failure.unreachable and not self._health.ever_succeeded:
             question.unreachable += 1
-        elif failure.status in SLOW_DOWN and self._health.last_success > flight.started:
+        elif failure.status in SLOW_DOWN and (self._health.is_out or self._others_were_answered(flight)):
             question.throttled += 1
         elif self._health.is_out:
             question.uncounted += 1
@@ -107,7 +107,11 @@ class Patience:
     def start_over(self, questions: Iterable[Question]) -> None:
         """The model is out: what failed was no fault of theirs, not even before that was seen."""
         for question in questions:
-            question.strikes, question.uncounted, question.first_failed_at = 0, 0, 0.0
+            question.strikes, question.uncounted, question.throttled, question.first_failed_at = 0, 0, 0, 0.0
+
+    def _others_were_answered(self, flight: Flight) -> bool:
+        """Whether the model answered somebody since the question first failed: it is there, and full."""
+        return self._health.last_success > min(flight.started, flight.question.first_failed_at)
 
     def _is_of_another_kind(self, no_answer: bool, said: str) -> ProviderRefused | None:
         """The error of a server that never answers as a model does, once that has happened often enough in a row."""
