@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from infergraph.cli.app import run_command
-from infergraph.dagster.resources import close_sessions
 
 CODE = """
 import dagster as dg
@@ -47,29 +42,6 @@ defs = dg.Definitions(
 )
 """
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
-    """Type a command: exit code, stdout and stderr."""
-    (tmp_path / "definitions.py").write_text(CODE)
-    monkeypatch.chdir(tmp_path)
-    for name in ("DAGSTER_HOME", "INFERGRAPH_DEBUG", "COLUMNS"):
-        monkeypatch.delenv(name, raising=False)
-    path = list(sys.path)
-
-    def type_it(*arguments: str) -> tuple[int, str, str]:
-        os.environ.pop("DAGSTER_HOME", None)
-        sys.modules.pop("definitions", None)
-        code = run_command(list(arguments))
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    yield type_it
-    close_sessions()
-    sys.path[:] = path
-    sys.modules.pop("definitions", None)
-    os.environ.pop("DAGSTER_HOME", None)
 
 
 def test_a_column_is_followed_to_the_sources_with_prompt_schema_and_model(typed: Run) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,6 @@ import pytest
 
 from infergraph.cli.app import run_command
 from infergraph.cli.models import Entry, listed
-from infergraph.dagster.resources import close_sessions
 from infergraph.errors import ConfigurationError, PlanError, ProviderError, RunCancelled
 from infergraph.models.model import Model, Request
 from infergraph.models.scripted import Script, script
@@ -71,6 +69,7 @@ defs = dg.Definitions(
 '''
 
 Run = Callable[..., tuple[int, str, str]]
+Parsed = Callable[[tuple[int, str, str]], Any]
 
 
 def answer(request: Request) -> str:
@@ -82,48 +81,18 @@ def answer(request: Request) -> str:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    (tmp_path / "definitions.py").write_text(CODE)
-    (tmp_path / "workspace.yaml").write_text("load_from:\n  - python_file: definitions.py\n")
-    below = tmp_path / "assets"
+def project(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    below = project / "assets"
     below.mkdir()
     monkeypatch.chdir(below)
     monkeypatch.setenv("H7_TEAM_KEY", "sk-secret-secret-secret")
-    for name in ("DAGSTER_HOME", "OPENAI_API_KEY", "INFERGRAPH_DEBUG", "COLUMNS"):
-        monkeypatch.delenv(name, raising=False)
-    path = list(sys.path)
-    yield tmp_path
-    close_sessions()
-    sys.path[:] = path
-    sys.modules.pop("definitions", None)
-    os.environ.pop("DAGSTER_HOME", None)
-    os.environ.pop("INFERGRAPH_DEBUG", None)
+    return project
 
 
 @pytest.fixture
 def shop() -> Iterator[Script]:
     with script("shop", answer) as running:
         yield running
-
-
-@pytest.fixture
-def typed(project: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Type a command: exit code, stdout and stderr."""
-
-    def type_it(*arguments: str) -> tuple[int, str, str]:
-        os.environ.pop("DAGSTER_HOME", None)
-        sys.modules.pop("definitions", None)
-        code = run_command(list(arguments))
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return type_it
-
-
-def parsed(run: tuple[int, str, str]) -> Any:
-    code, out, err = run
-    assert code == 0, err
-    return json.loads(out)
 
 
 def test_run_materialises_and_a_second_run_makes_no_call(typed: Run, shop: Script) -> None:
@@ -140,7 +109,7 @@ def test_run_materialises_and_a_second_run_makes_no_call(typed: Run, shop: Scrip
     assert len(shop.requests) == asked
 
 
-def test_run_as_json_is_one_object_and_nothing_else(typed: Run, shop: Script) -> None:
+def test_run_as_json_is_one_object_and_nothing_else(typed: Run, shop: Script, parsed: Parsed) -> None:
     result = parsed(typed("run", "group:support", "--json"))
     assert result["success"] is True
     facts = next(asset for asset in result["assets"] if asset["asset"] == "facts")
@@ -152,7 +121,7 @@ def test_run_as_json_is_one_object_and_nothing_else(typed: Run, shop: Script) ->
     assert Path(facts["uri"]).exists()
 
 
-def test_limit_refresh_and_retry_reach_the_model(typed: Run, shop: Script) -> None:
+def test_limit_refresh_and_retry_reach_the_model(typed: Run, shop: Script, parsed: Parsed) -> None:
     parsed(typed("run", "tickets", "--json"))
     assert parsed(typed("run", "facts", "--limit", "1", "--json"))["assets"][0]["usage"]["calls"] == 1
     assert parsed(typed("run", "facts", "--json"))["assets"][0]["usage"]["calls"] == 2
@@ -161,7 +130,7 @@ def test_limit_refresh_and_retry_reach_the_model(typed: Run, shop: Script) -> No
     assert parsed(typed("run", "facts", "--retry-rejects", "--json"))["assets"][0]["usage"]["calls"] == 1
 
 
-def test_a_budget_that_ends_has_its_own_exit_code(typed: Run, shop: Script) -> None:
+def test_a_budget_that_ends_has_its_own_exit_code(typed: Run, shop: Script, parsed: Parsed) -> None:
     parsed(typed("run", "tickets", "--json"))
     code, _, err = typed("run", "facts", "--max-cost-usd", "0")
     assert code == 5
@@ -178,7 +147,7 @@ def test_a_failing_asset_is_one_message(typed: Run) -> None:
     assert "Traceback" not in out + err
 
 
-def test_partitions(typed: Run, shop: Script) -> None:
+def test_partitions(typed: Run, shop: Script, parsed: Parsed) -> None:
     assert typed("run", "letters+", "--partition", "monday")[0] == 0
     code, _, err = typed("run", "letters")
     assert code == PlanError.exit_code
@@ -188,7 +157,7 @@ def test_partitions(typed: Run, shop: Script) -> None:
     assert found["rejects"] == []
 
 
-def test_plan_estimates_without_a_call(typed: Run, shop: Script) -> None:
+def test_plan_estimates_without_a_call(typed: Run, shop: Script, parsed: Parsed) -> None:
     parsed(typed("run", "tickets", "--json"))
     estimate = parsed(typed("plan", "group:support", "--json"))["assets"][0]["estimate"]
     assert estimate["calls"] == 3
@@ -212,7 +181,7 @@ def test_plan_of_plain_assets_is_refused(typed: Run) -> None:
     assert "nothing to estimate" in err
 
 
-def test_rejects_in_short_and_in_full(typed: Run, shop: Script) -> None:
+def test_rejects_in_short_and_in_full(typed: Run, shop: Script, parsed: Parsed) -> None:
     parsed(typed("run", "tickets+", "--json"))
     code, out, _ = typed("rejects", "facts")
     assert code == 0
@@ -233,7 +202,7 @@ def test_rejects_of_what_was_never_made(typed: Run) -> None:
     assert "materialize that first" in err
 
 
-def test_models_never_shows_a_key(typed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_never_shows_a_key(typed: Run, monkeypatch: pytest.MonkeyPatch, parsed: Parsed) -> None:
     monkeypatch.delenv("H7_TEAM_KEY")
     listed = {model["name"]: model for model in parsed(typed("models", "--json"))["models"]}
     assert listed["shop"]["default"] is True
@@ -259,7 +228,7 @@ def test_a_variable_that_is_not_set_is_named(typed: Run, monkeypatch: pytest.Mon
     assert err.endswith("is not set. Type: export H7_TEAM_KEY=...\n")
 
 
-def test_models_check_makes_one_call(typed: Run, shop: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_check_makes_one_call(typed: Run, shop: Script, monkeypatch: pytest.MonkeyPatch, parsed: Parsed) -> None:
     monkeypatch.delenv("H7_TEAM_KEY")
     assert parsed(typed("models", "--check", "shop", "--json"))["model"] == "scripted:shop"
     assert len(shop.requests) == 1
@@ -335,7 +304,7 @@ def nothing(request: Request) -> str:
     return "no JSON at all"
 
 
-def test_what_a_failed_run_rejected_asked_and_cost_is_shown(typed: Run, project: Path) -> None:
+def test_what_a_failed_run_rejected_asked_and_cost_is_shown(typed: Run, project: Path, parsed: Parsed) -> None:
     with script("shop", answer):
         parsed(typed("run", "tickets+", "--json"))
     with script("shop", nothing):
@@ -382,7 +351,9 @@ def test_a_failed_asset_has_its_calls_in_the_table(typed: Run) -> None:
     assert int(line.split()[2]) >= 3, line
 
 
-def test_one_asset_that_cannot_be_planned_is_named_and_the_others_are_estimated(typed: Run, project: Path) -> None:
+def test_one_asset_that_cannot_be_planned_is_named_and_the_others_are_estimated(
+    typed: Run, project: Path, parsed: Parsed
+) -> None:
     worse = CODE.replace('@dg.asset(group_name="support")\ndef products', WORSE + "@dg.asset()\ndef products")
     (project / "definitions.py").write_text(worse.replace("assets=[", "assets=[worse, broken, "))
     with script("shop", answer):
@@ -412,7 +383,7 @@ def broken(tickets: pl.DataFrame, facts: ig.SemanticFrame) -> ig.SemanticFrame:
 """
 
 
-def test_a_limit_does_not_replace_a_whole_result_unasked(typed: Run, shop: Script) -> None:
+def test_a_limit_does_not_replace_a_whole_result_unasked(typed: Run, shop: Script, parsed: Parsed) -> None:
     parsed(typed("run", "tickets+", "--json"))
     code, _, err = typed("run", "facts", "--limit", "1")
     assert code == PlanError.exit_code

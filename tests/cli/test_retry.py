@@ -20,11 +20,9 @@ import pytest
 from polars.testing import assert_frame_equal
 from rich.console import Console
 
-from infergraph.cli.app import run_command
 from infergraph.cli.materialize import materialize
 from infergraph.cli.progress import board_for
 from infergraph.cli.project import open_project
-from infergraph.dagster.resources import close_sessions
 from infergraph.errors import ConfigurationError, PlanError
 from infergraph.models.model import Request
 from infergraph.models.scripted import Script, script
@@ -85,6 +83,7 @@ defs = dg.Definitions(
 """
 
 Run = Callable[..., tuple[int, str, str]]
+Parsed = Callable[[tuple[int, str, str]], Any]
 
 
 def subject(request: Request) -> str:
@@ -104,50 +103,16 @@ def clever(request: Request) -> Any:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    (tmp_path / "definitions.py").write_text(CODE)
-    monkeypatch.chdir(tmp_path)
-    for name in ("DAGSTER_HOME", "INFERGRAPH_DEBUG", "COLUMNS"):
-        monkeypatch.delenv(name, raising=False)
-    path = list(sys.path)
-    yield tmp_path
-    close_sessions()
-    sys.path[:] = path
-    sys.modules.pop("definitions", None)
-    os.environ.pop("DAGSTER_HOME", None)
-
-
-@pytest.fixture
 def shop() -> Iterator[Script]:
     with script("shop", picky) as running:
         yield running
 
 
 @pytest.fixture
-def typed(project: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Type a command: exit code, stdout and stderr."""
-
-    def type_it(*arguments: str) -> tuple[int, str, str]:
-        os.environ.pop("DAGSTER_HOME", None)
-        sys.modules.pop("definitions", None)
-        code = run_command(list(arguments))
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return type_it
-
-
-@pytest.fixture
-def made(typed: Run, shop: Script) -> Script:
+def made(typed: Run, shop: Script, parsed: Parsed) -> Script:
     """The assets without partitions are made."""
     parsed(typed("run", "tickets", "facts", "--json"))
     return shop
-
-
-def parsed(run: tuple[int, str, str]) -> Any:
-    code, out, err = run
-    assert code == 0, err
-    return json.loads(out)
 
 
 def first_attempts(asked: Script) -> list[str]:
@@ -160,7 +125,9 @@ def rows_of(project: Path, asset: str) -> pl.DataFrame:
     return pl.read_parquet(current.parent / version / "data.parquet")
 
 
-def test_a_retry_with_another_model_asks_it_for_the_rejects_alone(typed: Run, project: Path, made: Script) -> None:
+def test_a_retry_with_another_model_asks_it_for_the_rejects_alone(
+    typed: Run, project: Path, made: Script, parsed: Parsed
+) -> None:
     before, asked = rows_of(project, "facts"), len(made.requests)
     with script("smart", clever) as smart:
         result = parsed(typed("retry", "facts", "--model", "smart", "--json"))
@@ -189,7 +156,7 @@ def test_a_retry_says_what_came_of_it_and_what_is_left(typed: Run, made: Script)
     assert "1 reject asked again with 1 call; none left" in out
 
 
-def test_without_rejects_there_is_no_run(typed: Run, project: Path, made: Script) -> None:
+def test_without_rejects_there_is_no_run(typed: Run, project: Path, made: Script, parsed: Parsed) -> None:
     with script("smart", lambda request: {"product": "x"}):
         parsed(typed("retry", "facts", "--model", "smart", "--json"))
     versions = len(list(project.rglob("data.parquet")))
@@ -200,14 +167,14 @@ def test_without_rejects_there_is_no_run(typed: Run, project: Path, made: Script
     assert len(list(project.rglob("data.parquet"))) == versions
 
 
-def test_a_retry_asks_the_models_own_again(typed: Run, made: Script) -> None:
+def test_a_retry_asks_the_models_own_again(typed: Run, made: Script, parsed: Parsed) -> None:
     before = len(first_attempts(made))
     result = parsed(typed("retry", "facts", "--json"))
     assert result["retry"] == {"rejects": 3, "requests": 2, "calls": 2, "left": 3}
     assert len(first_attempts(made)) == before + 2
 
 
-def test_a_partition_is_retried_by_itself(typed: Run, project: Path, shop: Script) -> None:
+def test_a_partition_is_retried_by_itself(typed: Run, project: Path, shop: Script, parsed: Parsed) -> None:
     parsed(typed("run", "tickets", "--json"))
     for day in ("monday", "tuesday"):
         parsed(typed("run", "daily", "--partition", day, "--json"))
@@ -225,7 +192,9 @@ def test_a_partition_is_retried_by_itself(typed: Run, project: Path, shop: Scrip
     assert result["retry"] == {"rejects": 1, "requests": 1, "calls": 0, "left": 0}
 
 
-def test_where_more_than_the_rejects_would_be_asked_nothing_is(typed: Run, project: Path, made: Script) -> None:
+def test_where_more_than_the_rejects_would_be_asked_nothing_is(
+    typed: Run, project: Path, made: Script, parsed: Parsed
+) -> None:
     asked = len(made.requests)
     (project / "definitions.py").write_text(CODE.replace('"the desk", ', '"the desk", "the door", '))
     parsed(typed("run", "tickets", "--json"))
@@ -238,7 +207,7 @@ def test_where_more_than_the_rejects_would_be_asked_nothing_is(typed: Run, proje
     assert parsed(typed("retry", "facts", "--json"))["retry"]["calls"] == 2
 
 
-def test_a_run_that_was_not_published_is_retried_too(typed: Run, project: Path, made: Script) -> None:
+def test_a_run_that_was_not_published_is_retried_too(typed: Run, project: Path, made: Script, parsed: Parsed) -> None:
     assert typed("run", "strict")[0] == 1
     with script("smart", lambda request: {"product": "x"}) as smart:
         result = parsed(typed("retry", "strict", "--model", "smart", "--json"))
@@ -248,7 +217,9 @@ def test_a_run_that_was_not_published_is_retried_too(typed: Run, project: Path, 
     assert not list(project.rglob(".failed"))
 
 
-def test_a_retry_has_the_config_that_the_asset_was_made_with(typed: Run, project: Path, made: Script) -> None:
+def test_a_retry_has_the_config_that_the_asset_was_made_with(
+    typed: Run, project: Path, made: Script, parsed: Parsed
+) -> None:
     opened = open_project()
     with opened.instance() as instance:
         keys = [dg.AssetKey("first")]
@@ -278,7 +249,9 @@ def test_what_cannot_be_retried_is_said(typed: Run, made: Script) -> None:
 
 
 def ids(run: tuple[int, str, str]) -> list[int]:
-    return [reject["id"] for reject in parsed(run)["rejects"]]
+    code, out, err = run
+    assert code == 0, err
+    return [reject["id"] for reject in json.loads(out)["rejects"]]
 
 
 def test_rejects_are_filtered_by_a_condition_over_all_their_columns(typed: Run, made: Script) -> None:

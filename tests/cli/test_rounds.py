@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,8 +11,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from infergraph.cli.app import run_command
-from infergraph.dagster.resources import close_sessions
 from infergraph.frame.lineage_rows import LINEAGE_SCHEMA
 from infergraph.lineage_text import AGAIN
 from infergraph.models.model import CallFailed, Request
@@ -54,6 +51,7 @@ defs = dg.Definitions(
 )
 """
 Typed = Callable[..., tuple[int, str, str]]
+Parsed = Callable[[tuple[int, str, str]], Any]
 
 
 def joins(request: Request) -> str:
@@ -67,38 +65,13 @@ def picky(request: Request) -> Any:
 
 
 @pytest.fixture(params=[True, False], ids=["prompts kept", "prompts not kept"])
-def typed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
-) -> Iterator[Typed]:
-    (tmp_path / "definitions.py").write_text(CODE.replace("KEPT", str(request.param)))
-    (tmp_path / "workspace.yaml").write_text("load_from:\n  - python_file: definitions.py\n")
-    monkeypatch.chdir(tmp_path)
-    for name in ("DAGSTER_HOME", "INFERGRAPH_DEBUG", "COLUMNS"):
-        monkeypatch.delenv(name, raising=False)
-    path = list(sys.path)
-
-    def type_it(*arguments: str) -> tuple[int, str, str]:
-        os.environ.pop("DAGSTER_HOME", None)
-        sys.modules.pop("definitions", None)
-        code = run_command(list(arguments))
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    yield type_it
-    close_sessions()
-    sys.path[:] = path
-    for name in ("definitions", "halving"):
-        sys.modules.pop(name, None)
-    os.environ.pop("DAGSTER_HOME", None)
+def project(project: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    (project / "definitions.py").write_text(CODE.replace("KEPT", str(request.param)))
+    yield project
+    sys.modules.pop("halving", None)
 
 
-def parsed(run: tuple[int, str, str]) -> Any:
-    code, out, err = run
-    assert code == 0, err
-    return json.loads(out)
-
-
-def test_run_trace_rejects_and_retry(typed: Typed, tmp_path: Path) -> None:
+def test_run_trace_rejects_and_retry(typed: Typed, tmp_path: Path, parsed: Parsed) -> None:
     with script("shop", picky) as shop:
         parsed(typed("run", "lists", "joined", "--json", "--yes"))
         assert sorted(one.messages[-1].content for one in shop.requests) == ["a+b", "c+d", "e+f"]

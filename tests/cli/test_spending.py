@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,8 +11,6 @@ from typing import Any
 
 import pytest
 
-from infergraph.cli.app import run_command
-from infergraph.dagster.resources import close_sessions
 from infergraph.errors import ConfigurationError, PlanError
 from infergraph.models.model import Request
 from infergraph.models.scripted import Script, script
@@ -75,38 +72,17 @@ def answer(request: Request) -> dict[str, Any] | str:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    (tmp_path / "workspace.yaml").write_text("load_from:\n  - python_file: definitions.py\n")
-    (tmp_path / "definitions.py").write_text(CODE.replace("PRICE", DEAR))
-    monkeypatch.chdir(tmp_path)
+def project(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (project / "definitions.py").write_text(CODE.replace("PRICE", DEAR))
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False)
-    monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    path = list(sys.path)
-    yield tmp_path
-    close_sessions()
-    sys.path[:] = path
-    sys.modules.pop("definitions", None)
-    os.environ.pop("DAGSTER_HOME", None)
+    monkeypatch.setenv("COLUMNS", "120")  # a wide terminal: tables that fold are looked at in test_terminal.py
+    return project
 
 
 @pytest.fixture
 def desk() -> Iterator[Script]:
     with script("desk", answer) as running:
         yield running
-
-
-@pytest.fixture
-def typed(project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setenv("COLUMNS", "120")  # a wide terminal: tables that fold are looked at in test_terminal.py
-
-    def type_it(*arguments: str) -> tuple[int, str, str]:
-        os.environ.pop("DAGSTER_HOME", None)
-        sys.modules.pop("definitions", None)
-        code = run_command(list(arguments))
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return type_it
 
 
 def planned(typed: Run, *arguments: str) -> tuple[int, dict[str, Any], Any]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,6 @@ import polars as pl
 import pytest
 from dagster._core.utils import make_new_run_id
 
-from infergraph.cli.app import run_command
-from infergraph.dagster.resources import close_sessions
 from infergraph.models.model import Request
 from infergraph.models.scripted import Script, script
 from infergraph.store import Store, hash_from_text
@@ -55,6 +51,7 @@ defs = dg.Definitions(
 """
 
 Run = Callable[..., tuple[int, str, str]]
+Parsed = Callable[[tuple[int, str, str]], Any]
 
 
 def answer(request: Request) -> str:
@@ -63,18 +60,9 @@ def answer(request: Request) -> str:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    write(tmp_path, "first")
-    (tmp_path / "workspace.yaml").write_text("load_from:\n  - python_file: definitions.py\n")
-    monkeypatch.chdir(tmp_path)
-    for name in ("DAGSTER_HOME", "INFERGRAPH_DEBUG", "COLUMNS"):
-        monkeypatch.delenv(name, raising=False)
-    path = list(sys.path)
-    yield tmp_path
-    close_sessions()
-    sys.path[:] = path
-    sys.modules.pop("definitions", None)
-    os.environ.pop("DAGSTER_HOME", None)
+def project(project: Path) -> Path:
+    write(project, "first")
+    return project
 
 
 def write(project: Path, instruction: str) -> None:
@@ -85,24 +73,6 @@ def write(project: Path, instruction: str) -> None:
 def shop() -> Iterator[Script]:
     with script("shop", answer) as running:
         yield running
-
-
-@pytest.fixture
-def typed(project: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    def type_it(*arguments: str) -> tuple[int, str, str]:
-        os.environ.pop("DAGSTER_HOME", None)
-        sys.modules.pop("definitions", None)
-        code = run_command(list(arguments))
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return type_it
-
-
-def parsed(run: tuple[int, str, str]) -> Any:
-    code, out, err = run
-    assert code == 0, err
-    return json.loads(out)
 
 
 @pytest.fixture
@@ -142,7 +112,7 @@ def stored(project: Path, texts: list[str]) -> list[bool]:
         return there
 
 
-def test_the_store_says_what_lies_in_it(typed: Run, shop: Script) -> None:
+def test_the_store_says_what_lies_in_it(typed: Run, shop: Script, parsed: Parsed) -> None:
     typed("run", "tickets+", "-y")
     said = parsed(typed("store", "--json"))
     assert said["answers"] == said["referred_answers"] == 3
@@ -158,7 +128,7 @@ def test_the_store_says_what_lies_in_it(typed: Run, shop: Script) -> None:
 
 
 def test_what_judges_answered_is_said_and_stays_with_the_rows_that_they_graded(
-    project: Path, typed: Run, shop: Script
+    project: Path, typed: Run, shop: Script, parsed: Parsed
 ) -> None:
     judged = "max_reject_rate=0.5, checks=[ig.judge('{{ product }} is a thing', model='grader', target=0.1)],"
     code = CODE.replace("max_reject_rate=0.5,", judged).replace('{"shop": MODEL}', '{"shop": MODEL, "grader": GRADER}')
@@ -182,7 +152,7 @@ def test_what_judges_answered_is_said_and_stays_with_the_rows_that_they_graded(
 
 
 def test_a_prune_removes_what_nothing_refers_to_and_an_unchanged_run_makes_no_call(
-    project: Path, typed: Run, shop: Script, old: list[str]
+    project: Path, typed: Run, shop: Script, old: list[str], parsed: Parsed
 ) -> None:
     asked = len(shop.requests)
     spent = parsed(typed("usage", "--json"))["total"]
@@ -203,7 +173,7 @@ def test_a_prune_removes_what_nothing_refers_to_and_an_unchanged_run_makes_no_ca
 
 
 def test_a_dry_run_changes_nothing_and_nobody_to_ask_is_an_error(
-    project: Path, typed: Run, shop: Script, old: list[str]
+    project: Path, typed: Run, shop: Script, old: list[str], parsed: Parsed
 ) -> None:
     said = parsed(typed("store", "prune", "--older-than", "90d", "--dry-run", "--json"))
     assert (said["removed"], said["answers"], said["kept"]) == (False, 3, 3)
@@ -218,13 +188,15 @@ def test_a_dry_run_changes_nothing_and_nobody_to_ask_is_an_error(
     assert "Nothing older than" in typed("store", "prune", "--older-than", "200d", "--yes")[1]
 
 
-def test_a_size_takes_the_oldest_first(project: Path, typed: Run, shop: Script, old: list[str]) -> None:
+def test_a_size_takes_the_oldest_first(project: Path, typed: Run, shop: Script, old: list[str], parsed: Parsed) -> None:
     done = parsed(typed("store", "prune", "--max-size", "1kB", "--yes", "--json"))
     assert (done["answers"], done["kept"]) == (3, 3), "published rows keep their answers, however small it is to be"
     assert parsed(typed("store", "prune", "--max-size", "1GB", "--yes", "--json"))["answers"] == 0
 
 
-def test_a_run_that_goes_on_may_have_found_what_is_old(project: Path, typed: Run, shop: Script, old: list[str]) -> None:
+def test_a_run_that_goes_on_may_have_found_what_is_old(
+    project: Path, typed: Run, shop: Script, old: list[str], parsed: Parsed
+) -> None:
     home = project / ".infergraph" / "dagster"
     run = dg.DagsterRun(job_name="by_hand", run_id=make_new_run_id(), status=dg.DagsterRunStatus.STARTED)
     with dg.DagsterInstance.from_config(str(home)) as instance:
@@ -242,7 +214,7 @@ def test_a_run_that_goes_on_may_have_found_what_is_old(project: Path, typed: Run
 
 @pytest.mark.parametrize("broken", ["storage", "version", "lineage", "current"])
 def test_nothing_is_removed_when_a_storage_cannot_be_read(
-    project: Path, typed: Run, shop: Script, old: list[str], broken: str
+    project: Path, typed: Run, shop: Script, old: list[str], broken: str, parsed: Parsed
 ) -> None:
     assets = project / ".infergraph" / "assets"
     [lineage] = assets.glob("facts/*/lineage.parquet")

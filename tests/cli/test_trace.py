@@ -79,16 +79,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def typed(project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    def type_it(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.chdir(project / "below")
-        sys.modules.pop("definitions", None)
-        capsys.readouterr()
-        code = run_command(list(arguments))
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return type_it
+def typed(typed: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.chdir(project / "below")
+    return typed
 
 
 def test_a_row_is_shown_up_to_the_file_that_it_came_from(typed: Run) -> None:

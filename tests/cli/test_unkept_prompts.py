@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from infergraph.cli.app import run_command
 from infergraph.cli.rendered import NOTE
-from infergraph.dagster.resources import close_sessions
 from infergraph.lineage_text import AGAIN, NOT_KEPT
 from infergraph.models.model import CallFailed
 from infergraph.models.scripted import script
@@ -52,25 +48,9 @@ Typed = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Typed]:
-    written(tmp_path)
-    (tmp_path / "workspace.yaml").write_text("load_from:\n  - python_file: definitions.py\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    path = list(sys.path)
-
-    def type_it(*arguments: str) -> tuple[int, str, str]:
-        os.environ.pop("DAGSTER_HOME", None)
-        sys.modules.pop("definitions", None)
-        code = run_command(list(arguments))
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    yield type_it
-    close_sessions()
-    sys.path[:] = path
-    sys.modules.pop("definitions", None)
-    os.environ.pop("DAGSTER_HOME", None)
+def project(project: Path) -> Path:
+    written(project)
+    return project
 
 
 def test_a_rejects_prompt_is_rendered_again_or_said_to_be_gone(typed: Typed, tmp_path: Path) -> None:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infergraph.cli.app import run_command
 from infergraph.cli.usage import duration, moment
-from infergraph.dagster.resources import close_sessions
 from infergraph.errors import PlanError
 from infergraph.models.model import Message, Request, Response, Tokens
 from infergraph.models.scripted import script
@@ -50,36 +44,13 @@ defs = dg.Definitions(
 """
 
 Run = Callable[..., tuple[int, str, str]]
+Parsed = Callable[[tuple[int, str, str]], Any]
 
 
 @pytest.fixture
-def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
-    (tmp_path / "definitions.py").write_text(CODE)
-    (tmp_path / "workspace.yaml").write_text("load_from:\n  - python_file: definitions.py\n")
-    monkeypatch.chdir(tmp_path)
-    for name in ("DAGSTER_HOME", "INFERGRAPH_DEBUG", "COLUMNS"):
-        monkeypatch.delenv(name, raising=False)
-    path = list(sys.path)
-
-    def type_it(*arguments: str) -> tuple[int, str, str]:
-        os.environ.pop("DAGSTER_HOME", None)
-        sys.modules.pop("definitions", None)
-        code = run_command(list(arguments))
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
+def typed(typed: Run) -> Iterator[Run]:
     with script("shop", lambda request: "short"):
-        yield type_it
-    close_sessions()
-    sys.path[:] = path
-    sys.modules.pop("definitions", None)
-    os.environ.pop("DAGSTER_HOME", None)
-
-
-def parsed(run: tuple[int, str, str]) -> Any:
-    code, out, err = run
-    assert code == 0, err
-    return json.loads(out)
+        yield typed
 
 
 def leave_attempts(days_ago: float, number: int, cost: int | None = 1_000_000_000) -> None:
@@ -95,7 +66,7 @@ def leave_attempts(days_ago: float, number: int, cost: int | None = 1_000_000_00
         store.record(attempts, [])
 
 
-def test_what_runs_spent_by_asset_and_model(typed: Run) -> None:
+def test_what_runs_spent_by_asset_and_model(typed: Run, parsed: Parsed) -> None:
     assert "Nothing was asked" in typed("usage")[1]
     assert typed("run", "tickets+", "-y")[0] == 0
     assert typed("run", "short", "-y")[0] == 0
@@ -113,7 +84,7 @@ def test_what_runs_spent_by_asset_and_model(typed: Run) -> None:
     assert said["total"]["calls"] == 6
 
 
-def test_since_until_and_asset(typed: Run) -> None:
+def test_since_until_and_asset(typed: Run, parsed: Parsed) -> None:
     leave_attempts(3, 4)
     leave_attempts(30, 2)
 
@@ -130,7 +101,7 @@ def test_since_until_and_asset(typed: Run) -> None:
     assert days[0]["day"] == f"{datetime.now(UTC) - timedelta(days=30):%Y-%m-%d}"
 
 
-def test_an_unknown_cost_is_said_and_never_taken_for_nothing(typed: Run) -> None:
+def test_an_unknown_cost_is_said_and_never_taken_for_nothing(typed: Run, parsed: Parsed) -> None:
     leave_attempts(1, 3, cost=None)
     said = parsed(typed("usage", "--by", "run,operator", "--json"))
     assert said["groups"][0]["cost_usd"] is None
@@ -144,7 +115,7 @@ def test_an_unknown_cost_is_said_and_never_taken_for_nothing(typed: Run) -> None
     assert "≥ $1.00" in typed("usage")[1]
 
 
-def test_model_usage_runs_and_is_not_taken_for_spending(typed: Run) -> None:
+def test_model_usage_runs_and_is_not_taken_for_spending(typed: Run, parsed: Parsed) -> None:
     assert typed("run", "tickets+", "-y")[0] == 0
     made = parsed(typed("run", "model_usage", "-y", "--json"))["assets"][0]
     assert (made["state"], made["rows"]) == ("made", 1)
