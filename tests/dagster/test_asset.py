@@ -853,7 +853,7 @@ def test_progress_is_heard_by_whoever_watches(run: Run) -> None:
 def test_progress_is_logged_now_and_then_and_never_a_line_a_row(
     run: Run, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infergraph.dagster.running.LOG_EVERY_S", 0.0)
+    monkeypatch.setattr("infergraph.dagster.telling.LOG_EVERY_S", 0.0)
     result = run(source(rows_of(*map(str, range(50)))), facts())
     lines = [entry.user_message for entry in instance.all_logs(result.run_id) if "store hits" in entry.user_message]
     assert lines

@@ -12,6 +12,7 @@ from typing import Any, overload
 
 import dagster as dg
 
+from infergraph.dagster.building import SemanticAsset
 from infergraph.dagster.checks import EVERY_ASSETS, check_specs
 from infergraph.dagster.code_version import CodeVersion, code_version_of
 from infergraph.dagster.conditions import Condition
@@ -19,7 +20,7 @@ from infergraph.dagster.config import OPTION_NAMES, config_class
 from infergraph.dagster.inputs import inputs_of
 from infergraph.dagster.judging import Judge
 from infergraph.dagster.own_checks import own_checks
-from infergraph.dagster.running import SemanticAsset, run_asset
+from infergraph.dagster.running import run_asset
 from infergraph.dagster.signature import Signature, signature_of
 from infergraph.errors import PlanError, did_you_mean
 from infergraph.models.redact import redact

@@ -22,7 +22,7 @@ from infergraph.dagster.storage import ALSO, PART
 from infergraph.errors import PlanError, did_you_mean
 
 if TYPE_CHECKING:
-    from infergraph.dagster.running import SemanticAsset
+    from infergraph.dagster.building import SemanticAsset
     from infergraph.frame.frame import SemanticFrame
 
 Known = Callable[[str], AssetColumns]

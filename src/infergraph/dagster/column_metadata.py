@@ -18,7 +18,7 @@ from infergraph.dagster.storage import ALSO, PART
 from infergraph.models.redact import redact
 
 if TYPE_CHECKING:
-    from infergraph.dagster.running import SemanticAsset
+    from infergraph.dagster.building import SemanticAsset
     from infergraph.frame.frame import SemanticFrame
 
 THEIRS = "dagster/column_lineage"

@@ -15,9 +15,9 @@ from typing import Any
 import dagster as dg
 
 from infergraph.dagster.asset import NOT_REACHED, asset_code, code_metadata, semantic_asset_of
+from infergraph.dagster.building import SemanticAsset
 from infergraph.dagster.code_version import CodeVersion
 from infergraph.dagster.resources import ModelSettings, ModelsResource
-from infergraph.dagster.running import SemanticAsset
 from infergraph.errors import PlanError
 from infergraph.models.model import ANSWER_PARAMETERS
 

@@ -16,9 +16,9 @@ import dagster as dg
 import polars as pl
 
 from infergraph.dagster.asset import semantic_asset_of
+from infergraph.dagster.building import SemanticAsset
 from infergraph.dagster.checks import prepare
 from infergraph.dagster.config import options_of
-from infergraph.dagster.running import SemanticAsset
 from infergraph.dagster.signature import FrameKind
 from infergraph.dagster.storage import ALSO, PART
 from infergraph.errors import PlanError, did_you_mean

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -22,110 +19,40 @@ import dagster as dg
 import polars as pl
 from upath import UPath
 
+from infergraph.dagster.building import SemanticAsset, by_parameter
 from infergraph.dagster.checks import blocks, evaluate, prepare
 from infergraph.dagster.column_metadata import asset_columns, column_metadata
-from infergraph.dagster.config import options_of, own_config
+from infergraph.dagster.config import options_of
 from infergraph.dagster.data_version import rows_digest
 from infergraph.dagster.expected import estimate_metadata, keep_estimate
 from infergraph.dagster.failed import keep_failed
-from infergraph.dagster.findings import Asking, Findings, OwnCheck
+from infergraph.dagster.findings import Asking, Findings
 from infergraph.dagster.judging import Judge, keep_graded
 from infergraph.dagster.layout import Place
 from infergraph.dagster.metadata import checks_metadata, run_metadata, usage_metadata
 from infergraph.dagster.publish import GRADED, Staged, new_stage
 from infergraph.dagster.published import published_findings, published_versions
 from infergraph.dagster.readings import inputs_read
-from infergraph.dagster.resources import shared_session
 from infergraph.dagster.row_count import rows_upstream
 from infergraph.dagster.signature import Signature
 from infergraph.dagster.storage import PolarsStorage
-from infergraph.dagster.watching import notice_watcher, watcher
+from infergraph.dagster.telling import notices_to, progress_to, what_blocks, why_unpublished
 from infergraph.errors import (
     BudgetExceeded,
     ConfigurationError,
     InternalError,
     PlanError,
     ProviderRefused,
-    did_you_mean,
 )
 from infergraph.frame.row_ids import ROW_ID
 
 if TYPE_CHECKING:
     from infergraph.frame.frame import SemanticFrame
-    from infergraph.frame.run import Progress, RunOptions, StagedRun
-    from infergraph.frame.session import Session
+    from infergraph.frame.run import RunOptions, StagedRun
     from infergraph.lineage import SourceRead
 
-LOG_EVERY_S = 10.0
 _FOREVER = (PlanError, ConfigurationError, ProviderRefused, BudgetExceeded)
 """Errors that the same run again would meet again: retries would only wait."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SemanticAsset:
-    """What ``@ig.semantic_asset`` was given, and what it found out about the function."""
-
-    key: dg.AssetKey
-    fn: Callable[..., Any]
-    signature: Signature
-    key_columns: Mapping[str, str | list[str]]
-    model: str | None
-    max_cost_usd: float | None
-    max_reject_rate: float | None
-    publish_partial: bool
-    keep_versions: int | None
-    io_manager_key: str
-    has_own_code_version: bool = False
-    """The author gave one, which nothing replaces."""
-    checks: tuple[OwnCheck, ...] = ()
-    partitioned: bool = False
-    allowed_models: tuple[str, ...] | None = None
-
-    @property
-    def name(self) -> str:
-        """The asset's key, parts separated by ``/``."""
-        return self.key.to_user_string()
-
-    def build(
-        self, session: Session, inputs: Mapping[str, Any], given: Mapping[str, Any], others: Mapping[str, Any]
-    ) -> SemanticFrame:
-        """Call the function; nothing is asked.
-
-        Args:
-            session: From ``session_for``.
-            inputs: Upstream frames by parameter.
-            given: Values of the op's config.
-            others: The context and resources by parameter, where the function wants them.
-
-        Returns:
-            The plan.
-
-        Raises:
-            PlanError: What the function returned is no plan.
-        """
-        return self.called(self.frames(session, inputs), given, others)
-
-    def frames(self, session: Session, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The upstream frames by parameter, each in the form that the function wants."""
-        spread = _spread(inputs)
-        return {
-            parameter: _as_wanted(session, parameter, spread[parameter], kind, self.key_columns)
-            for parameter, kind in self.signature.frames.items()
-        }
-
-    def called(self, frames: Mapping[str, Any], given: Mapping[str, Any], others: Mapping[str, Any]) -> SemanticFrame:
-        """What the function returns for these frames; see ``build``."""
-        arguments: dict[str, Any] = {**others, **frames}
-        if self.signature.config is not None:
-            arguments["config"] = own_config(self.signature.config, given)
-        return _checked(self.name, self.fn(**arguments))
-
-    def session_for(self, models: Any, store: Any, options: RunOptions) -> Session:
-        """The deployment's session, with this asset's default model."""
-        shared = shared_session(models, store, extra_models=(options.model, options.retry_model))
-        if self.model is None and self.allowed_models is None:
-            return shared
-        return _with_default(shared, self.model, self.name, self.allowed_models)
 
 
 def run_asset(
@@ -158,7 +85,7 @@ def run_asset(
             return
         stage = _new_stage(storage)
         try:
-            read = partial(inputs_read, inputs=_spread(inputs), handed=frames)
+            read = partial(inputs_read, inputs=by_parameter(inputs), handed=frames)
             yield from _materialize(asset, context, frame, options, storage, stage, read)
         finally:
             # The framework comes back here after the IO manager has taken the files.
@@ -190,8 +117,8 @@ def _materialize(
         run_id=context.run.run_id,
         asset=asset.name,
         partition=_partition(context),
-        on_progress=_progress(asset.name, context),
-        on_notice=_notice(asset.name, context),
+        on_progress=progress_to(asset.name, context),
+        on_notice=notices_to(asset.name, context),
     )
     operators = _operator_counts(run)
     data, rejects = pl.scan_parquet(run.data, glob=False), pl.scan_parquet(run.rejects, glob=False)
@@ -210,7 +137,7 @@ def _materialize(
         # Checks that were deselected are not reported, but rows that fail them are not published either.
         _keep_rejects(context, storage, asset, run, results, options)
         yield from selected
-        raise dg.Failure(_why(asset, frame, run, results, options), allow_retries=False)
+        raise dg.Failure(why_unpublished(asset.name, frame, run, results, options), allow_retries=False)
     keep_graded(stage / "checks", stage / GRADED)
     staged = Staged(
         folder=stage,
@@ -256,7 +183,9 @@ def _keep_rejects(
     place = Place(asset=tuple(asset.key.path), partition=_partition(context))
     facts = {"fingerprint": run.fingerprint, "data_version": rows_digest(run.data), **_chosen(options)}
     try:
-        keep_failed(run.rejects, storage.base(), place, run_id=context.run.run_id, why=_said(results), facts=facts)
+        keep_failed(
+            run.rejects, storage.base(), place, run_id=context.run.run_id, why=what_blocks(results), facts=facts
+        )
     except OSError as error:
         context.log.warning("The rejects of this run could not be kept: %s", error)
 
@@ -296,8 +225,8 @@ def _asking(
         publish_partial=asset.publish_partial,
         published=not context.selected_asset_keys,
         spent_usd=spent_usd,
-        on_progress=_progress(asset.name, context),
-        on_notice=_notice(asset.name, context),
+        on_progress=progress_to(asset.name, context),
+        on_notice=notices_to(asset.name, context),
     )
 
 
@@ -337,49 +266,6 @@ def _selected(
     return [result for result in results if result.check_name in wanted]
 
 
-def _why(
-    asset: SemanticAsset,
-    frame: SemanticFrame,
-    run: StagedRun,
-    results: list[dg.AssetCheckResult],
-    options: RunOptions,
-) -> str:
-    said = f"{asset.name!r} was not published, and what was published before still counts. {_said(results)}."
-    if run.usage.pending:
-        said += f" {_what_finishing_costs(asset, frame, run, options)}"
-    return said
-
-
-def _said(results: list[dg.AssetCheckResult]) -> str:
-    """What the blocking checks say."""
-    return "; ".join(f"{result.check_name}: {result.description}" for result in results if blocks(result))
-
-
-def _what_finishing_costs(asset: SemanticAsset, frame: SemanticFrame, run: StagedRun, options: RunOptions) -> str:
-    usage = run.usage
-    done = usage.rows - usage.pending
-    spent = "an unknown amount" if usage.cost_usd is None else f"{usage.cost_usd:.6f} USD"
-    rest = frame.estimate(options)
-    cost = "an unknown amount" if rest.cost_usd is None else f"about {rest.cost_usd:.6f} USD"
-    return (
-        f"{done} of {usage.rows} rows are done, {usage.calls} of them in this run for {spent}, and every answer is "
-        f"kept; finishing takes {rest.calls} "
-        f"more calls and {cost}. {_more_money(frame, options)} and run it again, or publish what is there with "
-        "publish_partial=True."
-    )
-
-
-def _more_money(frame: SemanticFrame, options: RunOptions) -> str:
-    own = "Raise max_cost_usd (the asset's, or in the run config)"
-    shared = (
-        "wait for the next day or month, or raise the deployment's budget (max_cost_usd_per_day or "
-        "max_cost_usd_per_month of the resource 'models'),"
-    )
-    if not frame.session.has_budget:
-        return own
-    return shared[0].upper() + shared[1:] if options.max_cost_usd is None else f"{own}, or {shared}"
-
-
 def _operator_counts(run: StagedRun) -> list[dict[str, Any]]:
     if run.usage.by_operator.is_empty():
         return []
@@ -405,61 +291,11 @@ def _rows_of_several_questions(run: StagedRun) -> dict[str, dict[str, int]]:
     return {row.pop("operator"): row for row in both.to_dicts()}
 
 
-def _spread(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Upstream frames by parameter, where several parameters came in one Dagster input (see ``storage.ALSO``)."""
-    spread: dict[str, Any] = {}
-    for name, value in inputs.items():
-        if isinstance(value, dict):
-            spread.update({also or name: frame for also, frame in value.items()})
-        else:
-            spread[name] = value
-    return spread
-
-
-def _as_wanted(
-    session: Session, parameter: str, value: Any, kind: str, key_columns: Mapping[str, str | list[str]]
-) -> SemanticFrame | pl.LazyFrame | pl.DataFrame:
-    from infergraph.frame.estimate import PossibleRows
-
-    if isinstance(value, PossibleRows):
-        return value.frame(session, parameter, key_columns.get(parameter))
-    lazy: pl.LazyFrame = value.lazy()
-    if kind == "semantic":
-        return session.frame(lazy, name=parameter, key=key_columns.get(parameter))
-    plain = lazy.drop(ROW_ID, strict=False)
-    return plain.collect() if kind == "eager" else plain
-
-
-def _checked(asset: str, returned: Any) -> SemanticFrame:
-    from infergraph.frame.frame import SemanticFrame
-
-    if isinstance(returned, SemanticFrame):
-        return returned
-    what = "nothing" if returned is None else f"a {type(returned).__name__}"
-    raise PlanError(
-        f"{asset!r} returned {what}. A semantic asset returns the ig.SemanticFrame that it built, such as "
-        "'return tickets.semantic.extract(...)': do not call collect() or run() in it. For an asset without a "
-        "model, use @dg.asset."
-    )
-
-
 def _others(signature: Signature, context: dg.AssetExecutionContext) -> dict[str, Any]:
     others: dict[str, Any] = {name: context.resources.original_resource_dict[name] for name in signature.resources}
     if signature.context is not None:
         others[signature.context] = context
     return others
-
-
-def _with_default(shared: Session, model: str | None, asset: str, allowed: tuple[str, ...] | None) -> Session:
-    from infergraph.dagster.sessions import AssetSession
-    from infergraph.frame.allowing import allowed_models_of
-
-    if model is not None and model not in shared.models:
-        raise PlanError(
-            f"{asset!r}: model={model!r} is no model of the resource 'models'. {did_you_mean(model, shared.models)}"
-        )
-    checked = None if allowed is None else allowed_models_of(f"asset {asset!r}", allowed, shared.models)
-    return AssetSession(shared, model, allowed_models=checked)
 
 
 def _partition(context: dg.AssetExecutionContext) -> str | None:
@@ -495,44 +331,3 @@ def _no_retry_where_useless(context: dg.AssetExecutionContext) -> Iterator[None]
         if context.op_execution_context.op_def.retry_policy is None:
             raise
         raise dg.Failure(str(error), allow_retries=False) from error
-
-
-def _progress(asset: str, context: dg.AssetExecutionContext) -> Callable[[Progress], None]:
-    """Tell whoever watches this process, and Dagster's log every ten seconds: never a line a row."""
-    watch = watcher(asset)
-    lock = threading.Lock()
-    said = {"at": time.monotonic()}
-
-    def report(progress: Progress) -> None:
-        if watch is not None:
-            watch(progress)
-        now = time.monotonic()
-        with lock:
-            if now - said["at"] < LOG_EVERY_S:
-                return
-            said["at"] = now
-        context.log.info(_line(progress))
-
-    return report
-
-
-def _notice(asset: str, context: dg.AssetExecutionContext) -> Callable[[str], None]:
-    """Put what keeps the run waiting into Dagster's log, and tell whoever watches this process."""
-    watch = notice_watcher(asset)
-
-    def report(notice: str) -> None:
-        if watch is not None:
-            watch(notice)
-        context.log.warning(notice)
-
-    return report
-
-
-def _line(progress: Progress) -> str:
-    total = "" if progress.rows_total is None else f" of {progress.rows_total}"
-    cost = "" if progress.cost_usd is None else f", {progress.cost_usd:.4f} USD"
-    speed = progress.rows / progress.seconds if progress.seconds > 0 else 0.0
-    return (
-        f"{progress.operator}: {progress.rows}{total} rows, {progress.calls} calls, {progress.store_hits} store hits, "
-        f"{progress.rejected} rejected, {progress.pending} pending{cost}, {speed:.1f} rows/s"
-    )
