@@ -337,8 +337,8 @@ def test_what_a_failed_run_rejected_asked_and_cost_is_shown(typed: Run, project:
 def test_rejects_of_a_first_run_that_failed_are_shown(typed: Run) -> None:
     with script("shop", nothing):
         assert typed("run", "tickets+")[0] == 1
-    code, out, _ = typed("rejects", "facts")
-    assert code == 0
+    code, out, err = typed("rejects", "facts")
+    assert code == 0, err
     assert "facts: 3 rejects" in out
 
 
