@@ -15,7 +15,9 @@ from typing import Any, Protocol, cast
 from infergraph.text.packaged import CHAT_MODEL
 
 _O200K = re.compile(r"^(gpt-4o|gpt-4\.[15]|gpt-5|gpt-oss|chatgpt-4o|o[134](-|$)|o200k_(base|harmony)$|ft:gpt-4(o|\.1))")
-_CL100K = re.compile(r"^(gpt-4(-|$)|gpt-3\.?5|text-embedding-(3-|ada-002)|(davinci|babbage)-002$|cl100k_base$|ft:gpt-(3\.5|4-))")
+_CL100K = re.compile(
+    r"^(gpt-4(-|$)|gpt-3\.?5|text-embedding-(3-|ada-002)|(davinci|babbage)-002$|cl100k_base$|ft:gpt-(3\.5|4-))"
+)
 _CLAUDE = re.compile(r"(^|[./])claude")
 _CLAUDE_FACTOR = 1.3
 _WORDS_KEPT = 50_000
