@@ -135,6 +135,36 @@ def test_tokens_of_a_long_word_and_a_long_text() -> None:
     assert all(length_in_tokens(chunk["text"]) <= 500 for chunk in found)
 
 
+@pytest.mark.parametrize("way", [chunks.tokens, lambda *a, **k: chunks.recursive(*a, unit="tokens", **k)])
+def test_estimated_tokens_fill_a_chunk_and_no_more(way: Callable[..., pl.Expr]) -> None:
+    model = "anthropic:claude-opus-4-6"
+    for text, size in [("word " * 2_000, 100), ("\U0010ffff\u0378\U0010ffff", 10)]:
+        found = pl.DataFrame({"t": [text]}).select(way("t", size, model=model)).to_series()[0].to_list()
+        lengths = [count_tokens(model, chunk["text"])[0] for chunk in found]
+        assert max(lengths) <= size
+        assert min(lengths[:-1]) > size // 2
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "overlap"), [("aaaae\u0301", 2, 0), (" - nested\n \xa0👍", 4, 2), ("a\r\n \xa0👍 b", 4, 2)]
+)
+def test_tokens_of_pieces_that_are_put_together(text: str, size: int, overlap: int) -> None:
+    # The embedded model's tokenizer has more tokens for these than for their parts.
+    def length(part: str) -> int:
+        return count_tokens("local:smollm2-135m", part)[0]
+
+    frame = pl.DataFrame({"t": [text]})
+    found = frame.select(chunks.tokens("t", size, overlap=overlap, model="local:smollm2-135m")).to_series()[0].to_list()
+    assert all(length(chunk["text"]) <= size or len(chunk["text"]) == 1 for chunk in found)
+    assert all(length(text[after["start"] : one["end"]]) <= overlap for one, after in pairwise(found))
+
+
+def test_sizes_beyond_any_text() -> None:
+    huge = 10**400
+    for way in WAYS:
+        assert [chunk["text"] for chunk in cut(way, "one two", huge, huge - 1)] == ["one two"]
+
+
 def test_markdown_chunks_know_their_headings() -> None:
     text = "before\n\n# A\n\ntext of a\n\n## B *b* `c`\n\ntext of b\n\n```\n# not one\n```\n\n"
     text += "C\n---\n\ntext of c\n\n# D\n\nlast"

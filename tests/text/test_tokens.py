@@ -69,6 +69,18 @@ def test_a_long_word_is_cut_within() -> None:
         assert 8 <= count_tokens("o200k_base", kept)[0] <= 10
 
 
+def test_estimated_tokens_are_used_up() -> None:
+    model = "anthropic:claude-opus-4-6"
+    for side in ("start", "end"):
+        kept = computed(tokens.truncate("t", 100, side=side, model=model), "word " * 500)[0]
+        assert 98 <= count_tokens(model, kept)[0] <= 100
+
+
+def test_more_tokens_than_any_text_has() -> None:
+    for model in [*EXACT, "claude-opus-4-6"]:
+        assert computed(tokens.truncate("t", 10**400, model=model), "one two") == ["one two"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

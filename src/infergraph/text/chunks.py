@@ -11,7 +11,7 @@ import polars as pl
 
 from infergraph.errors import PlanError
 from infergraph.text import spans
-from infergraph.text.encodings import count_tokens
+from infergraph.text.encodings import count_tokens, encoding_and_limit
 from infergraph.text.headings import heading_paths
 from infergraph.text.row_wise import Column, column_of, in_pieces, of_each_text
 from infergraph.text.spans import Span
@@ -102,7 +102,8 @@ def tokens(column: Column, size: int, *, overlap: int = 0, model: str = MODEL) -
         ['Grüße aus Köln.', ' Bis bald!']
     """
     where = _checked("tokens", size, overlap)
-    return _chunks(column, lambda text: spans.chunks_of(spans.tokens(text, model, size), size, overlap), where)
+    encoding, most, repeated = _in_encoding(size, overlap, model)
+    return _chunks(column, lambda text: spans.chunks_of_tokens(text, encoding, most, repeated), where)
 
 
 def recursive(column: Column, size: int, *, overlap: int = 0, unit: Unit = "characters", model: str = MODEL) -> pl.Expr:
@@ -255,14 +256,24 @@ Measure = tuple[int, int, Callable[[str], int] | None]
 _WINDOW = 65_536
 """Characters that are looked at together: of texts without breaks the work grows with the square of that."""
 _CHUNKS_A_WINDOW, _CHARACTERS_A_UNIT = 4, 8
+_LONGEST_TEXT = 2**53
+"""No text has as many characters, and the splitter takes numbers of 64 bits."""
 
 
 def _measure(size: int, overlap: int, unit: Unit, model: str) -> Measure:
+    size, overlap = min(size, _LONGEST_TEXT), min(overlap, _LONGEST_TEXT - 1)
     if unit == "characters":
         return size, overlap, None
     if unit == "words":
         return size, overlap, lambda text: len(text.split())
-    return size, overlap, lambda text: count_tokens(model, text)[0]
+    encoding, most, repeated = _in_encoding(size, overlap, model)
+    return most, repeated, lambda text: count_tokens(encoding, text)[0]
+
+
+def _in_encoding(size: int, overlap: int, model: str) -> tuple[str, int, int]:
+    # The splitter takes for granted that a text has no more tokens than bytes, which estimates may have.
+    encoding, most = encoding_and_limit(model, size)
+    return encoding, most, min(encoding_and_limit(model, overlap)[1], most - 1)
 
 
 def _split(text: str, *, kind: Literal["TextSplitter", "MarkdownSplitter"], measure: Measure) -> list[Span]:

@@ -20,6 +20,8 @@ _CL100K = re.compile(
 )
 _CLAUDE = re.compile(r"(^|[./])claude")
 _CLAUDE_FACTOR = 1.3
+_NO_LIMIT = 2**53
+"""More tokens than any text has, and still exact as a float."""
 _WORDS_KEPT = 50_000
 _LONGEST_KEPT = 40
 """Characters of a word whose count is kept."""
@@ -130,28 +132,49 @@ def _tokenizer(encoding: str) -> _Tokenizer:
     return cast(_Tokenizer, tokenizer_for_encoding(encoding))
 
 
-def pieces_of(model_id: str, text: str) -> list[tuple[str, int]]:
-    """A text as its tokenizer takes it apart before it looks for tokens, with the tokens of each piece.
+def encoding_and_limit(model_id: str, tokens: int) -> tuple[str, int]:
+    """What a limit in tokens of a model is in its encoding, of which estimates are a multiple.
 
     Args:
         model_id: A model id, or the name of an encoding.
+        tokens: Most tokens of the model, 0 or more.
+
+    Returns:
+        The encoding, and the most of its tokens that count as at most so many of the model's.
+
+    Example:
+        >>> encoding_and_limit("gpt-5-mini", 1_000), encoding_and_limit("claude-opus-4-6", 1_000)
+        (('o200k_base', 1000), ('o200k_base', 769))
+    """
+    encoding, factor, _ = encoding_of(model_id)
+    limit = min(tokens, _NO_LIMIT)
+    if factor != 1:
+        limit = int((limit + 1) / factor)
+        while round(limit * factor) > tokens:
+            limit -= 1
+    return encoding, limit
+
+
+def pieces_of(encoding: str, text: str) -> list[tuple[str, int]]:
+    """A text as its tokenizer takes it apart before it looks for tokens, with the tokens of each piece.
+
+    Args:
+        encoding: As ``encoding_of`` names it.
         text: Any text.
 
     Returns:
         Pieces that make up the text exactly, and how many tokens each has; a lone surrogate counts as one character.
 
     Example:
-        >>> pieces_of("gpt-5-mini", "hello world")
+        >>> pieces_of("o200k_base", "hello world")
         [('hello', 1), (' world', 1)]
     """
-    encoding, factor, _ = encoding_of(model_id)
     count, clean = _count_of_pieces(encoding), _clean(text)
     pieces, place = [], 0
     for piece in _tokenizer(encoding).pretokenize(clean):
         length = count(piece)
         end = place + len(piece)
-        own = piece if clean is text else text[place:end]
-        pieces.append((own, length if factor == 1 else -int(-length * factor // 1)))
+        pieces.append((piece if clean is text else text[place:end], length))
         place = end
     return pieces
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from bisect import bisect_right
+from itertools import accumulate
 from typing import Literal
 
 import polars as pl
@@ -70,11 +72,13 @@ def truncate(column: Column, n: int, *, side: Side = "end", model: str = "o200k_
     if side not in ("start", "end"):
         raise PlanError(f"{where}: side={side!r}: write 'end' or 'start', the side that goes.")
 
+    encoding, most = encodings.encoding_and_limit(model, n)
+
     def cut(text: str) -> str:
-        if encodings.count_tokens(model, text)[0] <= n:
+        if spans.is_within(text, encoding, most):
             return text
-        pieces = spans.tokens(text, model, max(n, 1))
-        return text[: _kept(pieces, n)] if side == "end" else text[len(text) - _kept_back(pieces, n) :]
+        pieces = spans.tokens(text, encoding, max(most, 1))
+        return _beginning(text, pieces, encoding, most) if side == "end" else _end(text, pieces, encoding, most)
 
     return of_each_text(column, cut, pl.String(), where=where)
 
@@ -112,23 +116,17 @@ def _check_model(model: str, where: str) -> None:
 _TOLD: set[str] = set()
 
 
-def _kept(pieces: list[Piece], n: int) -> int:
-    """How many characters from the start have at most so many tokens."""
-    end, total = 0, 0
-    for _, after, length in pieces:
-        total += length
-        if total > n:
-            break
-        end = after
-    return end
+def _beginning(text: str, pieces: list[Piece], encoding: str, most: int) -> str:
+    """The longest beginning of whole pieces that fits."""
+    kept = bisect_right(list(accumulate(length for _, _, length, _ in pieces)), most)
+    while kept and not spans.is_within(text[: pieces[kept - 1][1]], encoding, most):
+        kept -= 1
+    return text[: pieces[kept - 1][1]] if kept else ""
 
 
-def _kept_back(pieces: list[Piece], n: int) -> int:
-    """How many characters at the end have at most so many tokens."""
-    kept, total = 0, 0
-    for start, end, length in reversed(pieces):
-        total += length
-        if total > n:
-            break
-        kept += end - start
-    return kept
+def _end(text: str, pieces: list[Piece], encoding: str, most: int) -> str:
+    """The longest end of whole pieces that fits."""
+    kept = bisect_right(list(accumulate(length for _, _, length, _ in reversed(pieces))), most)
+    while kept and not spans.is_within(text[pieces[-kept][0] :], encoding, most):
+        kept -= 1
+    return text[pieces[-kept][0] :] if kept else ""
