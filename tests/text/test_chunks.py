@@ -136,6 +136,7 @@ def test_tokens_of_a_long_word_and_a_long_text() -> None:
 
 
 @pytest.mark.parametrize("way", [chunks.tokens, lambda *a, **k: chunks.recursive(*a, unit="tokens", **k)])
+@pytest.mark.filterwarnings("ignore:.*are estimated:UserWarning")
 def test_estimated_tokens_fill_a_chunk_and_no_more(way: Callable[..., pl.Expr]) -> None:
     model = "anthropic:claude-opus-4-6"
     for text, size in [("word " * 2_000, 100), ("\U0010ffff\u0378\U0010ffff", 10)]:
@@ -207,6 +208,12 @@ def test_a_chunk_with_its_neighbours_is_a_piece_of_the_source(
         (lambda: chunks.recursive("t", 5, unit=WRONG), "'characters', 'words' or 'tokens'"),
         (lambda: chunks.markdown("t", 5, keep=WRONG), "write 'headings' or None"),
         (lambda: chunks.window("t", before=-1), "before=-1"),
+        (lambda: chunks.tokens("t", 5, model=""), "model='': write a model id"),
+        (lambda: chunks.markdown("t", 5, unit="tokens", model=NO_MODEL), "model=None: write a model id"),
+        (
+            lambda: chunks.recursive("t", 5, model="gpt-4"),
+            "counts nothing where unit='characters'; write unit='tokens'",
+        ),
     ],
 )
 def test_what_cannot_be_is_said_when_the_expression_is_built(call: Callable[[], pl.Expr], says: str) -> None:
@@ -215,6 +222,14 @@ def test_what_cannot_be_is_said_when_the_expression_is_built(call: Callable[[], 
 
 
 WRONG: Any = "lines"
+NO_MODEL: Any = None
+
+
+def test_estimated_sizes_are_told() -> None:
+    with pytest.warns(UserWarning, match=r"chunks\.tokens: the tokenizer of 'claude-chunks-1' is not at hand"):
+        chunks.tokens("t", 5, model="claude-chunks-1")
+    with pytest.warns(UserWarning, match=r"chunks\.recursive: the tokenizer of 'claude-chunks-2' is not at hand"):
+        chunks.recursive("t", 5, unit="tokens", model="claude-chunks-2")
 
 
 def test_a_column_that_holds_no_chunks_is_named() -> None:

@@ -85,7 +85,8 @@ def test_a_single_file_and_a_url(folder: Path) -> None:
     memory = UPath("memory://documents-test")
     memory.mkdir(parents=True, exist_ok=True)
     (memory / "x.md").write_text("in memory")
-    assert ig.read_documents("memory://documents-test").collect()["text"].to_list() == ["in memory"]
+    for reached in ("memory://documents-test", memory):
+        assert ig.read_documents(reached).collect()["text"].to_list() == ["in memory"]
 
 
 def test_another_encoding(folder: Path) -> None:
@@ -162,7 +163,14 @@ def test_documents_feed_a_semantic_frame(folder: Path) -> None:
         ({"pattern": ""}, "write for example"),
         ({"pattern": "/abs"}, "write for example"),
         ({"max_bytes": 0}, "max_bytes=0"),
-        ({"encoding": "utf-9"}, "there is none of that name"),
+        ({"encoding": "utf-9"}, "no text is written in one of that name"),
+        ({"encoding": "rot13"}, "encoding='rot13': no text"),
+        ({"encoding": None}, "encoding=None: no text"),
+        ({"encoding": "a\0"}, "no text is written"),
+        ({"pattern": "."}, "names no file"),
+        ({"path_or_url": ""}, "a folder, a file or a URL"),
+        ({"path_or_url": ["a", "b"]}, "a folder, a file or a URL"),
+        ({"storage_options": ["anon"]}, "write a dict"),
         ({"path_or_url": "nosuch://x"}, "cannot be reached"),
     ],
 )
@@ -189,3 +197,9 @@ def test_utf_32_is_not_taken_for_utf_16(tmp_path: Path) -> None:
 def test_stars_within_a_name_are_refused_when_the_plan_is_built(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="stands alone"):
         ig.read_documents(tmp_path, pattern="**.md")
+
+
+def test_what_an_encoding_writes_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "half.txt").write_bytes(b"tea +2D0- time")
+    row = ig.read_documents(tmp_path, encoding="utf-7").select("text", "bytes", "error").collect().row(0)
+    assert row == (None, b"tea +2D0- time", "not utf-7 (encoding=)")

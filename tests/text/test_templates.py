@@ -76,6 +76,12 @@ def test_the_table_is_that_of_prompts(dtype: Any) -> None:
         ("no name", {}, "names no column"),
         ("{{ name }}", {"nmae": "name"}, "nmae= is no name in the template"),
         (3, {}, "a template is a text"),
+        ("{{ name|uper }}", {}, "there is no filter 'uper'. Did you mean 'upper'"),
+        ("{% for n in names %}{{ n|uper }}{% endfor %}", {}, "no filter 'uper'"),
+        ("{% if name is nul %}{{ name }}{% endif %}", {}, "there is no test 'nul'"),
+        ("{{ name.upper() }}", {}, "functions cannot be called"),
+        ("{% set n = name %}{{ n }}", {}, "{% set %} is not available"),
+        ("{{ name + 1 }}", {}, "arithmetic is not done"),
     ],
 )
 def test_what_is_wrong_is_said_when_the_expression_is_built(template: Any, columns: Any, says: str) -> None:

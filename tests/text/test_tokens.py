@@ -69,6 +69,7 @@ def test_a_long_word_is_cut_within() -> None:
         assert 8 <= count_tokens("o200k_base", kept)[0] <= 10
 
 
+@pytest.mark.filterwarnings("ignore:.*are estimated:UserWarning")
 def test_estimated_tokens_are_used_up() -> None:
     model = "anthropic:claude-opus-4-6"
     for side in ("start", "end"):
@@ -76,6 +77,7 @@ def test_estimated_tokens_are_used_up() -> None:
         assert 98 <= count_tokens(model, kept)[0] <= 100
 
 
+@pytest.mark.filterwarnings("ignore:.*are estimated:UserWarning")
 def test_more_tokens_than_any_text_has() -> None:
     for model in [*EXACT, "claude-opus-4-6"]:
         assert computed(tokens.truncate("t", 10**400, model=model), "one two") == ["one two"]
@@ -93,3 +95,9 @@ def test_more_tokens_than_any_text_has() -> None:
 def test_what_cannot_be_is_said_when_the_expression_is_built(arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(PlanError, match=says):
         tokens.truncate("t", **arguments)
+
+
+def test_a_model_that_is_no_name() -> None:
+    nothing: Any = None
+    with pytest.raises(PlanError, match="is_exact: model=None: write a model id"):
+        tokens.is_exact(nothing)

@@ -15,6 +15,7 @@ from infergraph.text.encodings import count_tokens, encoding_and_limit
 from infergraph.text.headings import heading_paths
 from infergraph.text.row_wise import Column, column_of, in_pieces, of_each_text
 from infergraph.text.spans import Span
+from infergraph.text.tokens import check_model
 
 Unit = Literal["characters", "words", "tokens"]
 MODEL = "o200k_base"
@@ -93,7 +94,7 @@ def tokens(column: Column, size: int, *, overlap: int = 0, model: str = MODEL) -
         As ``characters``.
 
     Raises:
-        PlanError: A size or an overlap that cannot be.
+        PlanError: A size, an overlap or a model that cannot be.
 
     Example:
         >>> import infergraph as ig
@@ -101,7 +102,7 @@ def tokens(column: Column, size: int, *, overlap: int = 0, model: str = MODEL) -
         >>> frame.select(ig.text.chunks.tokens("doc", 6)).to_series()[0].struct.field("text").to_list()
         ['Grüße aus Köln.', ' Bis bald!']
     """
-    where = _checked("tokens", size, overlap)
+    where = _checked("tokens", size, overlap, "tokens", model)
     encoding, most, repeated = _in_encoding(size, overlap, model)
     return _chunks(column, lambda text: spans.chunks_of_tokens(text, encoding, most, repeated), where)
 
@@ -120,7 +121,7 @@ def recursive(column: Column, size: int, *, overlap: int = 0, unit: Unit = "char
         As ``characters``.
 
     Raises:
-        PlanError: A size, an overlap or a unit that cannot be.
+        PlanError: A size, an overlap or a unit that cannot be, or a model where nothing is counted in tokens.
 
     The breaks are those of the library semantic-text-splitter (Unicode sentence, word and grapheme boundaries).
 
@@ -130,7 +131,7 @@ def recursive(column: Column, size: int, *, overlap: int = 0, unit: Unit = "char
         >>> frame.select(ig.text.chunks.recursive("doc", 30)).to_series()[0].struct.field("text").to_list()
         ['A first part.\\n\\n', 'A second one. It is longer.']
     """
-    where = _checked("recursive", size, overlap, unit)
+    where = _checked("recursive", size, overlap, unit, model)
     return _chunks(column, partial(_split, kind="TextSplitter", measure=_measure(size, overlap, unit, model)), where)
 
 
@@ -159,7 +160,7 @@ def markdown(
         The headings are not part of ``text`` nor of the size.
 
     Raises:
-        PlanError: A size, an overlap, a unit or ``keep`` that cannot be.
+        PlanError: A size, an overlap, a unit or ``keep`` that cannot be, or a model where nothing is counted in tokens.
 
     Example:
         >>> import infergraph as ig
@@ -170,7 +171,7 @@ def markdown(
         ['Tea', 'Green'] '## Green\\n\\nSteam it.\\n\\n'
         ['Tea', 'Black'] '## Black\\n\\nDry it.\\n'
     """
-    where = _checked("markdown", size, overlap, unit)
+    where = _checked("markdown", size, overlap, unit, model)
     if keep not in ("headings", None):
         raise PlanError(f"{where}: keep={keep!r}: write 'headings' or None.")
     cut = partial(_split, kind="MarkdownSplitter", measure=_measure(size, overlap, unit, model))
@@ -221,7 +222,7 @@ def window(column: Column, *, before: int = 1, after: int = 1) -> pl.Expr:
     return column_of(column, where).map_batches(batch, return_dtype=returns, is_elementwise=True)
 
 
-def _checked(function: str, size: int, overlap: int, unit: str = "characters") -> str:
+def _checked(function: str, size: int, overlap: int, unit: str = "characters", model: str = MODEL) -> str:
     where = f"ig.text.chunks.{function}"
     if type(size) is not int or size < 1:
         raise PlanError(f"{where}: size={size!r}: give a number, 1 or more.")
@@ -229,6 +230,10 @@ def _checked(function: str, size: int, overlap: int, unit: str = "characters") -
         raise PlanError(f"{where}: overlap={overlap!r}: give a number from 0 to less than size={size}.")
     if unit not in get_args(Unit):
         raise PlanError(f"{where}: unit={unit!r}: write 'characters', 'words' or 'tokens'.")
+    if unit == "tokens":
+        check_model(model, where, callers=3)
+    elif model != MODEL:
+        raise PlanError(f"{where}: model={model!r} counts nothing where unit={unit!r}; write unit='tokens'.")
     return where
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from os import PathLike
+from pathlib import PurePath
 from stat import S_ISBLK, S_ISCHR, S_ISFIFO, S_ISSOCK
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +97,10 @@ def read_documents(
         >>> folder.cleanup()
     """
     _check(pattern, encoding, max_bytes)
+    if not isinstance(storage_options, Mapping | None):
+        raise PlanError(
+            f"{_WHERE}: storage_options={storage_options!r:.80}: write a dict, for example {{'anon': True}}."
+        )
     base = _reached(path_or_url, dict(storage_options or {}))
 
     def read(
@@ -116,15 +122,19 @@ _WHERE = "ig.read_documents"
 def _check(pattern: str, encoding: str, max_bytes: int) -> None:
     if not isinstance(pattern, str) or not pattern or pattern.startswith("/"):
         raise PlanError(f"{_WHERE}: pattern={pattern!r}: write for example '*.md' or '**/*.pdf'.")
+    if not PurePath(pattern).parts:
+        raise PlanError(f"{_WHERE}: pattern={pattern!r} names no file; write for example '*.md' or '**/*.pdf'.")
     if any("**" in part and part != "**" for part in pattern.split("/")):
         raise PlanError(f"{_WHERE}: pattern={pattern!r}: '**' stands alone between slashes, as in '**/*.pdf'.")
     if type(max_bytes) is not int or max_bytes < 1:
         raise PlanError(f"{_WHERE}: max_bytes={max_bytes!r}: give a number of bytes, 1 or more.")
     try:
-        codecs.lookup(encoding)
-    except LookupError:
+        b"x".decode(encoding)
+    except UnicodeError:
+        pass  # It needs more than a byte.
+    except (LookupError, TypeError, ValueError):
         raise PlanError(
-            f"{_WHERE}: encoding={encoding!r}: there is none of that name; write for example 'latin-1'."
+            f"{_WHERE}: encoding={encoding!r}: no text is written in one of that name; write for example 'latin-1'."
         ) from None
 
 
@@ -132,6 +142,8 @@ def _reached(path_or_url: str | Path | UPath, storage_options: dict[str, Any]) -
     """The folder or file, which is there."""
     from upath import UPath
 
+    if not isinstance(path_or_url, (str, PathLike, UPath)) or not str(path_or_url):
+        raise PlanError(f"{_WHERE}: a folder, a file or a URL is a text or a path, not {path_or_url!r:.80}.")
     try:
         base: UPath = UPath(path_or_url, **storage_options)
         found = base.exists()
@@ -217,11 +229,15 @@ def _content(path: UPath, kind: str, encoding: str) -> tuple[str | None, bytes |
         return None, data, None
     named = next((name for mark, name in _MARKS if data.startswith(mark)), encoding)
     try:
-        return data.decode(named), None, None
-    except UnicodeDecodeError as error:
+        text = data.decode(named)
+        if not text.isascii() and not named.startswith("utf-8"):
+            text.encode()  # Halves of surrogate pairs, which some encodings can write, are no text.
+    except UnicodeError as error:
         if kind == "other":
             return None, data, None
-        return None, data, f"not {named}: byte {error.start:,} cannot be read (encoding=)"
+        where = f": byte {error.start:,} cannot be read" if isinstance(error, UnicodeDecodeError) else ""
+        return None, data, f"not {named}{where} (encoding=)"
+    return text, None, None
 
 
 def _why(error: OSError) -> str:

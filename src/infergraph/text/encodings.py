@@ -16,7 +16,7 @@ from infergraph.text.packaged import CHAT_MODEL
 
 _O200K = re.compile(r"^(gpt-4o|gpt-4\.[15]|gpt-5|gpt-oss|chatgpt-4o|o[134](-|$)|o200k_(base|harmony)$|ft:gpt-4(o|\.1))")
 _CL100K = re.compile(
-    r"^(gpt-4(-|$)|gpt-3\.?5|text-embedding-(3-|ada-002)|(davinci|babbage)-002$|cl100k_base$|ft:gpt-(3\.5|4-))"
+    r"^(gpt-4(-|$)|gpt-3\.?5|text-embedding-(3-|ada-002)|(davinci|babbage)-002$|cl100k_base$|ft:gpt-(3\.5|4[-:]))"
 )
 _CLAUDE = re.compile(r"(^|[./])claude")
 _CLAUDE_FACTOR = 1.3
@@ -66,7 +66,7 @@ def count_tokens(model_id: str, text: str) -> tuple[int, bool]:
 
     Args:
         model_id: A model id, or the name of an encoding.
-        text: Any text; special tokens in it count as ordinary text.
+        text: Any text; special tokens of OpenAI's encodings in it count as ordinary text.
 
     Returns:
         The number of tokens, and whether it is exact rather than an estimate.

@@ -47,8 +47,14 @@ _REFUSED: dict[type[nodes.Node], str] = {
 _SAME_TYPE = ("sort", "unique", "reverse", "list")
 
 
-def check(template: nodes.Template, columns: pl.Schema, where: str) -> None:
-    """Raise ``TemplateError`` where the template uses what is not available, or names what is not there."""
+def check(template: nodes.Template, columns: Scope, where: str) -> None:
+    """Raise ``TemplateError`` where the template uses what is not available, or names what is not there.
+
+    Args:
+        template: As parsed.
+        columns: The columns that it may name, with their types; ``None`` for a type that is not known yet.
+        where: What errors call it.
+    """
     _Check(where).visit(template, dict(columns))
 
 

@@ -6,6 +6,7 @@ import textwrap
 from typing import Any
 
 import polars as pl
+from jinja2 import TemplateSyntaxError, nodes
 from jinja2.meta import find_undeclared_variables
 
 from infergraph.errors import TemplateError, did_you_mean
@@ -29,7 +30,8 @@ def render(template: str, **columns: Column) -> pl.Expr:
         outside any condition on it.
 
     Raises:
-        TemplateError: A syntax error, or no name in it; at run time, where it does not fit the columns' types.
+        TemplateError: A syntax error, what prompts may not use, or no name in it; at run time, where it does not fit
+            the columns' types.
 
     Example:
         >>> import infergraph as ig
@@ -42,7 +44,7 @@ def render(template: str, **columns: Column) -> pl.Expr:
     if not isinstance(template, str):
         raise TemplateError(f"{where}: a template is a text such as 'Dear {{{{ name }}}}', not {template!r:.80}.")
     text = textwrap.dedent(template)
-    names = sorted(find_undeclared_variables(parse(text, where)))
+    names = _names_in(text, where)
     if not names:
         raise TemplateError(f"{where}: the template names no column, for example {{{{ name }}}}.")
     for name in columns:
@@ -59,6 +61,21 @@ def render(template: str, **columns: Column) -> pl.Expr:
 
     given = [column_of(columns.get(name, name), where).alias(name) for name in names]
     return pl.struct(given).map_batches(batch, return_dtype=pl.String, is_elementwise=True)
+
+
+def _names_in(text: str, where: str) -> list[str]:
+    """The columns that a template needs; raises ``TemplateError`` for what no column's type can make right."""
+    parsed = parse(text, where)
+    try:
+        names = sorted(find_undeclared_variables(parsed))
+    except TemplateSyntaxError as error:
+        # Jinja compiles to find the names; what it cannot compile is named by our own check first.
+        used = [name for name in parsed.find_all(nodes.Name) if name.ctx == "load"]
+        set_here = {name.name for name in parsed.find_all(nodes.Name) if name.ctx != "load"}
+        syntax.check(parsed, {name.name: None for name in used if name.name not in set_here}, where)
+        raise TemplateError(f"{where}, line {error.lineno}: {error.message}") from error
+    syntax.check(parsed, dict.fromkeys(names), where)
+    return names
 
 
 def _text_expr(text: str, columns: pl.Schema, where: str) -> pl.Expr:

@@ -26,8 +26,8 @@ def count(column: Column, *, model: str = "o200k_base") -> pl.Expr:
             (``o200k_base``, ``cl100k_base``).
 
     Returns:
-        A row-wise Int64 expression; null for null. Exact for OpenAI's public encodings and the embedded model; for
-        other models an estimate, and a warning says so once: see ``is_exact``.
+        A row-wise Int64 expression; null for null. Exact for these two encodings, OpenAI's models that have them, and
+        the embedded chat model; for others an estimate, and a warning says so once: see ``is_exact``.
 
     Raises:
         PlanError: ``model`` is no text.
@@ -39,7 +39,7 @@ def count(column: Column, *, model: str = "o200k_base") -> pl.Expr:
         [2, 0, None]
     """
     where = "ig.text.tokens.count"
-    _check_model(model, where)
+    check_model(model, where)
     return of_each_text(column, lambda text: encodings.count_tokens(model, text)[0], pl.Int64(), where=where)
 
 
@@ -66,7 +66,7 @@ def truncate(column: Column, n: int, *, side: Side = "end", model: str = "o200k_
         ('one two', ' two three')
     """
     where = "ig.text.tokens.truncate"
-    _check_model(model, where)
+    check_model(model, where)
     if type(n) is not int or n < 0:
         raise PlanError(f"{where}: n={n!r}: give a number of tokens, 0 or more.")
     if side not in ("start", "end"):
@@ -90,27 +90,39 @@ def is_exact(model: str) -> bool:
         model: As in ``count``.
 
     Returns:
-        True for OpenAI's public encodings and the embedded model. Other models are estimated by ``o200k_base``, those
-        of Anthropic at 1.3 times its count (measured: 1.1 to 1.35 for English prose).
+        True for ``o200k_base``, ``cl100k_base``, OpenAI's models that have them, and the embedded chat model. Others
+        are estimated by ``o200k_base``, those of Anthropic at 1.3 times its count (measured: 1.1 to 1.35 for English
+        prose).
+
+    Raises:
+        PlanError: ``model`` is no text.
 
     Example:
         >>> import infergraph as ig
         >>> ig.text.tokens.is_exact("gpt-5-mini"), ig.text.tokens.is_exact("claude-opus-4-6")
         (True, False)
     """
+    _check_is_name(model, "ig.text.tokens.is_exact")
     return encodings.encoding_of(model)[2]
 
 
-def _check_model(model: str, where: str) -> None:
-    if not isinstance(model, str) or not model:
-        raise PlanError(f"{where}: model={model!r}: write a model id such as 'gpt-5-mini', or an encoding.")
+def check_model(model: str, where: str, *, callers: int = 2) -> None:
+    """Raise ``PlanError`` where ``model`` is no name; warn once, so many callers up, where its tokens are estimated."""
+    _check_is_name(model, where)
     encoding, factor, exact = encodings.encoding_of(model)
     if not exact and model not in _TOLD:
         _TOLD.add(model)
         how = f"{factor} x {encoding}" if factor != 1 else encoding
         warnings.warn(
-            f"{where}: the tokenizer of {model!r} is not at hand; tokens are estimated as {how}.", stacklevel=3
+            f"{where}: the tokenizer of {model!r} is not at hand; tokens are estimated as {how}. Exact are "
+            "'o200k_base', 'cl100k_base', OpenAI's models of these, and 'local:smollm2-135m'.",
+            stacklevel=callers + 1,
         )
+
+
+def _check_is_name(model: str, where: str) -> None:
+    if not isinstance(model, str) or not model:
+        raise PlanError(f"{where}: model={model!r}: write a model id such as 'gpt-5-mini', or an encoding.")
 
 
 _TOLD: set[str] = set()
