@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from datetime import UTC, datetime
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -203,3 +206,47 @@ def test_what_an_encoding_writes_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "half.txt").write_bytes(b"tea +2D0- time")
     row = ig.read_documents(tmp_path, encoding="utf-7").select("text", "bytes", "error").collect().row(0)
     assert row == (None, b"tea +2D0- time", "not utf-7 (encoding=)")
+
+
+def test_a_folder_that_may_not_be_listed_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("deny", "open", ".hidden"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.md").write_text("tea")
+    real = os.scandir
+
+    # Root may list everything, and tests may run as root.
+    def denied(path: Any = ".") -> Any:
+        if Path(path).name in ("deny", ".hidden"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    found = ig.read_documents(tmp_path, pattern="**/*.md").select("name", "text", "error")
+    reason = "cannot be listed: a folder without permission"
+    assert found.collect().rows() == [("deny", None, reason), ("a.md", "tea", None)]
+    assert ig.read_documents(tmp_path, pattern="open/*.md").select("name").collect()["name"].to_list() == ["a.md"]
+    url = ig.read_documents(f"file://{tmp_path}", pattern="**/*.md").select("path", "error").collect()
+    assert url.row(0) == (f"file://{tmp_path}/deny", reason)
+    assert ig.read_documents(tmp_path / "deny").select("error").collect().item() == reason
+
+
+def test_a_pipe_alone_is_a_row(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    found = ig.read_documents(tmp_path / "pipe.txt").select("name", "error").collect()
+    assert found.rows() == [("pipe.txt", "cannot be read: a pipe, socket or device, no file")]
+
+
+class _Website(SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None: ...
+
+
+def test_a_website_is_one_file(folder: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Website, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert ig.read_documents(f"{url}/a.md").select("name", "text").collect().row(0) == ("a.md", "# Tee für Zoë")
+        with pytest.raises(PlanError, match="websites do not list their files"):
+            ig.read_documents(f"{url}/", pattern="*.md")
+        with pytest.raises(PlanError, match="or it cannot be reached"):
+            ig.read_documents(f"{url}/none.md")
+        server.shutdown()

@@ -7,11 +7,13 @@ wanted, so that listing a folder, or the first ten files of it, costs just that.
 from __future__ import annotations
 
 import codecs
+import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import takewhile
 from os import PathLike
-from pathlib import PurePath
-from stat import S_ISBLK, S_ISCHR, S_ISFIFO, S_ISSOCK
+from pathlib import Path, PurePath
+from stat import S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISSOCK
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -20,8 +22,6 @@ from polars.io.plugins import register_io_source
 from infergraph.errors import PlanError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from upath import UPath
 
 DOCUMENTS = pl.Schema(
@@ -49,6 +49,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
     "archive": ("zip", "gz", "tar", "7z", "bz2", "xz", "zst"),
 }
 KIND_OF_SUFFIX = {suffix: kind for kind, suffixes in _KINDS.items() for suffix in suffixes}
+_ALL = "**/*"
 _BINARY = {"pdf", "image", "audio", "video", "office", "archive"}
 _BATCH_FILES, _BATCH_BYTES = 256, 32 * 2**20
 # The mark of UTF-32 begins with that of UTF-16.
@@ -61,7 +62,7 @@ _MARKS = (
 def read_documents(
     path_or_url: str | Path | UPath,
     *,
-    pattern: str = "**/*",
+    pattern: str = _ALL,
     encoding: str = "utf-8",
     max_bytes: int = 256 * 2**20,
     storage_options: Mapping[str, Any] | None = None,
@@ -69,9 +70,10 @@ def read_documents(
     """The files of a folder as rows, read as they are wanted.
 
     Args:
-        path_or_url: A folder or a single file; any universal-pathlib URL (``s3://``, ``gs://``, ``https://``...).
-        pattern: Which files of the folder, as ``Path.glob`` reads it; hidden files (``.name``) only where the pattern
-            names them.
+        path_or_url: A folder or a single file; any universal-pathlib URL (``s3://``, ``gs://``, ``zip://``...). Of
+            ``https://`` a single file: websites do not list theirs.
+        pattern: Which files of the folder, as ``Path.glob`` reads it: ``**`` does not go into linked folders, and
+            hidden files (``.name``) count only where the pattern names them.
         encoding: Of text files without a byte order mark.
         max_bytes: Larger files are not read, 1 or more.
         storage_options: What fsspec needs for that URL (endpoint, region, ``anon=True``...).
@@ -81,8 +83,8 @@ def read_documents(
         ending: ``text markdown html json transcript table xml email config code pdf image audio video office archive``;
         ``other`` where there is none of these), ``text`` (of kinds that are text, and of others that hold UTF-8; else
         null), ``bytes`` (of those that are not), ``modified`` (UTC; null where the storage does not say), ``size`` in
-        bytes, and ``error``: why a file could not be read, else null. The folder is listed each time the frame is
-        collected.
+        bytes, and ``error``: why a file could not be read, else null. A folder that may not be listed is a row with an
+        error too. The folder is listed each time the frame is collected.
 
     Raises:
         PlanError: There is no such folder or file, a pattern or an option that cannot be.
@@ -101,7 +103,7 @@ def read_documents(
         raise PlanError(
             f"{_WHERE}: storage_options={storage_options!r:.80}: write a dict, for example {{'anon': True}}."
         )
-    base = _reached(path_or_url, dict(storage_options or {}))
+    base = _reached(path_or_url, dict(storage_options or {}), pattern)
 
     def read(
         wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
@@ -138,7 +140,7 @@ def _check(pattern: str, encoding: str, max_bytes: int) -> None:
         ) from None
 
 
-def _reached(path_or_url: str | Path | UPath, storage_options: dict[str, Any]) -> UPath:
+def _reached(path_or_url: str | Path | UPath, storage_options: dict[str, Any], pattern: str) -> UPath:
     """The folder or file, which is there."""
     from upath import UPath
 
@@ -150,7 +152,13 @@ def _reached(path_or_url: str | Path | UPath, storage_options: dict[str, Any]) -
     except (OSError, ImportError, TypeError, ValueError) as error:
         raise PlanError(f"{_WHERE}: {str(path_or_url)!r} cannot be reached: {error}") from error
     if not found:
-        raise PlanError(f"{_WHERE}: there is no folder or file {str(base)!r}.")
+        reached = "" if isinstance(base, PathLike) else ", or it cannot be reached"
+        raise PlanError(f"{_WHERE}: there is no folder or file {str(base)!r}{reached}.")
+    if base.protocol in ("http", "https") and pattern != _ALL:
+        raise PlanError(
+            f"{_WHERE}: pattern={pattern!r}: websites do not list their files, and {str(base)!r} is read as one. Leave "
+            "the pattern out, and put the frames of several files together with pl.concat([...])."
+        )
     return base
 
 
@@ -174,12 +182,26 @@ def _batches(
 
 
 def _files(base: UPath, pattern: str) -> list[UPath]:
-    if base.is_file():
+    if base.is_file() or not base.is_dir():
         return [base]
     hidden = any(part.startswith(".") for part in pattern.split("/"))
     found = (path for path in base.glob(pattern) if hidden or not _is_hidden(path, base))
     # A link to nowhere is no folder either, and has to be told of.
-    return sorted((path for path in found if not path.is_dir()), key=str)
+    files = (path for path in found if not path.is_dir())
+    return sorted((*files, *_unlisted(base, pattern, hidden=hidden)), key=str)
+
+
+def _unlisted(base: UPath, pattern: str, *, hidden: bool) -> Iterator[UPath]:
+    """The folders that ``glob`` leaves out without a word, because this user may not list them."""
+    if not isinstance(base, PathLike):
+        return
+    fixed = takewhile(lambda part: not any(sign in part for sign in "*?["), pattern.split("/")[:-1])
+    root: str = os.fspath(base)
+    failed: list[OSError] = []
+    for _, folders, _ in os.walk(Path(root, *fixed), onerror=failed.append):
+        folders[:] = [name for name in folders if "**" in pattern and (hidden or not name.startswith("."))]
+    denied = (error.filename for error in failed if isinstance(error, PermissionError))
+    yield from (base / os.path.relpath(folder, root) for folder in denied)
 
 
 def _is_hidden(path: UPath, base: UPath) -> bool:
@@ -215,6 +237,8 @@ def _stat(path: UPath) -> tuple[int | None, datetime | None, str | None]:
     if any(special(getattr(said, "st_mode", 0)) for special in (S_ISFIFO, S_ISSOCK, S_ISCHR, S_ISBLK)):
         # Reading a pipe waits for somebody who writes.
         return None, None, "cannot be read: a pipe, socket or device, no file"
+    if S_ISDIR(getattr(said, "st_mode", 0)):
+        return None, None, "cannot be listed: a folder without permission"
     modified = getattr(said, "st_mtime", 0) or None
     return said.st_size, None if modified is None else datetime.fromtimestamp(modified, UTC), None
 
