@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 import polars.selectors as cs
 import pytest
@@ -170,10 +172,53 @@ def test_a_selector_beside_infinity_is_refused_with_the_way_out(session: ig.Sess
         (pl.col("x").unique(), False),
         (pl.col("x").reverse(), False),
         (pl.col("x").head(2), False),
+        (pl.col("x").map_batches(lambda s: s), False),
+        (pl.col("x").map_batches(lambda s: s, is_elementwise=True), True),
+        (pl.col("x").sort().map_batches(lambda s: s, is_elementwise=True), False),
+        (pl.col("x").map_elements(lambda one: one, return_dtype=pl.Int64), True),
+        (pl.lit("x").map_batches(lambda s: s, is_elementwise=True), False),
+        (ig.text.chunks.window(ig.text.chunks.tokens("x", 5)).alias("chunks"), True),
+        (ig.text.chunks.markdown("x", 5), True),
+        (ig.text.html.select("x", "p"), True),
+        (ig.text.transcripts.parse("x"), True),
+        (ig.text.templates.render("{{ x }} {% if y %}{{ y }}{% endif %}"), True),
     ],
 )
 def test_expressions_that_keep_rows_in_place(expression: pl.Expr, in_place: bool) -> None:
     assert keeps_rows_in_place([expression]) is in_place
+
+
+def written_in(path: str, source: str) -> Any:
+    """The function ``source`` writes, as a module at this path would have it."""
+    names: dict[str, Any] = {"__name__": "elsewhere"}
+    exec(compile(source, path, "exec"), names)
+    return names["made"]
+
+
+def test_a_plan_is_the_same_wherever_the_code_of_its_functions_lies(session: ig.Session) -> None:
+    source = "def made(rows):\n    return rows.head(len([one for one in 'ab' if one in {'a', 'b'}]))\n"
+    frame = session.frame(pl.DataFrame({"a": [1]}), name="rows")
+
+    def fingerprints(path: str, source: str) -> set[str]:
+        made = written_in(path, source)
+        return {
+            frame.with_columns(b=pl.col("a").map_batches(made, pl.Int64)).fingerprint(),
+            frame.map_frame(made).fingerprint(),
+        }
+
+    here, there = fingerprints("/here/rows.py", source), fingerprints("/over/there/rows.py", source)
+    assert here == there
+    assert not here & fingerprints("/here/rows.py", source.replace("'b'", "'c'"))
+
+
+def test_pieces_of_a_text_lead_to_their_row(session: ig.Session) -> None:
+    frame = session.frame(pl.DataFrame({"id": [1, 2], "doc": ["one two three", "four"]}), name="docs", key="id")
+    pieces = frame.select("id", chunk=ig.text.chunks.window(ig.text.chunks.words("doc", 2))).explode("chunk")
+    result = pieces.unnest("chunk").run(row_ids=True)
+    for number, row_id in result.frame.select("id", "_row_id").iter_rows():
+        [document] = result.trace(row_id).parents
+        assert document.source is not None
+        assert document.source.key == {"id": number}
 
 
 @settings(max_examples=25, deadline=None)

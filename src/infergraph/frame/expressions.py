@@ -7,8 +7,12 @@ names that they mean when the step is written.
 from __future__ import annotations
 
 import json
+import pickletools
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
+from pathlib import PurePath
+from types import CodeType
 from typing import Any
 
 import polars as pl
@@ -23,7 +27,10 @@ _REARRANGING_FUNCTIONS = {
     "ArgUnique", "ArgSort", "Random", "Repeat", "SearchSorted", "ValueCounts", "UniqueCounts", "ExtendConstant",
     "RLE", "RLEID", "Append",
 }  # fmt: skip
+_PICKLED = re.compile(r'"function":\[([0-9,]+)\]')
+_PICKLE = b"\x80\x05"
 _ONE_ROW_NODES = {"Agg", "Literal"}
+_ROW_BY_ROW = {"ROW_SEPARABLE", "LENGTH_PRESERVING"}
 
 
 def expressions(exprs: Sequence[Any], named: Mapping[str, Any]) -> list[pl.Expr]:
@@ -115,19 +122,61 @@ def identity(one: pl.Expr) -> str:
         return f"opaque {one}"
 
 
+def portable(text: str) -> str:
+    """An identity with each Python function in it by what it does, wherever its code lies.
+
+    Polars keeps functions as pickles, in which the paths of their modules stand, and marks of which texts were one
+    object in this process: the same plan would be another one on the next machine.
+    """
+    return _PICKLED.sub(lambda found: f'"function":"{_digest(bytes(map(int, found[1].split(","))))}"', text)
+
+
+def _digest(function: bytes) -> str:
+    digest = blake2b(digest_size=16)
+    start = max(function.find(_PICKLE), 0)
+    digest.update(function[:start])
+    seen: list[str | bytes | None] = []
+    last: str | bytes | None = None
+    for code, argument, _ in pickletools.genops(function[start:]):
+        if code.name == "MEMOIZE":
+            seen.append(last)
+            continue
+        again = code.name in ("BINGET", "LONG_BINGET")
+        value = seen[int(argument)] if again and argument is not None else argument
+        last = value if isinstance(value, (str, bytes)) else None
+        if isinstance(last, str) and last.endswith(".py") and PurePath(last).is_absolute():
+            continue
+        if code.name != "FRAME":
+            digest.update(repr(last if last is not None else (code.name, None if again else value)).encode())
+    return digest.hexdigest()
+
+
 def function_identity(function: Callable[..., Any]) -> str:
     """A text for a function: its name and what its code does, as far as that can be seen."""
     code = getattr(function, "__code__", None)
-    seen = b"" if code is None else repr((code.co_code, code.co_consts, code.co_names)).encode()
+    seen = "" if code is None else _code_text(code)
     name = getattr(function, "__qualname__", type(function).__name__)
-    return f"opaque {name} {blake2b(seen, digest_size=8).hexdigest()}"
+    return f"opaque {name} {blake2b(seen.encode(), digest_size=8).hexdigest()}"
+
+
+def _code_text(code: CodeType) -> str:
+    """What a function's code does; constants as they are in every process: no addresses, sets in an order."""
+    constants = [
+        _code_text(one)
+        if isinstance(one, CodeType)
+        else repr(sorted(map(repr, one)) if isinstance(one, frozenset) else one)
+        for one in code.co_consts
+    ]
+    return repr((code.co_code, constants, code.co_names))
 
 
 def keeps_rows_in_place(wanted: Iterable[pl.Expr]) -> bool:
     """Whether these expressions of a ``select`` give one value a row, each beside its own row.
 
-    Aggregations alone (one row comes out), functions of the user's and expressions that sort, drop or repeat rows
-    do not. Polars' ``is_row_separable`` cannot be used: it is true for ``Expr.filter`` and false for ``cum_sum``.
+    Aggregations alone (one row comes out) and expressions that sort, drop or repeat rows do not; nor do Python
+    functions, except those that are said to work row by row: ``map_elements``, ``map_batches(is_elementwise=True)``,
+    and so all of ``ig.text``. Polars' ``is_row_separable`` cannot be used: it is true for ``Expr.filter`` and false
+    for ``cum_sum``.
     """
     trees = [tree_of(one) for one in wanted]
     if any(tree is None or _rearranges(tree) for tree in trees):
@@ -154,13 +203,22 @@ def _rearranges(tree: Any) -> bool:
     for kind, value in tree.items():
         if kind in ("Agg", "Over"):
             continue  # whatever is rearranged inside, one value comes out, or one a row
-        if kind in _REARRANGING_NODES or kind == "AnonymousFunction":
+        if kind in _REARRANGING_NODES:
             return True
+        if kind == "AnonymousFunction":
+            if not _works_row_by_row(value) or _rearranges(value["input"]):
+                return True
+            continue
         if kind == "function" and _function_name(value) in _REARRANGING_FUNCTIONS:
             return True
         if _rearranges(value):
             return True
     return False
+
+
+def _works_row_by_row(function: Any) -> bool:
+    flags = str(function.get("options", {}).get("flags", ""))
+    return {flag.strip() for flag in flags.split("|")} >= _ROW_BY_ROW
 
 
 def _function_name(function: Any) -> str:

@@ -19,7 +19,7 @@ from polars.exceptions import ColumnNotFoundError, PanicException, PolarsError, 
 from infergraph.errors import PlanError, UnknownColumn, did_you_mean
 from infergraph.frame.column_rules import ColumnRule
 from infergraph.frame.expressions import identity as expression_identity
-from infergraph.frame.expressions import roots
+from infergraph.frame.expressions import portable, roots
 from infergraph.frame.keys import KEY_PREFIX
 from infergraph.frame.row_ids import RESERVED
 from infergraph.frame.true_types import Apply, truthful
@@ -354,7 +354,7 @@ def fingerprint(node: Node, model_text: Callable[[str], str]) -> str:
         else:
             parts = [current.name, *current.key, *(f"{name}:{dtype}" for name, dtype in current.schema.items())]
         places[id(current)] = len(places)
-        digest.update(repr([parts, [places[id(before)] for before in current.inputs]]).encode())
+        digest.update(portable(repr([parts, [places[id(before)] for before in current.inputs]])).encode())
     return digest.hexdigest()
 
 

@@ -209,7 +209,7 @@ def window(column: Column, *, before: int = 1, after: int = 1) -> pl.Expr:
     def batch(values: pl.Series) -> pl.Series:
         inner = values.dtype.inner if isinstance(values.dtype, pl.List) else None
         names = {field.name for field in inner.fields} if isinstance(inner, pl.Struct) else set()
-        if values.dtype != pl.Null and not names.issuperset({"index", "text", "start", "end"}):
+        if values.dtype != pl.Null and not names.issuperset(("index", "text", "start", "end")):
             raise PlanError(
                 f"{where}: the column {values.name!r} is {values.dtype}, not a list of chunks. Write for example "
                 f"ig.text.chunks.recursive({values.name!r}, 2_000) first."
