@@ -211,16 +211,6 @@ def test_a_plan_is_the_same_wherever_the_code_of_its_functions_lies(session: ig.
     assert not here & fingerprints("/here/rows.py", source.replace("'b'", "'c'"))
 
 
-def test_pieces_of_a_text_lead_to_their_row(session: ig.Session) -> None:
-    frame = session.frame(pl.DataFrame({"id": [1, 2], "doc": ["one two three", "four"]}), name="docs", key="id")
-    pieces = frame.select("id", chunk=ig.text.chunks.window(ig.text.chunks.words("doc", 2))).explode("chunk")
-    result = pieces.unnest("chunk").run(row_ids=True)
-    for number, row_id in result.frame.select("id", "_row_id").iter_rows():
-        [document] = result.trace(row_id).parents
-        assert document.source is not None
-        assert document.source.key == {"id": number}
-
-
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), max_size=30), st.integers(0, 3))
 def test_filter_and_projection_do_not_change_ids(pairs: list[tuple[str, int]], bound: int) -> None:

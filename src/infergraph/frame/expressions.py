@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import pickletools
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import PurePath
 from types import CodeType
 from typing import Any
 
 import polars as pl
-from polars.exceptions import PolarsError
+from polars.exceptions import PanicException, PolarsError
 
 from infergraph.errors import PlanError, UnknownColumn, did_you_mean
 
@@ -27,6 +27,7 @@ _REARRANGING_FUNCTIONS = {
     "ArgUnique", "ArgSort", "Random", "Repeat", "SearchSorted", "ValueCounts", "UniqueCounts", "ExtendConstant",
     "RLE", "RLEID", "Append",
 }  # fmt: skip
+_OUR_TEXT = b"infergraph.text"
 _PICKLED = re.compile(r'"function":\[([0-9,]+)\]')
 _PICKLE = b"\x80\x05"
 _ONE_ROW_NODES = {"Agg", "Literal"}
@@ -57,9 +58,41 @@ def spelt_out(wanted: Iterable[pl.Expr], schema: Mapping[str, pl.DataType]) -> l
     """The same expressions with every selector replaced by the columns that it names in this schema.
 
     Raises:
-        PlanError: An expression with a selector cannot be rewritten (it holds an infinite number or a function).
+        PlanError: An expression with a selector cannot be rewritten (it holds an infinite number or a function), or a
+            function of ``ig.text`` is given a type that it cannot take.
     """
-    return [_spelt_out(one, schema) for one in wanted]
+    spelt = [_spelt_out(one, schema) for one in wanted]
+    for one in spelt:
+        if "python_udf" in str(one):
+            _check_text_functions(one, schema)
+    return spelt
+
+
+def _check_text_functions(one: pl.Expr, schema: Mapping[str, pl.DataType]) -> None:
+    """Try our own functions on no rows: Polars tells their types only to the batch that runs, when others are paid."""
+    tree = tree_of(one)
+    functions = [] if tree is None else list(_functions(tree))
+    if not functions or not all(_OUR_TEXT in function for function in functions):
+        return
+    try:
+        pl.DataFrame(schema=dict(schema)).select(one)
+    except PlanError as error:
+        raise type(error)(str(error).split("\n\nThis error occurred")[0]) from None
+    except (PolarsError, PanicException):
+        return  # What it is part of needs rows, or is refused with the step's own words.
+
+
+def _functions(tree: Any) -> Iterator[bytes]:
+    if isinstance(tree, list):
+        for item in tree:
+            yield from _functions(item)
+    elif isinstance(tree, dict):
+        for kind, value in tree.items():
+            if kind == "AnonymousFunction":
+                yield bytes(value["function"])
+                yield from _functions(value["input"])
+            else:
+                yield from _functions(value)
 
 
 def _spelt_out(one: pl.Expr, schema: Mapping[str, pl.DataType]) -> pl.Expr:
