@@ -60,3 +60,14 @@ def test_pieces_of_a_text_lead_to_their_row(session: ig.Session) -> None:
         [document] = result.trace(row_id).parents
         assert document.source is not None
         assert document.source.key == {"id": number}
+
+
+def test_cuts_at_other_places_are_other_questions(docs: ig.SemanticFrame) -> None:
+    def asked(*places: int) -> str:
+        frame = docs
+        for number, place in enumerate(places):
+            frame = frame.semantic.sentiment(text.tokens.truncate("doc", place), into=f"s{number}")
+        return frame.explain()
+
+    assert "asks the same as" not in asked(3, 5)
+    assert "asks the same as" in asked(3, 3)

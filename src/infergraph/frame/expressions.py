@@ -7,11 +7,8 @@ names that they mean when the step is written.
 from __future__ import annotations
 
 import json
-import pickletools
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
-from pathlib import PurePath
 from types import CodeType
 from typing import Any
 
@@ -28,8 +25,6 @@ _REARRANGING_FUNCTIONS = {
     "RLE", "RLEID", "Append",
 }  # fmt: skip
 _OUR_TEXT = b"infergraph.text"
-_PICKLED = re.compile(r'"function":\[([0-9,]+)\]')
-_PICKLE = b"\x80\x05"
 _ONE_ROW_NODES = {"Agg", "Literal"}
 _ROW_BY_ROW = {"ROW_SEPARABLE", "LENGTH_PRESERVING"}
 
@@ -153,35 +148,6 @@ def identity(one: pl.Expr) -> str:
         return one.meta.serialize(format="json")
     except (PolarsError, TypeError, ValueError, AttributeError):
         return f"opaque {one}"
-
-
-def portable(text: str) -> str:
-    """An identity with each Python function in it by what it does, wherever its code lies.
-
-    Polars keeps functions as pickles, in which the paths of their modules stand, and marks of which texts were one
-    object in this process: the same plan would be another one on the next machine.
-    """
-    return _PICKLED.sub(lambda found: f'"function":"{_digest(bytes(map(int, found[1].split(","))))}"', text)
-
-
-def _digest(function: bytes) -> str:
-    digest = blake2b(digest_size=16)
-    start = max(function.find(_PICKLE), 0)
-    digest.update(function[:start])
-    seen: list[str | bytes | None] = []
-    last: str | bytes | None = None
-    for code, argument, _ in pickletools.genops(function[start:]):
-        if code.name == "MEMOIZE":
-            seen.append(last)
-            continue
-        again = code.name in ("BINGET", "LONG_BINGET")
-        value = seen[int(argument)] if again and argument is not None else argument
-        last = value if isinstance(value, (str, bytes)) else None
-        if isinstance(last, str) and last.endswith(".py") and PurePath(last).is_absolute():
-            continue
-        if code.name != "FRAME":
-            digest.update(repr(last if last is not None else (code.name, None if again else value)).encode())
-    return digest.hexdigest()
 
 
 def function_identity(function: Callable[..., Any]) -> str:

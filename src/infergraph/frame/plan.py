@@ -19,12 +19,13 @@ from polars.exceptions import ColumnNotFoundError, PanicException, PolarsError, 
 from infergraph.errors import PlanError, UnknownColumn, did_you_mean
 from infergraph.frame.column_rules import ColumnRule
 from infergraph.frame.expressions import identity as expression_identity
-from infergraph.frame.expressions import portable, roots
+from infergraph.frame.expressions import roots
 from infergraph.frame.keys import KEY_PREFIX
 from infergraph.frame.row_ids import RESERVED
 from infergraph.frame.true_types import Apply, truthful
 from infergraph.models.model import Request
 from infergraph.operators.operator import RowOperator
+from infergraph.operators.portable import portable
 from infergraph.operators.rounds import RoundsOperator
 from infergraph.records import REJECT_COLUMNS
 

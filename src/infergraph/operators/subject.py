@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from infergraph.errors import PlanError, UnknownColumn, did_you_mean
+from infergraph.operators.portable import function_text
 from infergraph.text.delimiters import blocks_expr, escape_expr, tag_for
 from infergraph.text.rendering import render_value_expr
 
@@ -70,6 +71,8 @@ class Subject:
             values.append(_text(expr, dtype, name, where))
             tags.append(tag_for(name, tags))
             types.append(f"{expr} -> {dtype}")
+            if function := function_text(expr):
+                types.append(f"function {function}")
         for name, reference in references.items():
             values.append(reference)
             tags.append(tag_for(name, tags))
