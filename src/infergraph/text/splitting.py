@@ -38,7 +38,7 @@ def split_text(text: str, limit: int, count: Count) -> list[str]:
     Args:
         text: The text.
         limit: Tokens that a piece may have, 1 or more.
-        count: Tokens of each text; of a text no more than of its parts together.
+        count: Tokens of each text, which may be some more than those of its parts together.
 
     Returns:
         At least one piece; joined, they are the text.
@@ -58,14 +58,27 @@ def split_text(text: str, limit: int, count: Count) -> list[str]:
     pieces: list[str] = []
     at = 0
     while at < len(atoms):
-        end = _end(atoms, sums, at, limit)
-        pieces.append("".join(part for part, _, _ in atoms[at:end]))
+        end, piece = _piece(atoms, sums, at, limit, count)
+        pieces.append(piece)
         at = end
     return pieces
 
 
 Atom = tuple[str, int, int]
 """A text that is not cut, its tokens, and how good a place its end is."""
+
+
+def _piece(atoms: Sequence[Atom], sums: Sequence[int], at: int, limit: int, count: Count) -> tuple[int, str]:
+    """The piece that begins here, and the atom before which it ends."""
+    room = limit
+    while True:
+        end = _end(atoms, sums, at, room)
+        piece = "".join(part for part, _, _ in atoms[at:end])
+        # Estimates are rounded for each atom, and tokenizers take some texts apart in another way when they are joined.
+        excess = count([piece])[0] - limit
+        if excess <= 0 or end == at + 1:
+            return end, piece
+        room = max(1, sums[end] - sums[at] - excess)
 
 
 def _end(atoms: Sequence[Atom], sums: Sequence[int], at: int, limit: int) -> int:
