@@ -230,6 +230,22 @@ def test_a_folder_that_may_not_be_listed_is_told_of(tmp_path: Path, monkeypatch:
     assert ig.read_documents(tmp_path / "deny").select("error").collect().item() == reason
 
 
+def test_a_folder_that_goes_away_while_it_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("goes", "stays"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.md").write_text("tea")
+    real = os.scandir
+
+    def vanishing(path: Any = ".") -> Any:
+        if str(path) == str(tmp_path / "goes"):
+            (tmp_path / "goes").rename(tmp_path / "gone")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    found = ig.read_documents(tmp_path, pattern="**/*.md").select("path").collect()["path"].to_list()
+    assert found == [str(tmp_path / "gone" / "a.md"), str(tmp_path / "stays" / "a.md")]
+
+
 def test_a_pipe_alone_is_a_row(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.txt")
     found = ig.read_documents(tmp_path / "pipe.txt").select("name", "error").collect()

@@ -51,6 +51,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
 KIND_OF_SUFFIX = {suffix: kind for kind, suffixes in _KINDS.items() for suffix in suffixes}
 _ALL = "**/*"
 _BINARY = {"pdf", "image", "audio", "video", "office", "archive"}
+_TRIES = 5
 _BATCH_FILES, _BATCH_BYTES = 256, 32 * 2**20
 # The mark of UTF-32 begins with that of UTF-16.
 _MARKS = (
@@ -185,10 +186,19 @@ def _files(base: UPath, pattern: str) -> list[UPath]:
     if base.is_file() or not base.is_dir():
         return [base]
     hidden = any(part.startswith(".") for part in pattern.split("/"))
-    found = (path for path in base.glob(pattern) if hidden or not _is_hidden(path, base))
+    found = (path for path in _matching(base, pattern) if hidden or not _is_hidden(path, base))
     # A link to nowhere is no folder either, and has to be told of.
     files = (path for path in found if not path.is_dir())
     return sorted((*files, *_unlisted(base, pattern, hidden=hidden)), key=str)
+
+
+def _matching(base: UPath, pattern: str) -> list[UPath]:
+    for _ in range(_TRIES):
+        try:
+            return list(base.glob(pattern))
+        except FileNotFoundError as error:  # A folder went away between its folder's listing and its own.
+            gone = error
+    raise PlanError(f"{_WHERE}: folders of {str(base)!r} go away while they are listed: {gone}. Try again.")
 
 
 def _unlisted(base: UPath, pattern: str, *, hidden: bool) -> Iterator[UPath]:
