@@ -48,6 +48,21 @@ def test_values_are_written_as_in_prompts(template: str, expected: list[str | No
     assert [None if one is None else one.strip("\n") for one in found] == expected
 
 
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{{ xs|sort }}", ["[1, 2, null]", "[null]", "[]"]),
+        ("{{ xs|sort(reverse=true)|join('-') }}", ["2-1-", "", ""]),
+        ("{{ xs|unique|sort|join('-') }}", ["1-2-", "", ""]),
+        ("{{ xs|max }} {{ xs|min }} {{ xs|sum }}", ["2 1 3", "  0", "  0"]),
+        ("{% for x in xs|sort %}{{ x|default('?') }}{% endfor %}", ["12?", "?", ""]),
+    ],
+)
+def test_a_null_in_a_list_ends_no_run(template: str, expected: list[str]) -> None:
+    frame = pl.DataFrame({"xs": [[2, None, 1], [None], []]}, schema={"xs": pl.List(pl.Int64)})
+    assert frame.select(render(template)).to_series().to_list() == expected
+
+
 def test_a_name_may_stand_for_any_expression() -> None:
     assert texts("{{ who }}", who=pl.col("name").fill_null("x")) == ["Ann", "<name>", "x"]
     assert FRAME.with_columns(text=render("{{ price }}")).columns == [*FRAME.columns, "text"]

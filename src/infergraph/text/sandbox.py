@@ -38,6 +38,7 @@ def sandbox() -> Sandbox:
     builtin = environment.filters
     environment.filters = {name: builtin[name] for name in syntax.FILTERS}
     environment.filters.update({name: _on_text(builtin[name]) for name in _TEXT_FILTERS})
+    environment.filters.update({name: _nulls_apart(builtin[name], kept=name == "sort") for name in _COMPARING_FILTERS})
     environment.filters.update(
         default=_default, replace=_replace, truncate=_truncate, join=_join, string=text_of, tojson=json_text
     )
@@ -48,6 +49,7 @@ def sandbox() -> Sandbox:
 
 
 _TEXT_FILTERS = ("upper", "lower", "title", "capitalize", "trim", "wordcount")
+_COMPARING_FILTERS = ("sort", "min", "max", "sum")
 
 
 def _finalize(value: Any) -> str:
@@ -58,6 +60,20 @@ def _on_text(text_filter: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(text_filter)
     def filtered(*args: Any) -> Any:
         return text_filter(*(text_of(arg) if not isinstance(arg, str) else arg for arg in args))
+
+    return filtered
+
+
+def _nulls_apart(list_filter: Callable[..., Any], *, kept: bool) -> Callable[..., Any]:
+    """The filter over what is not null, as Polars has it; a list with one null among a million rows ends no run."""
+
+    @wraps(list_filter)
+    def filtered(environment: Any, values: Any, *args: Any, **named: Any) -> Any:
+        given = list(values or ())
+        present = [value for value in given if value is not None]
+        nulls = [None] * (len(given) - len(present)) if kept else []
+        made = list_filter(environment, present, *args, **named)
+        return [*made, *nulls] if nulls else made
 
     return filtered
 
