@@ -189,6 +189,7 @@ def window(column: Column, *, before: int = 1, after: int = 1) -> pl.Expr:
     Returns:
         A row-wise expression: the structs ``index``, ``text``, ``start``, ``end`` with the fields ``before`` and
         ``after`` (``CHUNK_WITH_NEIGHBOURS``); ``before + text + after`` is one piece of the source, overlaps once.
+        Other fields of the chunks, such as ``headings``, are left out.
 
     Raises:
         PlanError: A number that cannot be; at run time, where the column holds no chunks.
