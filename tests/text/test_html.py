@@ -110,6 +110,32 @@ def test_links_are_made_absolute_where_that_is_asked_for() -> None:
     assert computed(html.links("t"), page)[0]["url"] == "../x?a=1#b"
 
 
+LINKS = "<a href=x.html>1</a><a href=/y>2</a><a href=https://o.example/>3</a>"
+
+
+@pytest.mark.parametrize(
+    ("base", "alone", "on_a_page"),
+    [
+        ("<base href=https://b.example/d/>", "https://b.example/d/x.html", "https://b.example/d/x.html"),
+        ("<base href=/d/>", "/d/x.html", "https://p.example/d/x.html"),
+        ("<base href=' d/ '>", "d/x.html", "https://p.example/q/d/x.html"),
+        ("<base href=//c.example>", "//c.example/x.html", "https://c.example/x.html"),
+        ("<base target=t><base href=/1/><base href=/2/>", "/1/x.html", "https://p.example/1/x.html"),
+        ("<base target=t>", "x.html", "https://p.example/q/x.html"),
+        ("<base href>", "x.html", "https://p.example/q/x.html"),
+        ("<base href='http://['>", "x.html", "https://p.example/q/x.html"),
+        ("<base href=javascript:x>", "x.html", "https://p.example/q/x.html"),
+        ("<base href=data:,x>", "x.html", "https://p.example/q/x.html"),
+    ],
+)
+def test_links_are_relative_to_what_the_page_says(base: str, alone: str, on_a_page: str) -> None:
+    page = f"<head>{base}</head>{LINKS}"
+    for expected, address in ((alone, None), (on_a_page, "https://p.example/q/r.html")):
+        found = [link["url"] for link in computed(html.links("t", base_url=address), page)]
+        assert found[0] == expected
+        assert found[2] == "https://o.example/"
+
+
 def test_cells_over_several_rows_and_columns_stand_in_each() -> None:
     page = (
         "<table><tr><th>a<th>b<th>c<tr><td rowspan=2>1<td colspan=2>2<tr><td>3<td>4"

@@ -6,13 +6,15 @@ missing ends, stray tags and broken attributes raise nothing.
 
 from __future__ import annotations
 
-from typing import Any, Literal
-from urllib.parse import urljoin
+from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import polars as pl
 
 from infergraph.errors import PlanError
+from infergraph.text.html_conversion import converted
 from infergraph.text.html_main import main_part
+from infergraph.text.html_spans import cells_of, columns_of, groups_of_rows, rows_of
 from infergraph.text.row_wise import Column, of_each_text
 
 LINK = pl.Struct({"text": pl.String(), "url": pl.String(), "title": pl.String()})
@@ -23,8 +25,6 @@ ELEMENT = pl.Struct(
         "attributes": pl.List(pl.Struct({"name": pl.String(), "value": pl.String()})),
     }
 )  # fmt: skip
-_MOST_CELLS = 1_000
-_NO_LIMIT = 2**40
 
 
 def to_markdown(column: Column) -> pl.Expr:
@@ -34,8 +34,10 @@ def to_markdown(column: Column) -> pl.Expr:
         column: A String column of HTML.
 
     Returns:
-        A row-wise String expression: headings, lists, tables, code, links and images as Markdown; scripts, styles and
-        comments are gone. Null for null.
+        A row-wise String expression: headings, lists, tables, code, links and images as Markdown; scripts, styles,
+        comments and what a browser does not show (``hidden``, ``display:none``, ``<template>``, ``<noscript>``) are
+        gone. What Markdown would read as markup in the page's words has a backslash in front (``2 \\* 3``). A cell over
+        several columns or rows stands in the first of them, and the others are empty. Null for null.
 
     Example:
         >>> import infergraph as ig
@@ -48,9 +50,7 @@ def to_markdown(column: Column) -> pl.Expr:
         - green
         - black
     """
-    return of_each_text(
-        column, lambda page: _converted(page, "markdown"), pl.String(), where="ig.text.html.to_markdown"
-    )
+    return of_each_text(column, lambda page: converted(page, "markdown"), pl.String(), where="ig.text.html.to_markdown")
 
 
 def to_text(column: Column) -> pl.Expr:
@@ -61,7 +61,7 @@ def to_text(column: Column) -> pl.Expr:
 
     Returns:
         A row-wise String expression: blocks with an empty line between, items with a dash, cells with a tab between;
-        no scripts, styles, comments or addresses. Null for null.
+        no scripts, styles, comments, addresses, and nothing that a browser does not show. Null for null.
 
     Example:
         >>> import infergraph as ig
@@ -69,7 +69,7 @@ def to_text(column: Column) -> pl.Expr:
         >>> frame.select(ig.text.html.to_text("page")).item()
         'Tea & coffee\\n\\nMilk'
     """
-    return of_each_text(column, lambda page: _converted(page, "plain"), pl.String(), where="ig.text.html.to_text")
+    return of_each_text(column, lambda page: converted(page, "plain"), pl.String(), where="ig.text.html.to_text")
 
 
 def main_content(column: Column) -> pl.Expr:
@@ -98,7 +98,8 @@ def links(column: Column, *, base_url: str | None = None) -> pl.Expr:
 
     Args:
         column: A String column of HTML.
-        base_url: What relative addresses are relative to; ``None``: they stay as they are.
+        base_url: The page's own address, which relative addresses are relative to, unless the page says otherwise
+            (``<base href>``). ``None``: without such a ``<base>``, they stay as they are.
 
     Returns:
         A row-wise expression: a list of structs ``text``, ``url`` and ``title`` (null: none), in the order of the page;
@@ -118,13 +119,15 @@ def links(column: Column, *, base_url: str | None = None) -> pl.Expr:
         raise PlanError(f"{where}: base_url={base_url!r}: write an address such as 'https://example.org/'.")
 
     def found(page: str) -> list[dict[str, Any]]:
+        tree = _parsed(page)
+        base = _base(tree, base_url)
         return [
             {
                 "text": _words(node),
-                "url": _absolute(base_url, node.attributes["href"]),
+                "url": _absolute(base, node.attributes["href"]),
                 "title": node.attributes.get("title"),
             }
-            for node in _parsed(page).css("a[href], area[href]")
+            for node in tree.css("a[href], area[href]")
             if node.attributes.get("href")
         ]
 
@@ -140,7 +143,7 @@ def tables(column: Column) -> pl.Expr:
     Returns:
         A row-wise expression: a list of structs ``caption`` (null: none), ``header`` (a text for each column; empty
         where the table has none) and ``rows`` (a list of texts for each row). A cell over several columns or rows
-        stands in each of them. Tables within a cell are tables of their own.
+        stands in each of them (``to_markdown`` shows it once). Tables within a cell are tables of their own.
 
     Example:
         >>> import infergraph as ig
@@ -193,17 +196,6 @@ def select(column: Column, css: str) -> pl.Expr:
     )
 
 
-def _converted(page: str, output: Literal["markdown", "plain"]) -> str:
-    from html_to_markdown import ConversionOptions, PreprocessingOptions, convert
-
-    # What is beside the main part goes only where ``main_content`` is asked for it.
-    everything = PreprocessingOptions(enabled=False, remove_navigation=False, remove_forms=False)
-    options = ConversionOptions(
-        output_format=output, extract_metadata=False, max_input_size=_NO_LIMIT, preprocessing=everything
-    )
-    return str(convert(page, options).content or "").strip("\n")
-
-
 def _parsed(page: str) -> Any:
     from selectolax.lexbor import LexborHTMLParser
 
@@ -214,11 +206,23 @@ def _words(node: Any) -> str:
     return " ".join(node.text(deep=True).split())
 
 
-def _absolute(base_url: str | None, address: str) -> str:
-    if base_url is None:
+def _base(tree: Any, base_url: str | None) -> str | None:
+    """What the page's addresses are relative to: as in browsers, a ``<base>`` that is no place counts for nothing."""
+    said = tree.css_first("base[href]")
+    address = "" if said is None else (said.attributes["href"] or "").strip()
+    try:
+        scheme, host, *_ = urlsplit(address)
+        placed = host or scheme in ("", "file")
+        return (urljoin(base_url or "", address) if placed else "") or base_url
+    except ValueError:  # such as http://[
+        return base_url
+
+
+def _absolute(base: str | None, address: str) -> str:
+    if base is None:
         return address
     try:
-        return urljoin(base_url, address.strip())
+        return urljoin(base, address.strip())
     except ValueError:  # such as http://[ : no address, but what the page says
         return address
 
@@ -231,11 +235,12 @@ def _element(node: Any) -> dict[str, Any]:
 def _table(node: Any) -> dict[str, Any]:
     rows: list[list[str]] = []
     headings: list[bool] = []
-    waiting: dict[int, tuple[int, str]] = {}
-    for row in _own_rows(node):
-        cells = [cell for cell in row.iter() if cell.tag in ("td", "th")]
-        rows.append(_spread(cells, waiting))
-        headings.append(bool(cells) and (row.parent.tag == "thead" or all(cell.tag == "th" for cell in cells)))
+    for group in groups_of_rows(node):
+        waiting: dict[int, tuple[int, str]] = {}
+        for row in group:
+            cells = cells_of(row)
+            rows.append(_spread(cells, waiting))
+            headings.append(bool(cells) and (row.parent.tag == "thead" or all(cell.tag == "th" for cell in cells)))
     first = 1 if headings and headings[0] else 0
     caption = node.css_first("caption")
     return {
@@ -243,17 +248,6 @@ def _table(node: Any) -> dict[str, Any]:
         "header": rows[0] if first else [],
         "rows": rows[first:],
     }
-
-
-def _own_rows(table: Any) -> list[Any]:
-    """The table's rows, those of tables within its cells left out."""
-    found = []
-    for child in table.iter():
-        if child.tag == "tr":
-            found.append(child)
-        elif child.tag in ("thead", "tbody", "tfoot"):
-            found += [row for row in child.iter() if row.tag == "tr"]
-    return found
 
 
 def _spread(cells: list[Any], waiting: dict[int, tuple[int, str]]) -> list[str]:
@@ -270,18 +264,11 @@ def _spread(cells: list[Any], waiting: dict[int, tuple[int, str]]) -> list[str]:
     kept: dict[int, tuple[int, str]] = {}
     for cell in cells:
         take_waiting()
-        words = _words(cell)
-        down = _number(cell.attributes.get("rowspan"))
-        for _ in range(_number(cell.attributes.get("colspan"))):
+        words, down = _words(cell), rows_of(cell)
+        for _ in range(columns_of(cell)):
             if down > 1:
                 kept[len(texts)] = (down - 1, words)
             texts.append(words)
     take_waiting()
     waiting.update(kept)
     return texts
-
-
-def _number(text: str | None) -> int:
-    """A span as browsers read it: 1 where it is none, and no more than they allow."""
-    digits = (text or "").strip()
-    return min(max(int(digits[:6]), 1), _MOST_CELLS) if digits.isascii() and digits.isdigit() else 1
