@@ -60,7 +60,7 @@ FORMS: dict[str, tuple[str, str, list[Any]]] = {
     "Meet": (
         "meet",
         "Weekly - Transcript\n\n00:00:01\n\nAnn Lee: Hello.\nHow are you?\n\n00:00:04\nBo: Fine!\n",
-        OPEN_END,
+        [(None, None, None, "Weekly - Transcript"), *OPEN_END],
     ),
     "Whisper": (
         "whisper",
@@ -133,6 +133,93 @@ def test_every_form_is_recognised_and_read(name: str, ending: str, mark: str) ->
 def test_usual_variants_of_the_generic_form(text: str, expected: list[Any]) -> None:
     assert computed(transcripts.detect("t"), text) == ["generic"]
     assert turns(text) == expected
+
+
+NOBODY = (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "expected"),
+    [
+        (
+            "meet",
+            "Weekly (2024-07-18 16:06 GMT-7) - Transcript\nAttendees\nAnn Lee, Bo\n\n00:00:01\n\nAnn Lee: Hello.\n\n"
+            "00:05:00\n\nand so on\nBo: Bye.\nMeeting ended after 00:05:10 \U0001f44b\n\n"
+            "This editable transcript was computer generated and might contain errors.",
+            [
+                (*NOBODY, "Weekly (2024-07-18 16:06 GMT-7) - Transcript\nAttendees\nAnn Lee, Bo"),
+                ("Ann Lee", 1.0, 300.0, "Hello."),
+                (None, 300.0, 300.0, "and so on"),
+                ("Bo", 300.0, None, "Bye."),
+                (
+                    *NOBODY,
+                    "Meeting ended after 00:05:10 \U0001f44b\n"
+                    "This editable transcript was computer generated and might contain errors.",
+                ),
+            ],
+        ),
+        (
+            "meet",
+            "## Weekly - Transcript\n### 00:00:01\n\n**Ann Lee:** Hello.  \n\n### 00:05:00\n\n**Bo:** Bye.\n\n"
+            "### **Transcription ended after 00:05:10**\n\n*This editable transcript was computer generated.*",
+            [
+                (*NOBODY, "## Weekly - Transcript"),
+                ("Ann Lee", 1.0, 300.0, "Hello."),
+                ("Bo", 300.0, None, "Bye."),
+                (
+                    *NOBODY,
+                    "### **Transcription ended after 00:05:10**\n*This editable transcript was computer generated.*",
+                ),
+            ],
+        ),
+        (
+            "teams",
+            "Weekly\nJuly 18, 2024, 3:00PM\n45m 10s\n\nAnn Lee started transcription\n\nAnn Lee   0:03\n"
+            "We stopped transcription\n\nBo   0:04\nFine!\n\nAnn Lee stopped transcription\n",
+            [
+                (*NOBODY, "Weekly\nJuly 18, 2024, 3:00PM\n45m 10s\nAnn Lee started transcription"),
+                ("Ann Lee", 3.0, 4.0, "We stopped transcription"),
+                ("Bo", 4.0, None, "Fine!"),
+                (*NOBODY, "Ann Lee stopped transcription"),
+            ],
+        ),
+        (
+            "generic",
+            "Weekly\n  Ann: Hello.\n  Bo: Bye.\nTranscription ended after 00:30:30",
+            [
+                (*NOBODY, "Weekly"),
+                ("Ann", None, None, "Hello.\nBo: Bye."),
+                (*NOBODY, "Transcription ended after 00:30:30"),
+            ],
+        ),
+        (
+            "srt",
+            "Weekly\n\n1\n00:00:01,000 --> 00:00:02,000\nHello.\n\nHow are you?\n\n2\n"
+            "00:00:03,000 --> 00:00:04,000\n42\n\n3\n",
+            [(*NOBODY, "Weekly"), (None, 1.0, 2.0, "Hello.\nHow are you?"), (None, 3.0, 4.0, "42")],
+        ),
+        (
+            "webvtt",
+            "WEBVTT title\nKind: captions\n\nNOTE a\nnote\n\nintro-1\n00:01.000 --> 00:02.000\nHello.\n\n"
+            "How are you?\n\nSTYLE\n::cue {}\n\nid 2\n00:03.000 --> 00:04.000\nNOTE that",
+            [(None, 1.0, 2.0, "Hello.\nHow are you?"), (None, 3.0, 4.0, "NOTE that")],
+        ),
+    ],
+    ids=["Meet", "Meet as Markdown", "Teams", "generic", "SRT", "WebVTT"],
+)
+def test_what_nobody_said_is_kept_apart(form: str, text: str, expected: list[Any]) -> None:
+    assert computed(transcripts.detect("t"), text) == [form]
+    assert turns(text) == expected
+    again = computed(transcripts.to_text(transcripts.parse("t")), text)[0]
+    assert [(speaker, start, words) for speaker, start, _, words in turns(again, format="generic")] == [
+        (speaker, start, words) for speaker, start, _, words in expected
+    ]
+
+
+def test_words_alone_are_no_transcript_also_where_a_form_is_given() -> None:
+    for form in READERS:
+        assert turns("Dear Ann,\nthank you.\n\nTranscription ended after 00:30:30", format=form) == []
+    assert computed(transcripts.detect("t"), "Transcription ended after 00:30:30") == [None]
 
 
 def test_one_line_with_a_colon_is_no_transcript() -> None:

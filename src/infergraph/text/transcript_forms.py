@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from infergraph.text.transcript_turns import Turn, Turns, is_notice
 
 NOBODY = "-"
 CLOCK = r"(?:\d{1,3}:)?\d{1,2}:\d{2}(?:[.,]\d{1,6})?"
 # What stands in brackets behind a name belongs to it, such as (Guest) or (she/her), but not a time.
 _ASIDE = r"(?:[ \t]{0,3}\([^\s\d:()\[\]<>{}][^:()\[\]<>{}\n]{0,39}\))"
 _NAME = rf"[^\s:\[\]()<>{{}}\"][^:\[\]()<>{{}}\n]{{0,79}}?{_ASIDE}{{0,2}}"
+_NAME_LINE = re.compile(rf"\s*{_NAME}\s*$")
 _CUE = re.compile(rf"^\s*(?P<start>{CLOCK}|\d+:\d+:\d+(?:\.\d+)?)\s*-->\s*(?P<end>{CLOCK}|\d+:\d+:\d+(?:\.\d+)?)?")
 _VOICE = re.compile(r"^<v(?:\.[^\s>]{1,40})?\s+(?P<name>[^>]{1,200})>(?P<text>.*)$", re.DOTALL)
 _VOICES = re.compile(r"(?=<v[.\s])")
@@ -62,18 +64,9 @@ _BEHIND = re.compile(rf"^\s*(?P<name>{_NAME})\s(?P<start>\d{{1,2}}:\d{{2}}:\d{{2
 _ALONE = re.compile(r"^\s*(?P<name>[^\W\d_][^:\[\]()<>{}\n]{0,39}):\s*$")
 _BOLD = re.compile(r"^(\s*)(?:\*\*|__)([^*_\n]{1,120})(?:\*\*|__)")
 _HEAD = 200
-_CLOCK_LINE = re.compile(rf"^\s*(?P<start>{CLOCK})\s*$")
+_CLOCK_LINE = re.compile(rf"^\s*(?:#{{1,6}}\s+)?(?P<start>{CLOCK})\s*$")
+_BLOCK = re.compile(r"^\s*(?:NOTE|STYLE|REGION)(?:\s|$)")
 _NUMBER_LINE = re.compile(r"^\s*\d{1,9}\s*$")
-
-
-@dataclass(slots=True)
-class Turn:
-    """What one person said; times in seconds, ``None`` where the transcript does not say."""
-
-    speaker: str | None
-    start: float | None
-    end: float | None
-    text: str
 
 
 def seconds(clock: str) -> float:
@@ -104,7 +97,8 @@ def detect(content: str) -> str | None:
     cues = [number for number, line in enumerate(lines) if _CUE.match(line[:_LINE])]
     if cues:
         return "srt" if any(n and _NUMBER_LINE.match(lines[n - 1][:_LINE]) for n in cues) else "teams"
-    shapes = [_shape(line[:_LINE]) for line in lines if line.strip()]
+    told = [line for place, line in enumerate(lines) if line.strip() and not is_notice(lines, place)]
+    shapes = [_shape(line[:_LINE]) for line in told]
     if "bracketed" in shapes:
         return "zoom"
     if "spaced" in shapes:
@@ -112,29 +106,35 @@ def detect(content: str) -> str | None:
     if "clock" in shapes and "named" in shapes:
         return "meet"
     # One line such as "Agenda:" makes no transcript yet.
-    told = {"timed", "heading", "named"}.intersection(shapes) or shapes.count("alone") > 1
-    return "generic" if told else None
+    begun = {"timed", "heading", "named"}.intersection(shapes) or shapes.count("alone") > 1
+    return "generic" if begun else None
 
 
 def read_cues(lines: Sequence[str]) -> Iterator[Turn]:
-    """Subtitles: a line with times, then the words, up to an empty line or the next times."""
+    """Subtitles: a line with times, then the words, up to the next times and what numbers or names them."""
+    webvtt = bool(lines) and lines[0].lstrip().startswith("WEBVTT")
     turn: Turn | None = None
-    words: list[str] = []
+    before: list[str] = []
+    words = before
+    # Of WebVTT: its header, and blocks of comments and styles.
+    skipped = webvtt
     for place, line in enumerate(lines):
         cue = _CUE.match(line[:_LINE]) if "-->" in line else None
         if cue is not None:
-            if turn is not None:
-                # Without an empty line between, the number of the next cue stands last.
-                yield from _spoken(turn, words[:-1] if words and _NUMBER_LINE.match(words[-1]) else words)
+            if words and _is_id(lines, place, webvtt):
+                words.pop()
+            yield from _cue_or_head(turn, words)
             end = cue["end"]
             turn, words = Turn(None, seconds(cue["start"]), seconds(end) if end else None, ""), []
-        elif not line.strip() and turn is not None and not _goes_on(lines, place):
-            yield from _spoken(turn, words)
-            turn, words = None, []
-        elif turn is not None and line.strip():
+            skipped = False
+        elif not line.strip():
+            skipped = False
+        elif webvtt and _BLOCK.match(line[:_LINE]) and not lines[place - 1].strip():
+            skipped = True
+        elif not skipped:
             words.append(line.strip())
     if turn is not None:
-        yield from _spoken(turn, words)
+        yield from _cue_or_head(turn, words[:-1] if words[1:] and _ends_with_number(lines) else words)
 
 
 def read_teams(lines: Sequence[str]) -> Iterator[Turn]:
@@ -143,9 +143,9 @@ def read_teams(lines: Sequence[str]) -> Iterator[Turn]:
         yield from read_generic(lines)
         return
     for turn in read_cues(lines):
-        if turn.speaker is None and "\n" in turn.text:
+        if turn.speaker is None and turn.start is not None and "\n" in turn.text:
             name, _, rest = turn.text.partition("\n")
-            if len(name) <= 80:
+            if _NAME_LINE.match(name):
                 turn = Turn(name.strip(), turn.start, turn.end, rest)
         yield turn
 
@@ -153,37 +153,37 @@ def read_teams(lines: Sequence[str]) -> Iterator[Turn]:
 def read_meet(lines: Sequence[str]) -> Iterator[Turn]:
     """Google Meet: ``Name: text``, with a time alone on a line every few minutes."""
     start: float | None = None
-    turn: Turn | None = None
-    for line in lines:
-        clock, named = _CLOCK_LINE.match(line[:_LINE]), _NAMED.match(line.strip())
+    turns = Turns()
+    for place, line in enumerate(lines):
+        clock = _CLOCK_LINE.match(line[:_LINE])
         if clock is not None:
-            if turn is not None:
-                yield turn
-            start, turn = seconds(clock["start"]), None
-        elif named is not None:
-            if turn is not None:
-                yield turn
-            turn = Turn(named["name"].strip(), start, None, named["text"].strip())
-        elif turn is not None and line.strip():
-            turn.text = f"{turn.text}\n{line.strip()}"
-    if turn is not None:
-        yield turn
+            start = seconds(clock["start"])
+            turns.end()
+        elif is_notice(lines, place):
+            turns.aside(line)
+        elif (named := _NAMED.match(_plainer(line).strip())) is not None:
+            turns.begin(Turn(_name(named), start, None, named["text"].strip()))
+        elif line.strip() and turns.turn is None and start is not None:
+            turns.begin(Turn(None, start, None, line.strip()))
+        else:
+            turns.go_on(line)
+    return turns.read()
 
 
 def read_generic(lines: Sequence[str]) -> Iterator[Turn]:
     """Texts whose turns begin with a name, a time or both, on the line of the words or on the line above them."""
-    turn: Turn | None = None
-    for line in lines:
+    turns = Turns()
+    for place, line in enumerate(lines):
         # What is indented below a turn goes on with it, as ``to_text`` writes it.
-        begun = None if turn is not None and line.startswith("  ") else _begun(line)
-        if begun is not None:
-            if turn is not None:
-                yield turn
-            turn = begun
-        elif turn is not None and line.strip():
-            turn.text = f"{turn.text}\n{line.strip()}" if turn.text else line.strip()
-    if turn is not None:
-        yield turn
+        if turns.is_told and line.startswith("  "):
+            turns.go_on(line)
+        elif is_notice(lines, place):
+            turns.aside(line)
+        elif (begun := _begun(line)) is not None:
+            turns.begin(begun)
+        else:
+            turns.go_on(line)
+    return turns.read()
 
 
 def read_whisper(lines: Sequence[str]) -> Iterator[Turn]:
@@ -212,12 +212,25 @@ _LINE = 400
 _LONGEST = 1e12
 
 
-def _goes_on(lines: Sequence[str], place: int) -> bool:
-    """Whether what follows an empty line is still the same cue: Teams puts one between the times and the words."""
-    before = lines[place - 1] if place else ""
-    return _CUE.match(before[:_LINE]) is not None and not any(
-        _CUE.match(line[:_LINE]) for line in lines[place : place + 3]
-    )
+def _is_id(lines: Sequence[str], place: int, webvtt: bool) -> bool:
+    """Whether the line above a cue's times is its number, or in WebVTT its name."""
+    above = lines[place - 1] if place else ""
+    if _NUMBER_LINE.match(above):
+        return True
+    return webvtt and bool(above.strip()) and (place < 2 or not lines[place - 2].strip())
+
+
+def _ends_with_number(lines: Sequence[str]) -> bool:
+    """Whether a number stands last that would be that of a further cue."""
+    last = next(place for place in range(len(lines) - 1, -1, -1) if lines[place].strip())
+    return _NUMBER_LINE.match(lines[last]) is not None and not lines[last - 1].strip()
+
+
+def _cue_or_head(turn: Turn | None, words: Sequence[str]) -> Iterator[Turn]:
+    if turn is not None:
+        yield from _spoken(turn, words)
+    elif words:
+        yield Turn(None, None, None, "\n".join(words))
 
 
 def _spoken(turn: Turn, words: Sequence[str]) -> Iterator[Turn]:
@@ -231,14 +244,14 @@ def _spoken(turn: Turn, words: Sequence[str]) -> Iterator[Turn]:
         said = _said(part)
         named = _NAMED.match(said)
         if named is not None:
-            yield Turn(named["name"].strip(), turn.start, turn.end, named["text"].strip())
+            yield Turn(_name(named), turn.start, turn.end, named["text"].strip())
         else:
             yield Turn(None, turn.start, turn.end, said)
 
 
 def _said(text: str) -> str:
     """Words without tags, and with the signs that stand for ``&lt;`` and the like."""
-    plain = _TAG.sub("", text) if "<" in text else text
+    plain = "\n".join(filter(None, map(str.strip, _TAG.sub("", text).split("\n")))) if "<" in text else text
     return (_ENTITY.sub(lambda found: _ENTITIES[found[1]], plain) if "&" in plain else plain).strip()
 
 

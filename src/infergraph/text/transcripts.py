@@ -12,7 +12,7 @@ import polars as pl
 from infergraph.errors import PlanError, did_you_mean
 from infergraph.text import transcript_forms as forms
 from infergraph.text.row_wise import Column, column_of, in_pieces, of_each_text
-from infergraph.text.transcript_forms import Turn
+from infergraph.text.transcript_turns import Turn
 
 Format = Literal["srt", "webvtt", "zoom", "teams", "meet", "whisper", "generic"]
 
@@ -37,7 +37,10 @@ def parse(column: Column, *, format: Format | None = None) -> pl.Expr:
     Returns:
         A row-wise expression of type ``TURNS``: a list of structs ``index`` (from 0), ``speaker``, ``start``, ``end``
         (seconds) and ``text``, in the order of the transcript. A missing end is the next turn's start; the last one's
-        is null. Words over several lines are joined with a line break. Empty where no turn is found; null for null.
+        is null. Words over several lines are joined with a line break. What stands before the first turn (a title, who
+        was there) and lines of the service itself (``Meeting ended after 00:45:10``, ``Ann stopped transcription``) are
+        turns without speaker and times; headers, comments and styles of WebVTT are left out. Empty where no turn is
+        found; null for null.
 
     Raises:
         PlanError: There is no such format.
