@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import infergraph as ig
 from infergraph.errors import PlanError
 
-NUMBERS = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+NUMBERS = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.recursive(
     st.none() | st.booleans() | NUMBERS | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
@@ -150,7 +150,7 @@ def test_a_value_without_json_is_named() -> None:
 def test_deep_and_long_texts() -> None:
     deep = "[" * 100_000 + "]" * 100_000
     long = json.dumps({"a": "x" * 10_000_000})
-    assert computed(ig.text.json.is_valid("t"), deep, long) == [False, True]
+    assert computed(ig.text.json.is_valid("t"), deep, long) == [True, True]
     assert computed(ig.text.json.jq("t", ".a | length", dtype=pl.Int64), deep, long) == [None, 10_000_000]
     assert computed(ig.text.json.repair("t"), "[" * 100_000) in ([None], ["[]"])
 
@@ -193,3 +193,60 @@ def test_values_too_deep_for_python_and_numbers_of_many_digits() -> None:
     deep = "[" * 9000 + "]" * 9000
     assert computed(ig.text.json.jq("t", "."), deep) == [None]
     assert computed(ig.text.json.is_valid("t"), "9" * 5000, "-" + "9" * 5000, "9" * 5000 + "x") == [True, True, False]
+
+
+@pytest.mark.parametrize("levels", [2_000, 12_000])
+def test_valid_json_is_valid_however_deep(levels: int) -> None:
+    arrays, objects = "[" * levels + '"x"' + "]" * levels, '{"a":' * levels + "[1, 2]" + "}" * levels
+    broken = [arrays[:-1], arrays + "]", objects.replace("1", "01"), objects.replace("}", "]", 1), "[" * levels]
+    texts = [arrays, objects, *broken]
+    nulls = [None] * len(broken)
+    assert computed(ig.text.json.is_valid("t"), *texts) == [True, True, *[False] * len(broken)]
+    assert computed(ig.text.json.type("t"), *texts) == ["array", "object", *nulls]
+    assert computed(ig.text.json.contains("t", "x"), *texts) == [True, False, *nulls]
+    assert computed(ig.text.json.contains("t", {"a": [1, 2]}), *texts) == [False, True, *nulls]
+    assert computed(ig.text.json.repair("t"), arrays, objects) == [arrays, objects]
+
+
+@given(BROKEN | VALUES.map(lambda value: json.dumps(value, indent=1)))
+@settings(max_examples=300, deadline=None)
+def test_what_is_read_token_by_token_is_what_python_reads(text: str) -> None:
+    levels = 2_000
+    deep = "[" * levels + text + "]" * levels
+    inner = computed(ig.text.json.is_valid("t"), text)[0] or not text.strip()
+    assert computed(ig.text.json.is_valid("t"), deep) == [inner or computed(ig.text.json.is_valid("t"), f"[{text}]")[0]]
+
+
+def test_a_value_too_deep_to_look_for_is_named() -> None:
+    value: list[Any] = []
+    for _ in range(700):
+        value = [value]
+    with pytest.raises(PlanError, match="has no JSON"):
+        ig.text.json.contains("t", value)
+
+
+@pytest.mark.parametrize(
+    ("query", "text", "results"),
+    [
+        (".id", '{"id": 12345678901234567890}', ["12345678901234567890"]),
+        (".", '{"id": 9007199254740993, "x": "é", "y": 1e400}', None),
+        (".[]", "[-12345678901234567890, 0.1, 1.0, 100000000000000000000000000000001]", None),
+        (".[0]", f"[{'9' * 5_000}]", ["1.7976931348623157e+308"]),
+        (".id + 1", '{"id": 1}', ["2"]),
+        ('"\\(.id)"', '{"id": 12345678901234567890}', ['"12345678901234567890"']),
+    ],
+)
+def test_whole_numbers_keep_all_their_digits(query: str, text: str, results: list[str] | None) -> None:
+    (found,) = computed(ig.text.json.jq("t", query), text)
+    if results is not None:
+        assert found == results
+    elif query == ".":
+        assert found == ['{"id": 9007199254740993, "x": "\\u00e9", "y": 1.7976931348623157e+308}']
+    else:
+        assert found == ["-12345678901234567890", "0.1", "1", "100000000000000000000000000000001"]
+
+
+def test_typed_results_keep_all_digits_too() -> None:
+    assert computed(ig.text.json.jq("t", ".id", dtype=pl.Int64), '{"id": 9007199254740993}') == [9007199254740993]
+    assert computed(ig.text.json.jq("t", ".id", dtype=pl.UInt64), '{"id": 18446744073709551615}') == [2**64 - 1]
+    assert computed(ig.text.json.jq("t", ".id", dtype=pl.String), '{"id": 9007199254740993}') == ["9007199254740993"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from typing import Any
@@ -12,17 +13,13 @@ from typing import Any
 import polars as pl
 
 from infergraph.errors import PlanError
+from infergraph.text.json_reading import NOT_JSON, as_written, parsed
 from infergraph.text.row_wise import Column, of_each_text
 
+_LONG_NUMBER = re.compile(r"(?<![.\d])\d{16}")
+"""Of 53 bits and more, as far as jq's numbers go."""
 DType = pl.DataType | builtins.type[pl.DataType]
 _NAMES = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
-
-
-class _NotJson:
-    """Stands for a text that is no JSON, where ``None`` is the value null."""
-
-
-_NOT_JSON = _NotJson()
 
 
 def jq(column: Column, query: str, *, dtype: DType | None = None) -> pl.Expr:
@@ -42,8 +39,9 @@ def jq(column: Column, query: str, *, dtype: DType | None = None) -> pl.Expr:
     Raises:
         PlanError: The query does not compile; the message is jq's own. ``dtype`` is no type of values.
 
-    Numbers of jq have 53 bits: of larger whole numbers the last digits change (in SQL and Python they would not), so
-    keep such ids as texts in the JSON. A query that never ends, such as ``repeat(.)``, is not stopped.
+    Whole numbers keep all their digits as long as the query only passes them on; what it computes with (``+``,
+    ``floor``) has 53 bits. Texts nested deeper than 10,000 levels, and results deeper than about 1,000, give null. A
+    query that never ends, such as ``repeat(.)``, is not stopped.
 
     Example:
         >>> import infergraph as ig
@@ -56,13 +54,17 @@ def jq(column: Column, query: str, *, dtype: DType | None = None) -> pl.Expr:
     where = "ig.text.json.jq"
     if not isinstance(query, str):
         raise PlanError(f"{where}: query={query!r}: write a query such as '.items[] | .name'.")
-    program = _compiled(query, where)
+    program, exact = _compiled(query, where), _compiled(query, where, "| tojson")
 
     def results(text: str) -> list[str] | None:
         try:
-            return [line for line in str(program.input_text(text).text()).split("\n") if line]
+            written = str(program.input_text(text).text())
+            # What Python could write is not so deep that jq's own writing, which keeps all digits, ends the process.
+            if _LONG_NUMBER.search(written):
+                return [as_written(line) for line in exact.input_text(text).all()]
         except (ValueError, RecursionError):
             return None
+        return [line for line in written.split("\n") if line]
 
     if dtype is None:
         return of_each_text(column, results, pl.List(pl.String()), where=where)
@@ -71,7 +73,7 @@ def jq(column: Column, query: str, *, dtype: DType | None = None) -> pl.Expr:
     between = _between(wanted)
 
     def batch(texts: pl.Series) -> pl.Series:
-        values = [None if not lines else _fitted(json.loads(lines[0]), wanted) for lines in texts.to_list()]
+        values = [None if not lines else _fitted(parsed(lines[0]), wanted) for lines in texts.to_list()]
         return pl.Series(texts.name, values, dtype=between).cast(wanted, strict=False)
 
     every = of_each_text(column, results, pl.List(pl.String()), where=where)
@@ -96,8 +98,8 @@ def type(column: Column) -> pl.Expr:
     """
 
     def name(text: str) -> str | None:
-        value = _parsed(text)
-        if isinstance(value, _NotJson):
+        value = parsed(text)
+        if value is NOT_JSON:
             return None
         return "null" if value is None else _NAMES[value.__class__]
 
@@ -128,12 +130,13 @@ def contains(column: Column, value: Any) -> pl.Expr:
     where = "ig.text.json.contains"
     try:
         wanted = json.loads(json.dumps(value, allow_nan=False))
+        _fits(wanted, wanted)
     except (TypeError, ValueError, RecursionError) as error:
         raise PlanError(f"{where}: value={value!r:.80} has no JSON: {error}.") from error
 
     def found(text: str) -> bool | None:
-        document = _parsed(text)
-        return None if isinstance(document, _NotJson) else any(_fits(part, wanted) for part in _parts(document))
+        document = parsed(text)
+        return None if document is NOT_JSON else any(_fits(part, wanted) for part in _parts(document))
 
     return of_each_text(column, found, pl.Boolean(), where=where)
 
@@ -155,7 +158,7 @@ def is_valid(column: Column) -> pl.Expr:
     """
 
     def valid(text: str) -> bool:
-        return not isinstance(_parsed(text), _NotJson)
+        return parsed(text) is not NOT_JSON
 
     return of_each_text(column, valid, pl.Boolean(), where="ig.text.json.is_valid")
 
@@ -181,13 +184,13 @@ def repair(column: Column) -> pl.Expr:
     return of_each_text(column, _repaired, pl.String(), where="ig.text.json.repair")
 
 
-def _compiled(query: str, where: str) -> Any:
+def _compiled(query: str, where: str, then: str = "") -> Any:
     import jq
 
     try:
         jq.compile(query)
         # The environment holds keys of models. Compiled twice, so that places in messages are those of the query.
-        return jq.compile(f"def env: {{}}; {{}} as $ENV | ({query}\n)")
+        return jq.compile(f"def env: {{}}; {{}} as $ENV | ({query}\n) {then}")
     except ValueError as error:
         raise PlanError(f"{where}: the query {query!r} does not compile. {str(error).strip()}") from error
 
@@ -266,31 +269,17 @@ def _words(value: Any, dtype: Any) -> str | None:
     if isinstance(value, str):
         return None if (dtype.is_numeric() and not dtype.is_decimal()) or dtype == pl.Boolean else value
     if dtype == pl.String:
-        return json.dumps(value, ensure_ascii=False)
+        return _text(value)
     return (
         str(value) if dtype.is_decimal() and isinstance(value, (int, float)) and not isinstance(value, bool) else None
     )
 
 
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _parsed(text: str) -> Any:
+def _text(value: Any) -> str | None:
     try:
-        return json.loads(text, parse_constant=_no_constant)
-    except json.JSONDecodeError:
-        return _NOT_JSON
-    except (ValueError, RecursionError):
-        return _with_long_numbers(text)
-
-
-def _with_long_numbers(text: str) -> Any:
-    """Python reads no number of more than 4,300 digits as a whole one."""
-    try:
-        return json.loads(text, parse_constant=_no_constant, parse_int=float)
-    except (ValueError, RecursionError):
-        return _NOT_JSON
+        return json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return None
 
 
 def _parts(document: Any) -> Sequence[Any]:
@@ -321,7 +310,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _repaired(text: str) -> str | None:
-    if not isinstance(_parsed(text), _NotJson):
+    if parsed(text) is not NOT_JSON:
         return text
     if not any(mark in text for mark in '{["'):
         return None
@@ -333,8 +322,8 @@ def _repaired(text: str) -> str | None:
         return None
     if value == "" or not _is_json(value):
         return None
-    written = json.dumps(value, ensure_ascii=False)
-    return written if _is_unicode(written) else json.dumps(value)
+    written = _text(value)
+    return written if written is None or _is_unicode(written) else json.dumps(value)
 
 
 def _is_json(value: Any) -> bool:
