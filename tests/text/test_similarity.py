@@ -152,3 +152,27 @@ def test_huge_and_tiny_vectors_have_a_direction() -> None:
 def test_what_is_no_vector_is_said_when_the_plan_is_built(wrong: Any) -> None:
     with pytest.raises(PlanError, match="is no vector"):
         ig.text.similarity.cosine("v", wrong)
+
+
+@pytest.mark.parametrize("huge", [1e39, 1e154, 1e300, 1.7e308])
+@pytest.mark.parametrize("dtype", [pl.List(pl.Float64), pl.Array(pl.Float64, 2)], ids=str)
+def test_numbers_beyond_32_bits_have_a_direction_too(huge: float, dtype: pl.DataType) -> None:
+    tiny = 1 / huge
+    vectors = [[huge, huge], [tiny, 0.0], [0.0, -huge], [huge, tiny], None, [0.0, 0.0], [math.inf, 1.0], [3.0, 4.0]]
+    column = pl.Series(vectors, dtype=dtype)
+    half = math.sqrt(0.5)
+    assert computed(ig.text.similarity.cosine("v", [1, 0]), v=column) == pytest.approx(
+        [half, 1.0, 0.0, 1.0, None, None, None, 0.6], abs=1e-6
+    )
+    assert computed(ig.text.similarity.cosine("v", "v"), v=column) == pytest.approx(
+        [1.0, 1.0, 1.0, 1.0, None, None, None, 1.0]
+    )
+    units = computed(ig.text.similarity.normalize("v"), v=column)
+    assert [None if unit is None else [round(x, 6) for x in unit] for unit in units] == [
+        [0.707107, 0.707107], [1.0, 0.0], [0.0, -1.0], [1.0, 0.0], None, None, None, [0.6, 0.8],
+    ]  # fmt: skip
+
+
+def test_the_dot_product_of_huge_and_tiny_numbers() -> None:
+    frame = {"a": [[1e200, 1.0], [1e300, 0.0], [1e25, 0.0]], "b": [[1e-200, 1.0], [1e300, 0.0], [1e25, 0.0]]}
+    assert computed(ig.text.similarity.dot("a", "b"), **frame) == [2.0, math.inf, math.inf]

@@ -24,7 +24,10 @@ _DISTANCES = {
     "jaro": "Jaro",
     "jaro_winkler": "JaroWinkler",
 }
-_Matrix = NDArray[np.float32]
+_Matrix = NDArray[Any]
+_SINGLE = pl.Float32()
+_SHORTEST = 1e-30
+"""Numbers of 32 bits begin to lose digits at 1e-38."""
 
 
 def fuzzy(left: Column, right: Column, *, method: Method = "ratio", ignore_case: bool = False) -> pl.Expr:
@@ -104,7 +107,7 @@ def dot(left: Column, right: Column | Sequence[float]) -> pl.Expr:
         right: Another one, or one vector for all rows.
 
     Returns:
-        A row-wise Float32 expression; null where either vector is null.
+        A row-wise Float32 expression; null where either vector is null, infinite beyond what 32 bits can say (3.4e38).
 
     Raises:
         PlanError: At run time, where a column holds no vectors or the lengths differ.
@@ -125,7 +128,7 @@ def normalize(column: Column) -> pl.Expr:
 
     Returns:
         A row-wise expression of the column's own type, computed with 32 bits; null where the vector is null or has no
-        direction.
+        direction (all zeros, or a number that is not finite).
 
     Raises:
         PlanError: At run time, where the column holds no vectors.
@@ -144,8 +147,13 @@ def normalize(column: Column) -> pl.Expr:
         if not isinstance(dtype, (pl.Array, pl.List)) or dtype.inner not in (pl.Float32, pl.Float64):
             raise PlanError(f"{where}: the column {values.name!r} is {dtype}; cast its numbers to Float32 first.")
         there = values.is_not_null()
-        matrix = _matrix(values.filter(there), where).copy()
+        given = values.filter(there)
+        matrix = _matrix(given, where).copy()
         lengths = _lengths(matrix)
+        doubtful = _doubtful(lengths)
+        if doubtful.any() and dtype.inner == pl.Float64:
+            matrix[doubtful] = _scaled(given.filter(pl.Series(doubtful)), where)[0]
+            lengths[doubtful] = _lengths(matrix[doubtful])
         usable = np.isfinite(lengths) & (lengths > 0)
         if usable.all() and len(matrix) == len(values) and matrix.size:
             np.divide(matrix, lengths[:, None], out=matrix, casting="same_kind")
@@ -216,16 +224,49 @@ def _compared(pair: Sequence[pl.Series], *, cosine: bool, where: str) -> pl.Seri
     for side in pair:
         _check_vectors(side, where)
     there = pair[0].is_not_null() & pair[1].is_not_null()
-    one, other = (_matrix(side.filter(there), where) for side in pair)
+    sides = [side.filter(there) for side in pair]
+    one, other = (_matrix(side, where) for side in sides)
     if one.shape[1] != other.shape[1]:
         raise PlanError(f"{where}: vectors of length {one.shape[1]} and {other.shape[1]} cannot be compared.")
-    products = np.einsum("ij,ij->i", one, other, dtype=np.float64)
+    with np.errstate(all="ignore"):
+        products = np.einsum("ij,ij->i", one, other, dtype=np.float64)
+        lengths = [_lengths(one), _lengths(other)] if cosine else []
+        doubtful = np.logical_or.reduce([~np.isfinite(products), *map(_doubtful, lengths)])
+        if cosine:
+            products /= lengths[0] * lengths[1]
+        if doubtful.any() and any(_is_double(side) for side in sides):
+            rows = pl.Series(doubtful)
+            products[doubtful] = _compared_in_double([side.filter(rows) for side in sides], cosine=cosine, where=where)
     if not cosine:
         return _in_place(products, there)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        products = products / (_lengths(one) * _lengths(other))
     found = _in_place(np.clip(products, -1, 1), there)
     return pl.select(pl.when(found.is_finite()).then(found)).to_series()
+
+
+def _compared_in_double(sides: Sequence[pl.Series], *, cosine: bool, where: str) -> NDArray[np.float64]:
+    """The same for vectors whose numbers are too large or too small for 32 bits."""
+    (one, size), (other, other_size) = (_scaled(side, where) for side in sides)
+    products: NDArray[np.float64] = np.einsum("ij,ij->i", one, other)
+    if cosine:
+        return products / (_lengths(one) * _lengths(other))
+    return products * size * other_size
+
+
+def _scaled(values: pl.Series, where: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Vectors whose largest number is 1 or -1, and what they have to be multiplied with; of zeros: as they are."""
+    matrix = _matrix(values, where, pl.Float64())
+    size = np.abs(matrix).max(axis=1, initial=0)
+    with np.errstate(all="ignore"):
+        return matrix / np.where(size > 0, size, 1)[:, None], size
+
+
+def _doubtful(lengths: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether 32 bits may not have been enough for the numbers of vectors so long."""
+    return ~((lengths > _SHORTEST) & (lengths < np.inf))
+
+
+def _is_double(values: pl.Series) -> bool:
+    return isinstance(values.dtype, (pl.Array, pl.List)) and values.dtype.inner == pl.Float64
 
 
 def _lengths(matrix: _Matrix) -> NDArray[np.float64]:
@@ -245,14 +286,14 @@ def _check_vectors(values: pl.Series, where: str) -> pl.DataType:
     )
 
 
-def _matrix(values: pl.Series, where: str) -> _Matrix:
+def _matrix(values: pl.Series, where: str, dtype: pl.DataType = _SINGLE) -> _Matrix:
     widths = _widths(values)
     if len(widths) > 1:
         raise PlanError(f"{where}: the column {values.name!r} holds vectors of lengths {widths[:5]}.")
     if not widths:
         return np.zeros((0, 0), dtype=np.float32)
     [width] = widths
-    flat = values.explode().cast(pl.Float32).fill_null(float("nan")).to_numpy()
+    flat = values.explode().cast(dtype).fill_null(float("nan")).to_numpy()
     return flat.reshape(len(values), width)
 
 
