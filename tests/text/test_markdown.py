@@ -19,6 +19,7 @@ BITS = (
     "\n", "\r\n", "- item\n", "  - nested\n", "1. one\n", "- [x] done\n", "> quoted\n", "> # in a quote\n",
     "```py\n# code\n```\n", "~~~\n", "    indented\n", "| a | b |\n|---|:-:|\n| 1 | `2` |\n", "[l](http://x 't') ",
     "![i](y.png) ", "<https://z> ", "[r]\n\n[r]: /r\n", "<div>\nhtml\n</div>\n", "***\n", "---\nkey: v\n---\n",
+    "+++\nkey = 1\n+++\n",
     "[^1]\n\n[^1]: note\n", "\ufeff", "`", "\t", "\\",
 )  # fmt: skip
 DOCUMENTS = st.lists(st.sampled_from(BITS), max_size=30).map("".join) | st.text(max_size=200)
@@ -182,3 +183,34 @@ def test_a_byte_order_mark_hides_no_heading() -> None:
 def test_one_sign_below_a_line_makes_it_a_heading(line: str) -> None:
     frame = pl.DataFrame({"doc": [f"Tea\n{line}\nHot."]})
     assert frame.select(ig.text.markdown.toc("doc")).item().strip("- ") == "Tea"
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    "front", ["---\ntitle: Zoë\n\ntags: []\n---", "+++\ntitle = 'Zoë'\n\n[p]\n+++", "---\na: 1\n..."]
+)
+def test_front_matter_is_metadata_in_yaml_and_in_toml(mark: str, ending: str, front: str) -> None:
+    front = front.replace("\n", ending)
+    text = f"{mark}{front}{ending}# Tea{ending}words"
+    found = [
+        (block["kind"], text[block["start"] : block["end"]].strip())
+        for block in computed(markdown.to_struct("t"), text)
+    ]
+    assert found == [("metadata", front), ("heading", "# Tea"), ("paragraph", "words")]
+    assert [section["path"] for section in computed(markdown.sections("t"), text)] == [[], ["Tea"]]
+    assert computed(markdown.to_text("t"), text) == "Tea\n\nwords"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("first\n\n---\nkey: value\n---\nlast", "first\n\nkey: value\n\nlast"),
+        ("first\n\n+++\nkey = 1\n+++\nlast", "first\n\n+++\nkey = 1\n+++\nlast"),
+        ("---\na: 1\n---\n\n---\nb: 2\n---\n", "b: 2"),
+        ("+++\nno end", "+++\nno end"),
+        ("---\n\nfirst\n\n---\n", "first"),
+    ],
+)
+def test_front_matter_stands_at_the_beginning(text: str, words: str) -> None:
+    assert computed(markdown.to_text("t"), text) == words

@@ -1,7 +1,7 @@
 """Markdown: its blocks, sections, code, tables and links as data, and its words without markup.
 
-CommonMark with tables, task lists, footnotes, strike-through and YAML front matter. All offsets are characters of the
-source.
+CommonMark with tables, task lists, footnotes, strike-through and front matter (YAML between ``---``, TOML between
+``+++``, at the beginning of the document). All offsets are characters of the source.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """A Markdown document as its blocks, each with its place in the source (CommonMark with tables, task lists, footnotes,
-strike-through and YAML front matter).
+strike-through and front matter in YAML or TOML).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +61,9 @@ class Document:
     links: list[Link]
 
 
+_FRONT_MATTER = re.compile(
+    r"(?:---[ \t]*\r?\n(?:[^\n]*\n)+?(?:---|\.\.\.)|\+\+\+[ \t]*\r?\n(?:[^\n]*\n)+?\+\+\+)[ \t]*(?=\r?\n|\Z)"
+)
 _KINDS = {
     "Paragraph": "paragraph", "Heading": "heading", "BlockQuote": "quote", "CodeBlock": "code", "HtmlBlock": "html",
     "List": "list", "Item": "item", "Table": "table", "TableHead": "row", "TableRow": "row", "TableCell": "cell",
@@ -79,15 +83,19 @@ def parse(text: str) -> Document:
     options = pyromark.Options
     chosen = (
         options.ENABLE_TABLES | options.ENABLE_TASKLISTS | options.ENABLE_FOOTNOTES | options.ENABLE_STRIKETHROUGH
-        | options.ENABLE_YAML_STYLE_METADATA_BLOCKS
     )  # fmt: skip
+    reader = _Reader(offsets_of(text))
     # A byte order mark would make the first line's heading, or the front matter, a paragraph.
-    mark = text.startswith("\ufeff")
-    offset = offsets_of(text)
-    first = len("\ufeff".encode()) if mark else 0
-    reader = _Reader((lambda place: offset(place + first)) if mark else offset)
-    for event, span in pyromark.events_with_range(text[1:] if mark else text, options=chosen):
-        reader.take(event, span)
+    start = 1 if text.startswith("\ufeff") else 0
+    front = _FRONT_MATTER.match(text, start)
+    if front is not None:
+        # The parser takes such a block for one anywhere; further down it is a heading between two rules.
+        kinds = options.ENABLE_YAML_STYLE_METADATA_BLOCKS | options.ENABLE_PLUSES_DELIMITED_METADATA_BLOCKS
+        events = list(pyromark.events_with_range(front[0], options=kinds))
+        if "MetadataBlock" in str(events[0]):
+            reader.take_all(events, after=text[:start])
+            start = front.end()
+    reader.take_all(pyromark.events_with_range(text[start:], options=chosen), after=text[:start])
     return Document(reader.blocks, reader.links)
 
 
@@ -105,10 +113,17 @@ class _Reader:
         self.blocks: list[Block] = []
         self.links: list[Link] = []
         self._offset = offset
+        self._first = 0
         self._open: list[int] = []
         self._open_links: list[Link] = []
 
-    def take(self, event: Any, span: Any) -> None:
+    def take_all(self, events: Iterable[Any], *, after: str) -> None:
+        """Events of a part of the source, and what is in front of that part."""
+        self._first = len(after.encode())
+        for event, span in events:
+            self._take(event, span)
+
+    def _take(self, event: Any, span: Any) -> None:
         if isinstance(event, str):
             self._alone(event, span)
             return
@@ -136,7 +151,7 @@ class _Reader:
         facts: Any
         name, facts = (tag, None) if isinstance(tag, str) else next(iter(tag.items()))
         if name in ("Link", "Image"):
-            start, end = self._offset(span["start"]), self._offset(span["end"])
+            start, end = self._place(span["start"]), self._place(span["end"])
             link = Link(facts["dest_url"], facts["title"], name == "Image", start, end)
             self.links.append(link)
             self._open_links.append(link)
@@ -171,7 +186,10 @@ class _Reader:
 
     def _block(self, kind: str, span: Any) -> Block:
         parent = self._open[-1] if self._open else None
-        return Block(kind, self._offset(span["start"]), self._offset(span["end"]), parent)
+        return Block(kind, self._place(span["start"]), self._place(span["end"]), parent)
+
+    def _place(self, byte: int) -> int:
+        return self._offset(byte + self._first)
 
 
 def headings(document: Document) -> Iterator[Block]:
