@@ -112,14 +112,16 @@ class _Reader:
     def __init__(self, offset: Offsets) -> None:
         self.blocks: list[Block] = []
         self.links: list[Link] = []
-        self._offset = offset
-        self._first = 0
+        self._offset = self._place = offset
         self._open: list[int] = []
         self._open_links: list[Link] = []
 
     def take_all(self, events: Iterable[Any], *, after: str) -> None:
         """Events of a part of the source, and what is in front of that part."""
-        self._first = len(after.encode())
+        self._place = self._offset
+        if after:
+            first = len(after.encode())
+            self._place = lambda byte: self._offset(byte + first)
         for event, span in events:
             self._take(event, span)
 
@@ -187,9 +189,6 @@ class _Reader:
     def _block(self, kind: str, span: Any) -> Block:
         parent = self._open[-1] if self._open else None
         return Block(kind, self._place(span["start"]), self._place(span["end"]), parent)
-
-    def _place(self, byte: int) -> int:
-        return self._offset(byte + self._first)
 
 
 def headings(document: Document) -> Iterator[Block]:
