@@ -57,6 +57,7 @@ def test_words_that_look_like_markup_are_read_as_words(name: str, words: str) ->
         ("<p>A well-known snake_case_name costs 1.50 = cheap, C# | 3 < 4 > 2", None),
         ("<p>&lt;b&gt; is a tag", r"\<b> is a tag"),
         ("<p>use <code>*x_y* \\- [z]</code> and `this`", r"use `*x_y* \- [z]` and \`this\`"),
+        ("<p>`<code>a \\- b</code> c - d`", r"\``a \- b` c - d\`"),
         ("<pre><code>a \\- b\n# c\n</code></pre><p>d - e", "```\na \\- b\n# c\n```\n\nd - e"),
         ("<ul><li><pre>a \\- b</pre><li>c - d</ul>", None),
         ("<table><tr><td>a|b - *c*<td>d_e", "| a\\|b - \\*c\\* | d_e |\n| ------------- | ---- |"),
@@ -147,3 +148,18 @@ def test_long_pages_without_end_tags_are_not_deep() -> None:
     found = computed(html.to_markdown("t"), page)
     assert found.count("\n\n") == 2_999
     assert found.endswith("word **2999**")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<b>" * 5_000 + "<a " + '"' * 20_000,
+        "<b>" * 5_000 + "<a" * 20_000,
+        "<b>" * 5_000 + "<!-- " * 5_000,
+        f"<p>*x*<img src=x alt='{'`' * 20_000}'>",
+        "<p>" + "`" * 20_000 + "*x*<code>y</code>",
+    ],
+    ids=["quotes", "open tags", "comments", "backticks in an image", "backticks"],
+)
+def test_hostile_pages_take_no_longer_than_others(page: str) -> None:
+    assert computed(html.to_markdown("t"), page) is not None

@@ -21,7 +21,8 @@ _FENCE = re.compile(r"[\s>]*(?:(?:[-*+]|\d{1,9}[.)])\s+)*(?P<fence>`{3,}|~{3,})[
 _LETTER = re.compile(r"[^\W\d_]")
 _PIPE = re.compile(r"(?:^|[^\\])\|")
 _ESCAPE = re.compile(
-    r"(?P<code>(`+)(?!`).*?(?<!`)\2(?!`))"
+    # Only from the first one of a run of backticks, which may stand behind one that is escaped.
+    r"(?P<code>(?<!(?<!\\)`)(`+)(?!`).*?(?<!`)\2(?!`))"
     # Within a word, underscores are letters to Markdown.
     r"|(?<=[^\W_])(?P<word>(?:\\_)+)(?=[^\W_])"
     r"|\\(?P<sign>.)"
