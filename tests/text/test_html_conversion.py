@@ -55,6 +55,7 @@ def test_words_that_look_like_markup_are_read_as_words(name: str, words: str) ->
         ("<p># no heading", r"\# no heading"),
         ("<p>- no item<br>1. no item<br>&gt; no quotation", "\\- no item  \n1\\. no item  \n\\> no quotation"),
         ("<p>A well-known snake_case_name costs 1.50 = cheap, C# | 3 < 4 > 2", None),
+        ("<p>Cups & saucers by AT&T, at http://a.b/c?d=1&e=2", None),
         ("<p>&lt;b&gt; is a tag", r"\<b> is a tag"),
         ("<p>use <code>*x_y* \\- [z]</code> and `this`", r"use `*x_y* \- [z]` and \`this\`"),
         ("<p>`<code>a \\- b</code> c - d`", r"\``a \- b` c - d\`"),

@@ -27,6 +27,8 @@ _ESCAPE = re.compile(
     r"|(?<=[^\W_])(?P<word>(?:\\_)+)(?=[^\W_])"
     r"|\\(?P<sign>.)"
 )
+_REFERENCE = re.compile(r"(?:\\?#)?\w{1,32};")
+"""What stands behind the ``&`` of a character reference such as ``&amp;``."""
 _CAPTION = re.compile(r"(?:(?<=\n\n)|\A)\*(?:[^\n]|\n(?!\n))+\*(?=\n\n\|)")
 _HYPHEN = re.compile(r"\\\\(-?)")
 
@@ -131,6 +133,8 @@ def _is_needless(sign: str, line: str, after: int, *, within: bool, row: bool) -
             return within or not (following.isspace() or not following)
         case "#":
             return within and (not line[after - 3].isspace() or following.isalnum())
+        case "&":
+            return _REFERENCE.match(line, after) is None
         case "<":
             return not (following.isascii() and following.isalpha()) and following not in ("/", "!", "?")
         case "|":
