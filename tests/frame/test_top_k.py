@@ -52,6 +52,13 @@ def refusing(*bad: int) -> Callable[[Request], Any]:
     return answer
 
 
+def refusing_pair(*pair: int) -> Callable[[Request], Any]:
+    def answer(request: Request) -> Any:
+        return refusing(*pair)(request) if {*levels(request)} == {*pair} else judged(request)
+
+    return answer
+
+
 def mails(*numbers: int | None) -> pl.DataFrame:
     bodies = [None if number is None else f"mail {number}" for number in numbers]
     return pl.DataFrame({"id": range(1, len(numbers) + 1), "body": pl.Series(bodies, dtype=pl.String)}).with_columns(
@@ -160,6 +167,30 @@ def test_a_rejected_comparison_is_listed_and_no_row_is_lost(session: ig.Session,
     assert retried.rejects.is_empty()
     shown = result.trace(rejected["row_id"][0])
     assert [step.part for step in shown.steps if step.rejected] != []
+
+
+@pytest.mark.parametrize("best", [99, 60])
+def test_a_row_that_cannot_be_compared_with_one_other_is_not_lost(session: ig.Session, best: int) -> None:
+    """The best row wins against whoever it can be compared with, and that is enough."""
+    rows = mails(best, *range(12), 50)
+    with script("fast", judged) as whole:
+        frame_of(session, rows).semantic.top_k(URGENT, k=1).run()
+    others = {min(levels(one)) for one in whole.requests if best in levels(one)} - {50}
+    assert others, "nobody was compared with the best row but its neighbour"
+    for other in others:
+        out = frame_of(session, rows).semantic.top_k(f"{{{{ body }}}} is urgent, not {other}", k=1)
+        expected = out.estimate()
+
+        with script("fast", refusing_pair(best, other)) as asked:
+            result = out.run()
+            calls = len(asked.requests)
+            again = out.run()
+            assert len(asked.requests) == calls, "a replay makes no call"
+        assert result.frame["body"].to_list() == [f"mail {best}"]
+        assert_frame_equal(again.frame, result.frame)
+        assert calls <= expected.calls_high
+        assert result.rejects["reason"].to_list() == again.rejects["reason"].to_list() == ["refused"]
+        assert f"mail {other}\n" in result.rejects["prompt"][0]
 
 
 def test_a_replay_makes_no_call(session: ig.Session) -> None:

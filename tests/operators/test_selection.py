@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from itertools import pairwise
+from itertools import combinations, pairwise
 from math import log2
 
 import pytest
@@ -93,6 +93,50 @@ def test_who_cannot_be_compared_comes_behind_those_who_can(mute: int, values: li
     found, _ = played([1] * 40, k, [mark(item) for item in range(40)], judge)
     able = sorted(set(range(40)) - {mute}, key=lambda item: -values[item])
     assert found == [*able, mute][:k]
+
+
+def with_one_undecided(values: Sequence[int], pair: set[int], k: int) -> list[int]:
+    """Who is found by a judge of one mind who never tells about one pair, and asks no pair twice."""
+    told: set[Pair] = set()
+
+    def judge(one: int, other: int) -> int:
+        assert (one, other) not in told, "asked twice"
+        told.add((one, other))
+        return 0 if {one, other} == pair else higher(values)(one, other)
+
+    return played([1] * len(values), k, [mark(value) for value in values], judge)[0]
+
+
+@given(st.permutations(range(24)), st.integers(0, 23), st.integers(1, 23), st.integers(1, 24))
+def test_one_undecided_pair_keeps_nobody_out(values: list[int], one: int, step: int, k: int) -> None:
+    """Whom somebody between the two tells apart; of neighbours nobody can say who is better."""
+    other = (one + step) % 24
+    best_first = sorted(range(24), key=lambda item: -values[item])
+    expected = [best_first[:k]]
+    if abs(values[one] - values[other]) == 1:
+        turned = {one: other, other: one}
+        expected.append([turned.get(item, item) for item in best_first][:k])
+    assert with_one_undecided(values, {one, other}, k) in expected
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_no_pair_of_few_rows_keeps_the_best_out(k: int) -> None:
+    values = [3, 0, 5, 2, 4, 1]
+    best_first = sorted(range(6), key=lambda item: -values[item])
+    for one, other in combinations(range(6), 2):
+        if abs(values[one] - values[other]) > 1:
+            assert with_one_undecided(values, {one, other}, k) == best_first[:k], (one, other)
+
+
+@given(st.permutations(range(30)), st.sets(st.integers(0, 29), max_size=5))
+def test_pivots_that_nobody_can_be_compared_with_are_given_up(values: list[int], mute: set[int]) -> None:
+    def judge(one: int, other: int) -> int:
+        return 0 if mute & {one, other} else higher(values)(one, other)
+
+    found, rounds = played([1] * 30, 4, [mark(value) for value in values], judge)
+    able = sorted(set(range(30)) - mute, key=lambda item: -values[item])
+    assert found == able[:4]
+    assert sum(map(len, rounds)) < 4 * 30
 
 
 @pytest.mark.parametrize(

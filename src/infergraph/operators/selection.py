@@ -6,10 +6,13 @@ behind the last winner are left alone. A pivot is not any item: a sample of the 
 more than the winners should beat (Floyd and Rivest, "Expected time bounds for selection", 1975), so that nearly every
 loser is compared once. All parts go on at the same time, and so do all comparisons with one pivot.
 
-No comparison is asked twice and none is inferred: whoever comes before the pivot has beaten it directly. So this ends
-also where answers contradict each other, and each winner has beaten the next one directly, whatever the others say.
-Where a comparison stays undecided, the pivot keeps its place; a pivot that most others cannot be compared with gives
-way to another one.
+No comparison is asked twice and none that was answered is overruled: whoever comes before the pivot has beaten it
+directly, or, where those two could not be compared, somebody who has. So this ends also where answers contradict each
+other, and each winner has beaten the next one directly, or nobody could say which of them is better.
+
+Who could not be compared with the pivot is compared with those right before it: with the pivots that lead from the
+winners down to it, which all others are compared with anyway. Whoever beats one of them comes before the pivot,
+whoever beats none comes behind it. A pivot that most others cannot be compared with gives way to another one.
 """
 
 from __future__ import annotations
@@ -23,13 +26,21 @@ Comparisons = Generator[list[Pair], Sequence[int], list[int]]
 """Yields the pairs of a round; gets for each 1 (the first is better), -1 (the second is) or 0 (undecided)."""
 _Part = list[int]
 _Split = tuple[_Part, int, _Part]
+"""What beats the pivot, the pivot, and what does not."""
+_Asked = Generator[list[Pair], Sequence[int], None]
 
 _SMALL_PART = 20
 """Below so many items any pivot will do."""
 _SORTING_SAMPLE = 5
 """Items whose middle one is the pivot of a part that is to be put in order as a whole."""
-_TRIES = 2
+_TRIES = 6
 """Pivots of a part that may turn out to be of no use."""
+_PROBES = 8
+"""Items that a pivot is compared with before all others are, where the one before it was of no use."""
+_MISSES = 2
+"""Comparisons of an item that may stay undecided, beside the one with the pivot, while its side is looked for."""
+_DEEP = 12
+"""So many times the search for an item's side may have to search for another item's side first."""
 
 
 def best(weights: Sequence[int], k: int, marks: Sequence[bytes]) -> Comparisons:
@@ -79,6 +90,8 @@ class _Selection:
         self._undecided: dict[int, list[int]] = {}
         self._mute: set[int] = set()
         """Items that could not be compared with most of the others: no pivots."""
+        self._led: list[int] = []
+        """Pivots by which a side was looked for: their parts are split by them."""
 
     def ranked(self, items: _Part, k: int) -> Comparisons:
         placed: list[tuple[int, int]] = []
@@ -119,31 +132,84 @@ class _Selection:
             placed.append((at, pivot))
             waiting += [(job.offset, above), (at + self._weights[pivot], below)]
 
-    def _split(self, part: _Part, k: int) -> Generator[list[Pair], Sequence[int], _Split]:
+    def _split(self, part: _Part, k: int, deep: int = 0) -> Generator[list[Pair], Sequence[int], _Split]:
         """A pivot, what beats it and what does not; chosen so that about ``k`` rows do."""
-        for _ in range(_TRIES):
+        above, pivot, below = yield from self._parted(part, k)
+        doubtful = [item for item in below if not self._result(item, pivot)]
+        if above and deep < _DEEP and 2 * len(doubtful) <= len(part) - 1:
+            better = yield from self._better(doubtful, above, k, deep)
+            above, below = [*above, *better], [item for item in below if item not in better]
+        return above, pivot, below
+
+    def _better(
+        self, doubtful: _Part, above: _Part, k: int, deep: int
+    ) -> Generator[list[Pair], Sequence[int], list[int]]:
+        """Those who could not be compared with a pivot, but have beaten somebody who has beaten it."""
+        better: list[int] = []
+        misses = dict.fromkeys(doubtful, 0)
+        between = above
+        while between and misses and k > 0:
+            ahead, pivot, between = yield from self._split(between, k, deep + 1)
+            self._led.append(pivot)
+            yield from self._compare(pivot, [*misses])
+            for item in [*misses]:
+                result = self._result(item, pivot)
+                misses[item] += not result
+                if result > 0:
+                    better.append(item)
+                if result > 0 or misses[item] > _MISSES:
+                    del misses[item]
+            # Behind the last winner nothing is put in order, and who has lost to it is none.
+            k -= self._weight(ahead) + self._weights[pivot]
+        return better
+
+    def _parted(self, part: _Part, k: int) -> Generator[list[Pair], Sequence[int], _Split]:
+        """A pivot, what has beaten it, and all others."""
+        for attempt in range(_TRIES):
             able = [item for item in part if item not in self._mute] or part
-            pivot = yield from self._pivot(able, k)
+            led = self._leading(part)
+            pivot = (yield from self._pivot(able, k)) if led is None else led
             others = [item for item in part if item != pivot]
-            yield from self._compare(pivot, others)
-            results = [self._result(item, pivot) for item in others]
-            if results.count(0) * 2 <= len(results):
-                # Who cannot be compared comes behind those who can.
-                break
+            probes = self._first(able, pivot) if attempt else []
+            yield from self._compare(pivot, probes)
+            if self._told_of(pivot, probes):
+                yield from self._compare(pivot, others)
+                if self._told_of(pivot, others):
+                    results = [self._result(item, pivot) for item in others]
+                    break
             if len(part) == 2:
                 results = [self._guess(others[0], pivot)]
                 break
             self._mute.add(pivot)
         else:
             # Hardly any can be compared: then any order will do that takes few comparisons.
-            results = [result or (1 if item < pivot else -1) for item, result in zip(others, results, strict=True)]
+            results = [self._result(item, pivot) or (1 if item < pivot else -1) for item in others]
         above = [item for item, result in zip(others, results, strict=True) if result > 0]
         below = [item for item, result in zip(others, results, strict=True) if result <= 0]
         return above, pivot, below
 
-    def _compare(self, pivot: int, others: _Part) -> Generator[list[Pair], Sequence[int], None]:
-        pairs = [(min(item, pivot), max(item, pivot)) for item in others]
-        open_pairs = [pair for pair in pairs if pair not in self._results]
+    def _first(self, able: _Part, pivot: int) -> _Part:
+        """A few of those that can be compared."""
+        return sorted((item for item in able if item != pivot), key=self._marks.__getitem__)[:_PROBES]
+
+    def _told_of(self, pivot: int, others: _Part) -> bool:
+        """Whether most can be compared with the pivot."""
+        return 2 * sum(not self._result(item, pivot) for item in others) <= len(others)
+
+    def _leading(self, part: _Part) -> int | None:
+        """A pivot that all others of the part have been compared with on the way to somebody's side."""
+        if not self._led:
+            return None
+        items = set(part)
+        for pivot in self._led:
+            if pivot in items - self._mute and all(
+                _pair(item, pivot) in self._results for item in part if item != pivot
+            ):
+                return pivot
+        return None
+
+    def _compare(self, pivot: int, others: _Part) -> _Asked:
+        open_pairs = [pair for pair in (_pair(item, pivot) for item in others) if pair not in self._results]
         if open_pairs:
             answers = yield open_pairs
             self._results.update(zip(open_pairs, answers, strict=True))
@@ -154,7 +220,7 @@ class _Selection:
 
     def _result(self, one: int, other: int) -> int:
         """1 where the one is better, -1 where the other is, 0 where nobody knows."""
-        return self._results[one, other] if one < other else -self._results[other, one]
+        return self._results.get((one, other), 0) if one < other else -self._results.get((other, one), 0)
 
     def _guess(self, one: int, other: int) -> int:
         """Whoever could be compared with others more often, and then whoever comes first."""
@@ -176,7 +242,7 @@ class _Selection:
     def _nth(self, part: _Part, n: int) -> Generator[list[Pair], Sequence[int], int]:
         """The item of the ``n``-th row."""
         while len(part) > 1:
-            above, pivot, below = yield from self._split(part, n)
+            above, pivot, below = yield from self._parted(part, n)
             before = self._weight(above)
             if before < n <= before + self._weights[pivot]:
                 return pivot
@@ -185,6 +251,10 @@ class _Selection:
 
     def _weight(self, part: _Part) -> int:
         return sum(self._weights[item] for item in part)
+
+
+def _pair(one: int, other: int) -> Pair:
+    return (one, other) if one < other else (other, one)
 
 
 def _aim(sample: int, share: float) -> int:
