@@ -13,6 +13,7 @@ from typing import Any
 
 from infergraph.column_lineage import ColumnLineage, ColumnOrigin, OperatorFacts, RowOrigin, SourceColumn
 from infergraph.frame.column_rules import Flow, Reads, reads_of
+from infergraph.frame.own_columns import in_words, read_columns, written_columns
 from infergraph.frame.plan import Node, OperatorStep, Source, Step, operator_names, operator_steps, walk
 
 _SHOWN = 120
@@ -123,12 +124,14 @@ def _flow(step: Step) -> Flow:
 
 def _ancestry(reads: Reads, before: Sequence[_State], step: Step) -> _Ancestry:
     read = [before[number].columns[name] for number, name in reads.columns if name in before[number].columns]
-    opaque = frozenset(_line(step) if code == _THE_STEP else f"{step.method}: {code}" for code in reads.opaque)
+    opaque = frozenset(
+        _line(step) if code == _THE_STEP else in_words(f"{step.method}: {code}") for code in reads.opaque
+    )
     return _Ancestry(opaque=opaque).joined(read)
 
 
 def _line(step: Step) -> str:
-    text = f"{step.method}({step.text})"
+    text = in_words(f"{step.method}({step.text})")
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
@@ -149,8 +152,8 @@ def _facts(step: OperatorStep, name: str, model_id: str) -> OperatorFacts:
         kind=operator.kind,
         model=step.model,
         model_id=model_id,
-        reads=operator.reads,
-        writes={column: str(dtype) for column, dtype in operator.writes.items()},
+        reads=read_columns(step),
+        writes=written_columns(step),
         # Examples are rows of somebody's data: what all rows share is told, they are not.
         prompt=asked[0].content if asked and asked[0].role == "system" else "",
         examples=sum(message.role == "assistant" for message in asked),

@@ -115,9 +115,10 @@ class SemanticFrame:
             anybody reads its answers, and whether another one asks the same; Polars' own plans. No data is read.
         """
         from infergraph.frame.economy import told
+        from infergraph.frame.own_columns import in_words
         from infergraph.frame.run import polars_plans
 
-        parts = [plans.explain(self._node), told(self._node), polars_plans(self)]
+        parts = [plans.explain(self._node), in_words(told(self._node)), in_words(polars_plans(self))]
         return "\n\n".join(part for part in parts if part)
 
     def fingerprint(self) -> str:

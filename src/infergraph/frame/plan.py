@@ -379,6 +379,8 @@ def operator_names(node: Node) -> dict[int, str]:
 
 def explain(node: Node) -> str:
     """The plan as a tree, the last step first, with what each operator reads and writes."""
+    from infergraph.frame.own_columns import in_words, read_columns, written_columns
+
     lines: list[str] = []
     seen: set[int] = set()
     same = _asking_the_same(node)
@@ -392,14 +394,15 @@ def explain(node: Node) -> str:
         if id(current) in same:
             lines.append("  " * depth + f"    asks the same as {same[id(current)]!r}: equal rows are asked once")
         if isinstance(current, OperatorStep):
-            writes = ", ".join(f"{name}: {dtype}" for name, dtype in current.operator.writes.items())
-            effect = f"writes {writes}" if writes else "keeps the rows for which it is true"
-            lines.append("  " * depth + f"    reads {', '.join(current.operator.reads)}; {effect}")
+            writes = ", ".join(f"{name}: {dtype}" for name, dtype in written_columns(current).items())
+            decides = "keeps the rows for which it is true" if current.decides else "decides which pairs match"
+            effect = f"writes {writes}" if writes else decides
+            lines.append("  " * depth + f"    reads {', '.join(read_columns(current))}; {effect}")
         for before in current.inputs:
             visit(before, depth + 1)
 
     visit(node, 0)
-    return "\n".join(lines)
+    return in_words("\n".join(lines))
 
 
 def _asking_the_same(node: Node) -> dict[int, str]:
