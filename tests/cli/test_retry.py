@@ -188,8 +188,40 @@ def test_a_partition_is_retried_by_itself(typed: Run, project: Path, shop: Scrip
     assert first_attempts(smart) == ["bad chair"]
     assert len(parsed(typed("rejects", "daily", "--partition", "tuesday", "--json"))["rejects"]) == 1
     # The answer is in the store by now, under the request that both days have: the other day needs no call.
-    result = parsed(typed("retry", "daily", "--partition", "tuesday", "--json"))
-    assert result["retry"] == {"rejects": 1, "requests": 1, "calls": 0, "left": 0}
+    code, out, err = typed("retry", "daily", "--partition", "tuesday")
+    assert code == 0, err
+    assert out.splitlines()[-1] == "1 reject, and no call was made: 1 had an answer in the store by now; none left"
+    assert "every answer" not in out
+
+
+IMAGES = """
+@ig.semantic_asset(key={"tickets": "id"}, max_reject_rate=1.0)
+def seen(tickets: ig.SemanticFrame) -> ig.SemanticFrame:
+    shown = tickets.with_columns(photo=pl.lit("no-such-file.png"))
+    return shown.semantic.extract("photo", Fact, images="photo")
+
+price = """
+
+
+def test_rejects_that_cannot_be_sent_are_told_as_such(typed: Run, project: Path, shop: Script) -> None:
+    (project / "definitions.py").write_text(
+        CODE.replace("price = ", IMAGES, 1).replace("strict, first]", "strict, first, seen]")
+    )
+    parsed(typed("run", "tickets", "seen", "--json"))
+    code, out, err = typed("retry", "seen")
+    assert code == 0, err
+    assert out.splitlines()[-1] == (
+        "5 rejects, and no call was made: none can be sent; 5 left: infergraph rejects seen"
+    )
+    assert "every answer" not in out
+    out = typed("run", "seen")[1]
+    assert out.splitlines()[-1] == "No call was made: 0 answers from the store, 5 rows rejected as before."
+    assert shop.requests == []
+
+
+def test_a_run_that_asks_nothing_says_why(typed: Run, made: Script) -> None:
+    out = typed("run", "facts")[1]
+    assert out.splitlines()[-1] == "No call was made: 2 answers from the store, 3 rows rejected as before."
 
 
 def test_where_more_than_the_rejects_would_be_asked_nothing_is(

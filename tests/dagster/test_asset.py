@@ -468,6 +468,22 @@ def test_run_config_reaches_the_run(run: Run, desk: Desk, storage: PolarsStorage
     assert "unknown" in failure(again(model="unknown"))
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"limit": 0}, "limit=0: give a number of rows, 1 or more."),
+        ({"max_cost_usd": -1.0}, "max_cost_usd=-1.0: give an amount of USD, 0 or more."),
+        ({"max_age": -1.0}, "max_age=-1.0: give a timedelta or seconds, 0 or more."),
+    ],
+)
+def test_a_wrong_option_in_the_run_config_is_told_in_a_sentence(
+    run: Run, desk: Desk, config: dict[str, Any], said: str
+) -> None:
+    result = run(source(rows_of("lamp")), facts(), run_config={"ops": {"facts": {"config": config}}})
+    assert failure(result).strip() == f"infergraph.errors.PlanError: {said}"
+    assert desk.calls == 0
+
+
 def test_remembered_rejections_are_asked_again_only_on_demand(run: Run, desk: Desk) -> None:
     desk.refuse = {"chair"}
     tickets = source(rows_of("lamp", "chair"))

@@ -79,6 +79,21 @@ def test_every_operator_asks(deployment: Session) -> None:
             ask()
 
 
+def test_the_message_names_the_keyword_that_was_typed(deployment: Session) -> None:
+    frame = deployment.frame(BODY, allowed_models=["own"])
+    asked: dict[str, Callable[[], object]] = {
+        "label_model=": lambda: frame.semantic.cluster("body", label=True, label_model="away"),
+        "ig.Similar(..., model=...)": lambda: frame.semantic.join(
+            frame, "{{ left.body }} is {{ right.body }}", candidates=ig.Similar("body", "body", model="away")
+        ),
+        "model=": lambda: frame.semantic.sim_join(frame, "body", "body", model="away"),
+        "retry_model=": lambda: mapped(frame, None).run(retry_rejects=True, retry_model="away"),
+    }
+    for keyword, ask in asked.items():
+        with pytest.raises(ig.PlanError, match=re.escape(f" Write {keyword} with one of 'own'.")):
+            ask()
+
+
 def test_a_frame_is_bound_as_its_sources_are_however_it_goes_on(deployment: Session) -> None:
     shut = deployment.frame(BODY, name="shut", key="id", allowed_models=["own"])
     free = deployment.frame(BODY.rename({"body": "text"}), name="free", key="id")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -409,3 +410,29 @@ def test_a_trace_tells_an_empty_answer_from_a_vector(letters: ig.SemanticFrame) 
     told = str(result.trace(result.frame["_row_id"][0]))
     assert "-> nothing" in told
     assert "a vector" not in told
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        (pl.col("body").cast(pl.Int64), "conversion from `str` to `i64` failed in column 'body' for 5 out of 6 values"),
+        (pl.col("body").cast(pl.Int64) * -1, "conversion from `str` to `i64` failed in column 'body' for 5 out of 6"),
+        (pl.col("body").str.to_integer(), "strict integer parsing failed for 5 value(s)"),
+    ],
+    ids=["cast", "within", "parse"],
+)
+def test_an_order_that_fails_is_told_without_the_values(letters: ig.SemanticFrame, key: pl.Expr, said: str) -> None:
+    prompt = "{% for row in rows %}{{ row.body }}{% endfor %}"
+    out = letters.semantic.reduce(prompt, by=[], into="faults", order_by=[pl.col("day"), key])
+    for ask in (out.run, out.estimate, out.prompts):
+        with pytest.raises(PlanError, match=r"\.semantic\.reduce\(order_by=.*strict=False") as raised:
+            ask()
+        assert said in str(raised.value)
+        shown = "".join(traceback.format_exception(raised.value))
+        assert not any(body in shown for body in ("dark", "leaks", "hums"))
+
+
+def test_an_error_of_a_plain_step_stays_polars_own(letters: ig.SemanticFrame) -> None:
+    worked = letters.with_columns(day=pl.col("body").cast(pl.Int64))
+    with pytest.raises(pl.exceptions.InvalidOperationError, match="conversion from `str`"):
+        worked.semantic.reduce(PROMPT, by="product", into="faults", order_by="day").run()

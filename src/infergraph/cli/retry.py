@@ -141,4 +141,8 @@ def _said(asset: str, partition: str | None, counts: dict[str, Any]) -> Text:
         return Text(f"{asked} were to be asked again.")
     where = asset if partition is None else f"{asset} --partition {partition}"
     left = f"{counts['left']:,} left: infergraph rejects {where}" if counts["left"] else "none left"
+    if not counts["calls"]:
+        stored = max(0, counts["rejects"] - counts["left"])
+        taken = f"{stored:,} had an answer in the store by now" if stored else "none can be sent"
+        return Text(f"{asked}, and no call was made: {taken}; {left}")
     return Text(f"{asked} asked again with {figures.plural(counts['calls'], 'call')}; {left}")

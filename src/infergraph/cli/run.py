@@ -89,6 +89,8 @@ def run(
         screen.out().print(screen.as_json(as_dict(outcome)), soft_wrap=True)
     else:
         report(outcome, screen.out(), screen.err())
+        if without_a_call(outcome):
+            screen.out().print(_why_no_call(outcome), soft_wrap=True)
     return outcome.exit_code
 
 
@@ -174,9 +176,26 @@ def report(outcome: RunOutcome, out: Console, err: Console) -> None:
             cost = figures.usd(asset.figure("checks_cost_usd"))
             out.print(f"{asset.asset}: its checks made {figures.plural(graded, 'call')} more, {cost}.", soft_wrap=True)
     report_failures(outcome, err)
-    calls = sum(int(asset.figure(name) or 0) for asset in outcome.assets for name in ("calls", "checks_calls"))
-    if outcome.success and not calls and any(asset.semantic for asset in outcome.assets):
-        out.print("No call was made: every answer was in the store.")
+
+
+def without_a_call(outcome: RunOutcome) -> bool:
+    """Whether assets that call models were made, and neither they nor their checks made a call."""
+    calls = sum(_total(outcome, name) for name in ("calls", "checks_calls"))
+    return outcome.success and not calls and any(asset.semantic for asset in outcome.assets)
+
+
+def _why_no_call(outcome: RunOutcome) -> str:
+    rejected = _total(outcome, "rejected")
+    if rejected:
+        stored = figures.plural(_total(outcome, "store_hits"), "answer")
+        return f"No call was made: {stored} from the store, {figures.plural(rejected, 'row')} rejected as before."
+    if not _total(outcome, "store_hits"):
+        return "No call was made: there was nothing to ask."
+    return "No call was made: every answer was in the store."
+
+
+def _total(outcome: RunOutcome, name: str) -> int:
+    return sum(int(asset.figure(name) or 0) for asset in outcome.assets)
 
 
 def report_failures(outcome: RunOutcome, err: Console) -> None:

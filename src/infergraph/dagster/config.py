@@ -29,17 +29,16 @@ class SemanticConfig(dg.Config):
         {'limit': 50}
     """
 
-    limit: int | None = Field(default=None, ge=1, description="Read only so many rows of the first input.")
+    # No bounds here: RunOptions states them in a sentence, and pydantic's own errors are none.
+    limit: int | None = Field(default=None, description="Read only so many rows of the first input, 1 or more.")
     refresh: bool = Field(default=False, description="Ask again where the store has an answer, and replace it.")
     retry_rejects: bool = Field(default=False, description="Ask again where the store remembers a rejection.")
     retry_model: str | None = Field(
         default=None, description="With retry_rejects: who is asked there, a name or provider:model-id."
     )
     model: str | None = Field(default=None, description="Model for every step: a name, or provider:model-id.")
-    max_cost_usd: float | None = Field(default=None, ge=0, description="Money for this run in USD.")
-    max_age: float | None = Field(
-        default=None, ge=0, description="Treat answers older than so many seconds as missing."
-    )
+    max_cost_usd: float | None = Field(default=None, description="Money for this run in USD, 0 or more.")
+    max_age: float | None = Field(default=None, description="Treat answers older than so many seconds as missing.")
 
 
 OPTION_NAMES = tuple(SemanticConfig.model_fields)

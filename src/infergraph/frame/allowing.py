@@ -48,21 +48,22 @@ def allowed_models_of(where: str, given: Sequence[str], models: Mapping[str, Mod
     return tuple(given)
 
 
-def check_allowed(session: Session, step: plans.OperatorStep, model: str) -> None:
+def check_allowed(session: Session, step: plans.OperatorStep, model: str, keyword: str = "model=") -> None:
     """Make sure that a model and its fallbacks may see the rows of an operator.
 
     Args:
         session: Knows the models.
         step: The operator's node.
         model: The deployment's name of the model that would be asked.
+        keyword: Where its author names that model, as it is typed.
 
     Raises:
         PlanError: One of them may not; the message names operator, model and what is allowed.
     """
-    check_sources(session, step, model, f"semantic.{step.operator.kind} {step.name!r}")
+    check_sources(session, step, model, f"semantic.{step.operator.kind} {step.name!r}", keyword)
 
 
-def check_sources(session: Session, node: plans.Node, model: str, where: str) -> None:
+def check_sources(session: Session, node: plans.Node, model: str, where: str, keyword: str = "model=") -> None:
     """Make sure that a model and its fallbacks may see the rows of a plan.
 
     Args:
@@ -70,6 +71,7 @@ def check_sources(session: Session, node: plans.Node, model: str, where: str) ->
         node: The plan's last node.
         model: The deployment's name of the model that would be asked.
         where: What errors call whoever asks it.
+        keyword: Where its author names that model, as it is typed.
 
     Raises:
         PlanError: One of them may not.
@@ -85,7 +87,7 @@ def check_sources(session: Session, node: plans.Node, model: str, where: str) ->
             )
             raise PlanError(
                 f"{where}: {said} may not see the data of {source.name!r}: "
-                f"allowed_models is {', '.join(map(repr, allowed))}. {_way_on(session, allowed, place)}"
+                f"allowed_models is {', '.join(map(repr, allowed))}. {_way_on(session, allowed, place, keyword)}"
             )
 
 
@@ -101,12 +103,13 @@ def check_options(session: Session, node: plans.Node, options: RunOptions) -> No
         UnknownModel: There is no such model.
         PlanError: One may not see the data, or would have to be asked something else than what was rejected.
     """
-    named = [session.model_name(name) for name in (options.model, options.retry_model) if name is not None]
+    given = {"model=": options.model, "retry_model=": options.retry_model}
+    named = {keyword: session.model_name(name) for keyword, name in given.items() if name is not None}
     for step in plans.operator_steps(node):
         if step.operator.kind == "embed":
             continue
-        for name in named:
-            check_allowed(session, step, name)
+        for keyword, name in named.items():
+            check_allowed(session, step, name, keyword)
             check_images(session, step.operator, name)
         if options.retry_model is not None:
             _check_redaction(session, step, options.model or step.model, options.retry_model)
@@ -137,9 +140,9 @@ def _sources(node: plans.Node) -> list[plans.Source]:
     return [one for one in plans.walk(node) if isinstance(one, plans.Source)]
 
 
-def _way_on(session: Session, allowed: Sequence[str], place: int) -> str:
+def _way_on(session: Session, allowed: Sequence[str], place: int, keyword: str) -> str:
     able = [name for name, model in session.models.items() if is_allowed(name, model, allowed)]
     if not able:
         return "No model of this deployment is allowed: add one."
     names = ", ".join(map(repr, able))
-    return f"Write model= with one of {names}." if place == 0 else f"Use a model without it; allowed here: {names}."
+    return f"Write {keyword} with one of {names}." if place == 0 else f"Use a model without it; allowed here: {names}."

@@ -94,7 +94,7 @@ def _labelled(
     node = plans.operator_step(
         operator, name=name, model=chosen, where=None, keeps_undecided=False, before=frame.node
     )  # fmt: skip
-    check_allowed(session, node, chosen)
+    check_allowed(session, node, chosen, "label_model=")
     return SemanticFrame(session, node)
 
 

@@ -15,6 +15,9 @@ from infergraph.frame.session import Session
 from infergraph.operators.embed import EmbedOperator
 from infergraph.operators.subject import ColumnArgument
 
+_KEYWORDS = {"join": "ig.Similar(..., model=...)"}
+"""Where the author of a step names the model that embeds, where that is not ``model=``."""
+
 
 def with_vectors(
     frame: SemanticFrame, column: ColumnArgument, into: str, *, model: str | None, name: str, method: str
@@ -42,7 +45,7 @@ def with_vectors(
     chosen, dimensions = embedding_model(frame.session, model, method)
     operator = EmbedOperator.build(frame.schema, column, into=into, dimensions=dimensions, method=method)
     node = plans.operator_step(operator, name=name, model=chosen, where=None, keeps_undecided=False, before=frame.node)
-    check_allowed(frame.session, node, chosen)
+    check_allowed(frame.session, node, chosen, _KEYWORDS.get(method, "model="))
     return SemanticFrame(frame.session, node), into
 
 
@@ -64,7 +67,7 @@ def embedding_model(session: Session, model: str | None, method: str) -> tuple[s
         others = ", ".join(map(repr, able)) or "none is configured; add one, such as openai:text-embedding-3-small"
         raise PlanError(
             f".semantic.{method}: the model {chosen!r} ({definition.name}) does not embed. Name one that does with "
-            f"model=: {others}."
+            f"{_KEYWORDS.get(method, 'model=')}: {others}."
         )
     dimensions = definition.dimensions or capabilities.dimensions
     if dimensions is None:

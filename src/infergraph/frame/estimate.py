@@ -25,6 +25,7 @@ from infergraph.frame.estimate_report import Estimate, OperatorEstimate
 from infergraph.frame.estimate_walk import Doubtful, Exact, TookTooLong, Walk, content_of
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.image_loading import Distant, ImageLoader, Unusable
+from infergraph.frame.ordering import order_errors
 from infergraph.frame.rounds_again import first_requests
 from infergraph.frame.row_ids import DOUBT, ROW_ID
 from infergraph.frame.run import RunOptions
@@ -148,12 +149,13 @@ class Survey:
 
     def _walked(self, keep: Path | None) -> tuple[Estimate, Walk]:
         exact = self.exact()
-        exact.read(exact.frame(self._node), keep, self._until)
         walk: Walk = exact
         sources = [one for one in plans.walk(self._node) if isinstance(one, plans.Source) and one.open is not None]
-        loose = exact.loose(self._node)
-        if exact.missing or loose or sources:
-            walk = self._doubtful(exact, loose, keep)
+        with order_errors(self._node):
+            exact.read(exact.frame(self._node), keep, self._until)
+            loose = exact.loose(self._node)
+            if exact.missing or loose or sources:
+                walk = self._doubtful(exact, loose, keep)
         parts = [walk.counts[id(step)].finish() for step in self._steps]
         return Estimate.of(parts, list(dict.fromkeys([*self._assumptions(walk), *walk.said]))), walk
 
@@ -251,7 +253,8 @@ def first_contents(
     """
     walk, wanted = _contents(session, step, names, row_id, options or RunOptions())
     try:
-        rows = wanted.head(n).collect(engine="streaming")
+        with order_errors(step):
+            rows = wanted.head(n).collect(engine="streaming")
         return list(zip(rows[ROW_ID], _loaded(session, step, rows[CONTENT], options), strict=True))
     finally:
         walk.activity.stop()

@@ -115,6 +115,8 @@ class Step:
     """Names of the right frame's key columns, where a join has its keys by name."""
     columns: ColumnRule | None = field(repr=False)
     """How its columns follow from its inputs'; ``None``: it cannot be looked into."""
+    order_by: tuple[pl.Expr, ...] = field(default=(), repr=False)
+    """The expressions by which it orders the rows of each group (``reduce``), for messages."""
 
     def describe(self) -> str:
         """One line for ``explain``."""

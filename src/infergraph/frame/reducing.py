@@ -73,5 +73,5 @@ def grouped(
     assert isinstance(together, plans.Step)
     said = f"by {text_of(keys) or 'nothing'}: {', '.join(operator.template.reads)}"
     ordered = f" in the order of {text_of(order)}" if order else ""
-    result = SemanticFrame(frame.session, replace(together, text=f"{said} of its rows{ordered}"))
+    result = SemanticFrame(frame.session, replace(together, text=f"{said} of its rows{ordered}", order_by=tuple(order)))
     return result if keys else result.drop(ALL)

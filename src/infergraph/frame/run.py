@@ -30,6 +30,7 @@ from infergraph.frame.disk import disk_trouble
 from infergraph.frame.execution import Execution
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.garbage import fewer_collections
+from infergraph.frame.ordering import order_errors
 from infergraph.frame.parents import SourceFinder
 from infergraph.frame.parts import ROW_GROUP_ROWS, kept_while_read
 from infergraph.frame.progress_line import ProgressLine, progress_line
@@ -411,7 +412,7 @@ def _drive(execution: Execution, query: Callable[[], T], line: ProgressLine | No
     """Run a query and write down what it used, also when it fails."""
     started = time.monotonic()
     try:
-        with fewer_collections():
+        with fewer_collections(), order_errors(execution.node):
             result = _in_a_thread(execution, query, line)
         usage = _record(execution, started)
     except BaseException as error:
