@@ -28,6 +28,11 @@ def told(request: Request) -> str:
     return f"{len(shown)} of {shown[0].split()[0]}"
 
 
+def adds_up(usage: ig.Usage) -> bool:
+    parts = (usage.calls, usage.store_hits, usage.shared, usage.rejected_before, usage.nulls, usage.pending)
+    return usage.rows == sum(parts)
+
+
 @pytest.fixture
 def notes(session: ig.Session) -> ig.SemanticFrame:
     rows = pl.DataFrame(
@@ -56,6 +61,27 @@ def test_all_rows_in_order_nulls_ask_nothing_equal_texts_ask_once(notes: ig.Sema
     assert again.frame.equals(result.frame)
     assert (again.usage.calls, again.usage.store_hits) == (0, 4)
     assert frame.estimate().operators[0].calls == 0
+
+
+def test_where_there_is_nothing_to_sum_up_nobody_is_asked(session: ig.Session) -> None:
+    rows = pl.DataFrame(
+        {"id": range(6), "body": ["", " \n\t ", None, "one", "\u00a0", ""], "title": ["", "", "t", "", "t", None]}
+    )
+    frame = session.frame(rows, name="blanks", key="id")
+    short = frame.semantic.summarize("body", style="points")
+    expected = short.estimate().operators[0]
+    with script("fast", lambda request: "- said") as asked:
+        result = short.run()
+        both = frame.semantic.summarize(["title", "body"], into="both").run()
+    assert result.frame["summary"].to_list() == ["", "", None, "- said", "", ""]
+    usage = result.usage
+    assert (usage.rows, usage.calls, usage.nulls) == (6, 1, 5) == (expected.rows, expected.calls, usage.nulls)
+    assert adds_up(usage)
+    assert result.rejects.is_empty()
+    assert len(short.prompts(6)) == 1
+    # Of several columns one is enough to be summed up.
+    assert [text == "" for text in both.frame["both"].to_list()] == [True, True, False, False, False, True]
+    assert len(asked.requests) == 1 + both.usage.calls == 4
 
 
 def test_an_empty_frame_one_row_and_where(notes: ig.SemanticFrame) -> None:

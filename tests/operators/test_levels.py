@@ -269,6 +269,9 @@ def test_a_document_is_in_the_first_level_to_the_last_sign(product: str, body: s
     operator = SummarizeOperator.build(COLUMNS, ["product", "body"])
     content = content_of(operator, pl.DataFrame({"product": [product], "body": [body]}))
     driven = drive(operator, content, Room(tokens=room, count=count), short)
+    if not f"{product}{body}".strip():
+        assert (driven.rounds, driven.value) == ([], ""), "there is nothing to sum up"
+        return
     assert all(tokens(question) <= room for questions in driven.rounds for question in questions)
     assert len(driven.rounds[-1]) == 1
     said = {"product": "", "body": ""}

@@ -360,7 +360,8 @@ class SemanticNamespace:
 
         Returns:
             All rows in order, with the String column ``into``; null where the text is null, or where a part of it was
-            rejected, which is in the rejects then.
+            rejected, which is in the rejects then. Of an empty text, or of white space alone, the summary is ``""``,
+            and no request is made.
 
         Raises:
             PlanError: Unknown column, name clash, a style that does not exist, no number of words.

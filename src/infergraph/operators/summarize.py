@@ -148,15 +148,17 @@ class SummarizeOperator:
         return self.subject.content
 
     def rounds(self, content: str, room: Room) -> Rounds:
-        """The first level about the text, the others about the summaries of the level below."""
+        """The first level about the text, the others about the summaries of the level below; of no text, no text."""
         # No value holds one of the blocks' tags: they are escaped.
         names = "|".join(map(re.escape, self.tags))
         found = re.findall(rf"^<({names})>\n(.*?)\n</\1>$", content, re.DOTALL | re.MULTILINE)
         # In an estimate of a text that is not there yet, another one stands for it.
         units = [Unit(tag=tag, text=text) for tag, text in found] or [Unit(tag=self.tags[0], text=content)]
+        if not any(unit.text.strip() for unit in units):
+            return ""
         first = self._level(self.head, self.part_head, "text")
         upper = self._level(self.upper_head, self.upper_part_head, "summaries")
-        return in_levels(first, upper, units, self.unit, room)
+        return (yield from in_levels(first, upper, units, self.unit, room))
 
     def unit(self, value: str) -> Unit:
         """The block of a summary in the level above."""
