@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +30,9 @@ from infergraph.models.scripted import script
 from infergraph.models.vision import vision_of_openai
 from infergraph.operators.images import ImageColumns
 from infergraph.testing import SimulatedServer, sample_image
+
+LOGIN = "me@home:s3cret/p@ss:w\u00f6rd"
+IN_URL = "me%40home:s3cret%2Fp%40ss%3Aw%C3%B6rd"
 
 Contents = Callable[[Path], list[tuple[str, bytes]]]
 
@@ -63,6 +68,10 @@ class Web(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Page)
         self.asked: list[str] = []
+        self.credentials: dict[str, str | None] = {}
+        """What each page was asked with."""
+        self.elsewhere = ""
+        """Where /away sends on to."""
         self.silent = threading.Event()
         """Until it is set, /silent does not answer."""
 
@@ -77,6 +86,16 @@ class _Page(BaseHTTPRequestHandler):
         page = self.path.partition("?")[0]
         first = page not in self.server.asked
         self.server.asked.append(page)
+        self.server.credentials[page] = given = self.headers.get("Authorization")
+        if page in ("/to-locked", "/away"):
+            self.send_response(302)
+            self.send_header("Location", "/locked" if page == "/to-locked" else self.server.elsewhere)
+            self.end_headers()
+            return
+        if page == "/locked" and given != f"Basic {base64.b64encode(LOGIN.encode()).decode()}":
+            self.send_response(401)
+            self.end_headers()
+            return
         if page == "/moved":
             self.send_response(302)
             self.send_header("Location", "/1.png")
@@ -91,6 +110,7 @@ class _Page(BaseHTTPRequestHandler):
             self.end_headers()
             return
         found = {"/1.png": sample_image(shade=1), "/2.png": sample_image(shade=2), "/flaky": sample_image(shade=3)}
+        found["/locked"] = sample_image(shade=4)
         found |= {"/page": b"<html>", "/large": b"\x89PNG" + bytes(2**20)}
         status = 503 if page == "/flaky" and first else 200 if page in found else 404
         self.send_response(status)
@@ -104,6 +124,10 @@ class _Page(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def web() -> Iterator[Web]:
+    yield from _served()
+
+
+def _served() -> Iterator[Web]:
     with Web() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -236,6 +260,73 @@ def test_an_image_that_cannot_be_sent_is_a_reject_and_the_others_go_on(folder: P
             repaired = out.run()
     assert repaired.usage.calls == 1
     assert 1 not in repaired.rejects["id"].to_list()
+
+
+@pytest.fixture
+def other_web() -> Iterator[Web]:
+    yield from _served()
+
+
+def test_a_password_in_an_address_opens_it_and_is_shown_nowhere(
+    folder: Path, web: Web, other_web: Web, contents_of: Contents, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    host, elsewhere = web.url.removeprefix("http://"), other_web.url.removeprefix("http://")
+    web.elsewhere = f"http://you:0ther-s3cret@{elsewhere}/1.png"
+    pages = [
+        f"http://{IN_URL}@{host}/locked",
+        f"http://{IN_URL}@{host}/to-locked",
+        f"http://{IN_URL}@{host}/away",
+        f"http://{IN_URL}@{host}/none.png",
+        f"http://me:wrong-s3cret@{host}/locked",
+        f"http://me:s3cret/rest@{host}/locked",
+        f"http://me:s3cret@{host}/a b.png?token=s3cret",
+    ]
+    rows = pl.DataFrame({"id": range(len(pages)), "photo": pages})
+    with script("eye", shade_of) as eye, opened(folder.parent, store="sqlite:///state.db") as session:
+        result = session.frame(rows, "p", key="id").semantic.extract("photo", Shown, images="photo").run()
+    assert [what is not None for what in result.frame["what"]] == [True, True, True, False, False, False, False]
+    assert Image.of(sample_image(shade=4)) in eye.requests[0].images
+    assert set(other_web.credentials.values()) == {None}, "a password is for one server"
+    said = [re.sub(r"127[^/]*/", "host/", message) for message in result.rejects["message"]]
+    assert said[:2] == [
+        "The image 'http://***@host/none.png' cannot be sent: the server says 404 Not Found.",
+        "The image 'http://***@host/locked' cannot be sent: the server says 401 Unauthorized.",
+    ]
+    assert all("its address is not valid: " in message for message in said[2:])
+    stored = [content for name, content in contents_of(folder.parent) if not name.endswith(".png")]
+    everything = [*stored, caplog.text.encode(), result.rejects.write_json().encode(), str(eye.requests).encode()]
+    assert not any(b"s3cret" in held for held in everything)
+
+
+@pytest.mark.parametrize(
+    ("address", "package"), [("s3://bucket/1.png", "s3fs"), ("gs://bucket/1.png", "gcsfs"), ("az://box/1.png", "adlfs")]
+)
+def test_a_store_without_its_package_is_a_reject_that_names_it(folder: Path, address: str, package: str) -> None:
+    rows = pl.DataFrame({"id": [1, 2], "photo": [address, "photos/1.png"]})
+    with script("eye", shade_of), opened(folder.parent) as session:
+        frame = session.frame(rows, "p", key="id")
+        out = frame.semantic.extract("photo", Shown, images="photo")
+        assert out.estimate().calls_high == 2
+        assert f"pip install {package}" in out.prompts(1)[0]["messages"][-1]["content"]
+        result = out.run()
+        scheme = address.partition("://")[0]
+        needs = f"{scheme}:// needs the package {package}, which is not installed: pip install {package}."
+        assert result.rejects["message"].to_list() == [f"The image {address!r} cannot be sent: {needs}"]
+        assert [what is None for what in result.frame["what"]] == [True, False]
+
+
+def test_a_reject_without_its_prompt_does_not_say_where_the_image_is(folder: Path, web: Web) -> None:
+    places = ["photos/of-ann-lee.png", "a.png", str(folder / "Ann Lee.png"), f"{web.url}/ann-lee.png?token=1", "photos"]
+    rows = pl.DataFrame({"id": range(len(places)), "photo": places, "raw": [None, None, None, None, b"x"]})
+    for keep in (True, False):
+        with script("eye", shade_of), opened(folder.parent, store_prompts=keep) as session:
+            frame = session.frame(rows, "p", key="id")
+            told = frame.semantic.extract("photo", Shown, images=["photo", "raw"]).run().rejects["message"].to_list()
+        shown = str(told)
+        assert ("ann-lee" in shown, "Ann Lee" in shown, "a.png" in shown, str(folder) in shown) == (keep,) * 4
+    assert told[0] == "The image in 'photo' cannot be sent: there is no file [...]."
+    assert told[3] == "The image in 'photo' cannot be sent: the server says 404 Not Found."
 
 
 def test_nulls_make_no_call_as_in_text(folder: Path) -> None:

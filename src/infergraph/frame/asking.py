@@ -228,8 +228,9 @@ class Asker:
 
     def _refused(self, content: Unusable | Distant) -> Refused:
         assert isinstance(content, Unusable), "a run fetches images"
+        message = content.message if self._keep_prompts else content.without_row or content.message
         outcome = Outcome(
-            hash=b"", source="rejected_before", rejected=content.reason, message=content.message, model=self._model_name
+            hash=b"", source="rejected_before", rejected=content.reason, message=message, model=self._model_name
         )
         return Refused(outcome, self._operator.request(content.text))
 

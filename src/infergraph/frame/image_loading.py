@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import polars as pl
 
-from infergraph.frame.image_reading import SECONDS, Late, is_distant, read_image, shown_source
+from infergraph.frame.image_reading import SECONDS, Late, is_distant, read_image, shown_source, without_source
 from infergraph.models.image import Image, UnusableImage
 from infergraph.models.model import RejectReason
 from infergraph.models.vision import Vision
@@ -37,6 +37,8 @@ class Unusable:
     text: str
     message: str
     reason: RejectReason = "bad_request"
+    without_row: str = ""
+    """The message without the path or address, which are the row's; empty: it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +179,12 @@ class ImageLoader:
                 return Distant(text, tuple(each for each in sources if each is not None))
             found = known[source]
             if isinstance(found, UnusableImage):
-                what = f"in {name!r}" if isinstance(source, bytes) else shown_source(source)
                 reason: RejectReason = "timeout" if isinstance(found, Late) else "bad_request"
-                return Unusable(text, f"The image {what} cannot be sent: {found}.", reason)
+                plain = f"The image in {name!r} cannot be sent: "
+                if isinstance(source, bytes):
+                    return Unusable(text, f"{plain}{found}.", reason)
+                hidden = f"{plain}{without_source(str(found), source, self._root)}."
+                return Unusable(text, f"The image {shown_source(source)} cannot be sent: {found}.", reason, hidden)
             images.append(found)
         if (problem := self._vision.problem(images)) is not None:
             return Unusable(text, f"The images cannot be sent: {problem}.")

@@ -6,6 +6,7 @@ device) is not opened. Addresses may hold passwords and signatures, so errors sh
 
 from __future__ import annotations
 
+import base64
 import http.client
 import os
 import stat
@@ -15,11 +16,12 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
 
-from infergraph.errors import ConfigurationError
 from infergraph.models.image import UnusableImage
+from infergraph.models.model import Message, Request
 from infergraph.models.redact import redact, redact_address
+from infergraph.store.echoes import QUOTED, without_echoes
 
 SECONDS = 60.0
 """An image behind an address is given up after so long."""
@@ -29,6 +31,16 @@ PAUSES_S = (0.2, 1.0)
 """A server that is out of order is asked again after each of these."""
 _PIECE = 1024 * 256
 _LONGEST_SHOWN = 200
+_PACKAGES = {
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+}
+"""What reads the object stores that universal-pathlib names no package for in its own words."""
 
 
 class Late(UnusableImage):
@@ -51,6 +63,25 @@ def shown_source(source: str) -> str:
     return _shortly(redact_address(source) if is_distant(source) else source)
 
 
+def without_source(message: str, source: str, root: Path) -> str:
+    """What is said of an image, without the path or address that a row has.
+
+    Args:
+        message: What ``read_image`` said.
+        source: The path or address.
+        root: Where relative paths start.
+    """
+    for spelt in (_shortly(str(root / source)), shown_source(source)):
+        message = message.replace(spelt, QUOTED)
+    return without_echoes(message, Request(messages=(Message("user", f"{root / source}\n{source}"),)))
+
+
+def _needed(scheme: str, error: ImportError) -> str:
+    package = _PACKAGES.get(scheme)
+    what = f"the package {package}, which is not installed: pip install {package}" if package else f"a package: {error}"
+    return f"{scheme}:// needs {what}"
+
+
 def _shortly(text: str) -> str:
     return repr(text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "...")
 
@@ -59,15 +90,15 @@ def read_image(source: str, root: Path, most: int, stopped: Callable[[], bool]) 
     """The bytes of an image.
 
     Args:
-        source: A path, relative to ``root``, or an address: ``file://``, ``http://``, ``https://``, or what
-            universal-pathlib opens (``s3://``, ``gs://``, ``az://``...).
+        source: A path, relative to ``root``, or an address: ``file://``, ``http://``, ``https://`` (a user and
+            password in it are sent as basic authentication), or what universal-pathlib opens (``s3://``, ``gs://``,
+            ``az://``...).
         root: Where relative paths start.
         most: Bytes at most.
         stopped: Whether the run is over and nobody needs it.
 
     Raises:
-        UnusableImage: It is not there, cannot be read, or is larger.
-        ConfigurationError: An object store needs a package that is not installed.
+        UnusableImage: It is not there, cannot be read, is larger, or its store needs a package that is not installed.
     """
     if source[:5].lower() == "data:":
         raise UnusableImage(
@@ -116,11 +147,7 @@ def _opened(source: str, most: int) -> bytes:
     except UnusableImage:
         raise
     except ImportError as error:
-        scheme = source.partition("://")[0]
-        raise ConfigurationError(
-            f"Images at {scheme}:// need a package that is not installed: {error}. Install it, for example s3fs for "
-            "s3://, gcsfs for gs:// or adlfs for az://."
-        ) from error
+        raise UnusableImage(_needed(source.partition("://")[0].lower(), error)) from None
     except FileNotFoundError:
         raise UnusableImage("there is no such file") from None
     except Exception as error:  # each object store's package raises errors of its own kinds
@@ -129,6 +156,36 @@ def _opened(source: str, most: int) -> bytes:
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
     max_redirections = 5
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        """A password goes on to the server that it is for, and to no other one."""
+        plain, _ = _plain_address(newurl)
+        following = super().redirect_request(req, fp, code, msg, headers, plain)
+        credentials = req.unredirected_hdrs.get(_CREDENTIALS)
+        if following is not None and credentials and urlsplit(req.full_url)[:2] == urlsplit(plain)[:2]:
+            following.add_unredirected_header(_CREDENTIALS, credentials)
+        return following
+
+
+_CREDENTIALS = "Authorization"
+
+
+def _plain_address(url: str) -> tuple[str, str | None]:
+    """The address without user and password, and the header's value that they make; ``None``: it has none."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url, None
+    given = b":".join(map(unquote_to_bytes, user.split(":", 1) if ":" in user else [user, ""]))
+    return urlunsplit(parts._replace(netloc=host)), f"Basic {base64.b64encode(given).decode()}"
 
 
 def _opener() -> urllib.request.OpenerDirector:
@@ -154,6 +211,12 @@ def _opener() -> urllib.request.OpenerDirector:
     return opener
 
 
+_NO_ADDRESS = (
+    "its address is not valid: spaces stand in it as %20, and / : @ ? # in a user's name or password as %2F %3A %40 "
+    "%3F %23"
+)
+
+
 def _fetched(url: str, most: int, stopped: Callable[[], bool]) -> bytes:
     opener = _opener()
     until = time.monotonic() + SECONDS
@@ -170,6 +233,9 @@ def _fetched(url: str, most: int, stopped: Callable[[], bool]) -> bytes:
             late = isinstance(error.reason, TimeoutError)
             problem = Late("the server gave no answer in time") if late else UnusableImage(f"{error.reason}")
             passing = True
+        except http.client.InvalidURL:
+            # Its own text quotes the part that it does not understand, which may be of a password.
+            problem, passing = UnusableImage(_NO_ADDRESS), False
         except (OSError, http.client.HTTPException, ValueError) as error:
             problem, passing = UnusableImage(f"{type(error).__name__}: {_said(error, url)}"), isinstance(error, OSError)
         if not passing or pause is None or stopped() or time.monotonic() + pause > until:
@@ -186,7 +252,11 @@ def _downloaded(
     opener: urllib.request.OpenerDirector, url: str, most: int, until: float, stopped: Callable[[], bool]
 ) -> bytes:
     data = bytearray()
-    with opener.open(url, timeout=QUIET_S) as reply:
+    plain, credentials = _plain_address(url)
+    asked = urllib.request.Request(plain)
+    if credentials is not None:
+        asked.add_unredirected_header(_CREDENTIALS, credentials)
+    with opener.open(asked, timeout=QUIET_S) as reply:
         while piece := reply.read1(_PIECE):
             data += piece
             if len(data) > most:
