@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
@@ -236,3 +237,35 @@ def test_an_operator_read_by_two_branches_keeps_all_of_its_cost(tmp_path: Any) -
     assert usage.cost_usd is not None
     assert paid == [int(usage.cost_usd * 1_000_000_000)]
     assert usage.cost_usd == again.saved_usd
+
+
+COUNTED: dict[str, tuple[Callable[[ig.SemanticFrame], ig.SemanticFrame], int]] = {
+    "a slice": (lambda rows: rows.slice(3, 9), 9),
+    "the first after a number": (lambda rows: rows.with_row_index().head(5), 5),
+    "the first": (lambda rows: rows.head(5), 5),
+    "the first that pass": (lambda rows: rows.filter(pl.col("id") > 3).head(5), 5),
+    "the last": (lambda rows: rows.tail(3), 3),
+    "all": (lambda rows: rows, 20),
+    "all, numbered": (lambda rows: rows.with_row_index(), 20),
+    "a slice of two": (lambda rows: ig.concat([rows, rows]).slice(2, 30), 30),
+}
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_rows_are_counted_without_a_call_and_so_is_their_estimate(words: ig.SemanticFrame, name: str) -> None:
+    """Polars asks for no column at all then, and a selection of no columns has no rows."""
+    change, expected = COUNTED[name]
+    counted = change(words.semantic.map("Sum up {{ body }}", into="said")).select(pl.len())
+    estimate = counted.estimate()
+    result = counted.run()
+    assert result.frame.item() == expected
+    assert (result.usage.calls, estimate.calls, estimate.calls_high) == (0, 0, 0)
+
+
+def test_rows_that_a_filter_kept_are_counted(words: ig.SemanticFrame) -> None:
+    kept = words.semantic.filter("{{ body }} is long")
+    with script("fast", first_label):
+        every = kept.collect().height
+        firsts = kept.semantic.map("Sum up {{ body }}", into="said").head(3).select(pl.len())
+        assert [kept.with_row_index().select(pl.len()).collect().item(), firsts.collect().item()] == [every, 3]
+        assert firsts.estimate().operators[1].calls_high == 0

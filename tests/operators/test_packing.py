@@ -105,3 +105,15 @@ def test_rows_that_come_to_the_end_leave_all_but_the_last_two_parts_as_they_were
 def test_no_room_is_said(room: int) -> None:
     with pytest.raises(NoRoom):
         pack(units(["word " * 200]), room, quarters)
+
+
+def test_no_row_is_counted_twice_where_a_part_turns_out_too_long() -> None:
+    """Of a group of hundreds of thousands of rows that is most of the work."""
+    rows, counted = units([f"row number {n}" for n in range(200)]), list[str]()
+
+    def count(texts: Sequence[str]) -> list[int]:
+        counted.extend(text for text in texts if text.count("<row>") == 1)
+        return more_than_its_parts(texts)
+
+    assert len(pack(rows, 120, count)) > 10
+    assert sorted(counted) == sorted(set(counted)) == sorted(piece.block for piece in whole(rows))

@@ -113,7 +113,12 @@ def io_source(schema: dict[str, pl.DataType], read: Read, activity: Activity, la
     def open_source(
         with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
     ) -> Batches:
-        return activity.track(_as_declared(read(with_columns, predicate, n_rows), schema))
+        if with_columns is None or with_columns:
+            return activity.track(_as_declared(read(with_columns, predicate, n_rows), schema))
+        # Polars wants to know how many rows there are, and a selection of no columns has none: one that costs nothing
+        # is read, and dropped, which leaves the height.
+        counted = next((name for name in (ROW_ID, DOUBT) if name in schema), next(iter(schema)))
+        return activity.track(batch.drop(counted) for batch in read([counted], predicate, n_rows))
 
     return register_io_source(open_source, schema=schema, explain_name=label)
 

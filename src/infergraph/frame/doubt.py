@@ -196,7 +196,7 @@ class Possible:
             rows = change(frames).lazy().select(*schema)
             rows = rows if n_rows is None else rows.head(n_rows)
             rows = rows if predicate is None else rows.filter(predicate)
-            yield rows.select(wanted or list(schema)).collect()
+            yield rows.select(list(schema) if wanted is None else wanted).collect()
 
         return io_source(schema, read, self._activity, f"possible rows of {step.method}")
 

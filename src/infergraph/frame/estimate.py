@@ -160,7 +160,8 @@ class Survey:
         return Estimate.of(parts, list(dict.fromkeys([*self._assumptions(walk), *walk.said]))), walk
 
     def _doubtful(self, exact: Exact, loose: frozenset[int], keep: Path | None) -> Walk:
-        open_steps = {id(step) for step in self._steps if id(step) in exact.missing or id(step) not in exact.needed}
+        useful = {id(step) for step in self._steps} - exact.of_no_use(self._node)
+        open_steps = {key for key in useful if key in exact.missing or key not in exact.needed}
         session, node = self._frame.session, self._node
         walk = Doubtful(session, self._options, self._names, self._steps, self._rates, open_steps, exact, loose)
         walk.retry_rates = self._retry_rates

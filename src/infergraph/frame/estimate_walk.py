@@ -22,6 +22,7 @@ from infergraph.frame.estimate_rates import PASS_SHARE, Rates
 from infergraph.frame.estimate_rounds import RoundsLookUp, with_content
 from infergraph.frame.execution import cut
 from infergraph.frame.expressions import roots
+from infergraph.frame.garbage import fewer_collections
 from infergraph.frame.redacting import redacted_content
 from infergraph.frame.row_ids import DOUBT, DOUBT_TYPE, ROW_ID
 from infergraph.frame.run import RunOptions
@@ -92,7 +93,8 @@ class Walk:
             if timer is not None:
                 timer.daemon = True
                 timer.start()
-            self._read(rows, keep)
+            with fewer_collections():
+                self._read(rows, keep)
             if self.activity.stopped:
                 raise TookTooLong
         finally:
@@ -150,7 +152,13 @@ class Exact(Walk):
         """Operators that a later step may stop, wherever they happen to be by then: it needs no more of their rows."""
         steps = [one for one in plans.walk(node) if isinstance(one, plans.Step)]
         heads = [key for step in steps if step.method in HEADS for key in asked_for_few(step) & self._unbounded]
-        return frozenset([*heads, *(key for step in steps if step.how == "semi" for key in self._left_unread(step))])
+        semi = (key for step in steps if step.how == "semi" for key in self._left_unread(step))
+        return frozenset([*heads, *semi]) - self.of_no_use(node)
+
+    def of_no_use(self, node: plans.Node) -> set[int]:
+        """Operators whose columns nobody reads, whatever comes of the others: their one reader wants none of them."""
+        readers = _readers(node)
+        return {key for key in self.opened - self.needed if readers[key] == 1}
 
     def _left_unread(self, join: plans.Step) -> set[int]:
         """Operators on a side of a join that Polars may or may not read, as the other side is empty."""
@@ -176,7 +184,7 @@ class Exact(Walk):
             schema = {**step.schema, ROW_ID: pl.String()}
 
             def read(wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None) -> Batches:
-                return self._batches(step, before, wanted or list(schema), predicate, n_rows)
+                return self._batches(step, before, list(schema) if wanted is None else wanted, predicate, n_rows)
 
             return io_source(schema, read, self.activity, f"estimate {step.name}")
 
@@ -259,7 +267,7 @@ class Doubtful(Walk):
             schema = {**step.schema, **{name: DOUBT_TYPE if name == DOUBT else pl.String() for name in hidden}}
 
             def read(wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None) -> Batches:
-                return self._batches(step, before, wanted or list(schema), predicate, n_rows)
+                return self._batches(step, before, list(schema) if wanted is None else wanted, predicate, n_rows)
 
             return io_source(schema, read, self.activity, f"estimate {step.name}")
 
@@ -287,7 +295,7 @@ class Doubtful(Walk):
         assert self._exact is not None
         self._settled = settled
         stopped = self._possible.may_stop_early(node)
-        self._unread = self._exact.opened - self._exact.needed - stopped
+        self._unread = (self._exact.opened - self._exact.needed - stopped) | self._exact.of_no_use(node)
         self.unsure = stopped | self._loose
         self.counts.update({key: self._exact.counts[key] for key in settled})
         self.asked = {key: by for key, by in self._exact.asked.items() if by[0] in settled}

@@ -162,7 +162,7 @@ class Execution:
 
         def read(wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None) -> Batches:
             frame, passes = self._pulled_frame(step, operators, limit)
-            frame = frame.select(wanted or list(self._schema(step)))
+            frame = frame.select(list(self._schema(step)) if wanted is None else wanted)
             rows = in_windows(frame, passes, lambda: self.activity.stopped)
             first = wanted_rows(rows, None, step.most_rows, self.activity)
             return wanted_rows(first, predicate, n_rows, self.activity)

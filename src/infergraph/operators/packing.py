@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from infergraph.text.delimiters import tag_pattern
 from infergraph.text.splitting import Count, split_text
@@ -23,9 +23,8 @@ class NoRoom(ValueError):
     """There is less room than ``LEAST_TOKENS`` beside a unit's delimiters."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
-    """What should stay in one piece."""
+class Unit(NamedTuple):
+    """What should stay in one piece; there may be hundreds of thousands, which tuples are made for."""
 
     tag: str
     """Name of its block."""
@@ -35,8 +34,7 @@ class Unit:
     """Which row it is, from 1, as a piece of it says; ``None``: there is only one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
+class Piece(NamedTuple):
     """A unit, or a part of one that is too long."""
 
     unit: Unit
@@ -63,12 +61,12 @@ Part = tuple[Piece, ...]
 
 def blocks_of(part: Part) -> str:
     """The blocks of a part as one text."""
-    return _JOINT.join(piece.block for piece in part)
+    return _JOINT.join([piece.block for piece in part])
 
 
 def whole(units: Sequence[Unit]) -> Part:
     """All units in one part."""
-    return tuple(Piece(unit=unit, text=unit.text) for unit in units)
+    return tuple([Piece(unit, unit.text) for unit in units])
 
 
 def pack(units: Sequence[Unit], tokens: int, count: Count) -> list[Part]:
@@ -91,9 +89,10 @@ def pack(units: Sequence[Unit], tokens: int, count: Count) -> list[Part]:
         >>> [[piece.text for piece in part] for part in parts]
         [['one two'], ['three', 'four']]
     """
-    room = tokens
+    room, pieces = tokens, whole(units)
+    sizes = count([piece.block for piece in pieces])
     while True:
-        parts = _packed(units, room, count)
+        parts = _packed(pieces, sizes, room, count)
         longest = max(count([blocks_of(part) for part in parts]))
         if longest <= tokens:
             return parts
@@ -101,16 +100,15 @@ def pack(units: Sequence[Unit], tokens: int, count: Count) -> list[Part]:
         room -= longest - tokens
 
 
-def _packed(units: Sequence[Unit], room: int, count: Count) -> list[Part]:
+def _packed(pieces: Part, sizes: Sequence[int], room: int, count: Count) -> list[Part]:
     if room < LEAST_TOKENS:
         raise NoRoom(f"{room} tokens")
-    sizes = count([piece.block for piece in whole(units)])
     sized: list[tuple[Piece, int]] = []
-    for unit, size in zip(units, sizes, strict=True):
+    for piece, size in zip(pieces, sizes, strict=True):
         if size < room:
-            sized.append((Piece(unit=unit, text=unit.text), size + 1))
+            sized.append((piece, size + 1))
         else:
-            sized += _split(unit, room, count)
+            sized += _split(piece.unit, room, count)
     return _balanced(_filled(sized, room))
 
 
