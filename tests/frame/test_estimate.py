@@ -5,10 +5,12 @@ from __future__ import annotations
 from decimal import Decimal
 
 import polars as pl
+import pytest
 from pydantic import BaseModel
 
 import infergraph as ig
-from infergraph.models.model import Request
+from infergraph.models.model import Request, Response, Tokens
+from infergraph.models.sample import sample_embedding
 from infergraph.models.scripted import script
 
 
@@ -20,6 +22,12 @@ def answer(request: Request) -> dict[str, object]:
     if request.choices is not None:
         return {request.choices.field: True}
     return {"product": "p"}
+
+
+def said_or_embedded(request: Request) -> str | Response:
+    if request.embed_text is None:
+        return "said"
+    return Response(embedding=sample_embedding(request.embed_text), tokens=Tokens(input=2))
 
 
 def test_calls_hits_and_tokens_are_exact_over_existing_rows(tickets: ig.SemanticFrame) -> None:
@@ -88,3 +96,28 @@ def test_prompts_are_what_is_sent(tickets: ig.SemanticFrame) -> None:
     sent = sorted(request.messages[-1].content for request in asked.requests)
     assert sorted(prompt["messages"][-1]["content"] for prompt in shown) == sent
     assert len(shown[0]["row_id"]) == 32
+
+
+@pytest.mark.parametrize(
+    ("min_similarity", "share"), [(None, 1.0), (-1.0, 0.5)], ids=["all that are near", "those near enough"]
+)
+@pytest.mark.parametrize("k", [1, 4, 9])
+def test_as_many_rows_are_expected_as_are_nearest(
+    session: ig.Session, k: int, min_similarity: float | None, share: float
+) -> None:
+    left = session.frame(pl.DataFrame({"id": range(20), "body": [f"mail {n}" for n in range(20)]}), name="l", key="id")
+    right = session.frame(pl.DataFrame({"no": range(7), "other": [f"note {n}" for n in range(7)]}), name="r", key="no")
+    near = left.semantic.sim_join(right, "body", "other", k=k, min_similarity=min_similarity)
+    similar = ig.Similar("body", "other", k=k, min_similarity=min_similarity)
+    pairs = left.semantic.join(right, "{{ left.body }} is {{ right.other }}", candidates=similar)
+    expected = round(20 * min(k, 7) * share)
+    mapped = near.semantic.map("{{ body }}: {{ other }}", into="x")
+    for plan, place in ((mapped, 2), (pairs, 2), (near.semantic.summarize(["body", "other"]), 2)):
+        told = plan.estimate().operators[place]
+        assert (told.rows_low, told.rows, told.rows_high) == (0, expected, 20 * min(k, 7))
+        assert (told.calls_low, told.calls, told.calls_high) == (0, expected, 20 * min(k, 7))
+    alone = near.semantic.map("{{ body }}", into="x").estimate().operators[2]
+    assert (alone.rows, alone.calls_high) == (expected, 20), "the same question is asked once"
+    if min_similarity is None:
+        with script("fast", said_or_embedded):
+            assert mapped.run().usage.by_operator["rows"].to_list()[2] == expected

@@ -36,7 +36,7 @@ class Possible:
         say: Takes a sentence on what is assumed.
         limit: Read only the first so many rows of the leftmost source.
         loose: ``id`` of the operators that a later ``head`` stops wherever they are by then: it gets all their rows.
-        decider: The mark of what decides which of a source's rows there are.
+        decider: The mark of what decides which of a source's rows there are, or how many a step finds by vectors.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Possible:
         self._made: dict[tuple[int, int | None], pl.LazyFrame] = {}
         self._standings: dict[int, Standing] = {}
         self._times: dict[int, int] = {}
+        self._usual_times: dict[int, float] = {}
 
     def frame(self, node: plans.Node) -> pl.LazyFrame:
         """The possible rows of a node, with the hidden columns last."""
@@ -76,7 +77,11 @@ class Possible:
 
     def times(self, node: plans.Node) -> int:
         """How many rows each possible row may stand for; true once the rows above have been read."""
-        return times_of(node, self._times)
+        return round(times_of(node, self._times))
+
+    def usual_times(self, node: plans.Node) -> float:
+        """How many rows each possible row probably stands for; as for ``times``."""
+        return times_of(node, self._usual_times)
 
     def may_stop_early(self, node: plans.Node) -> set[int]:
         """``id`` of the operators that a later step may stop, or save from asking, before they have read all rows."""
@@ -162,6 +167,7 @@ class Possible:
         if node.open is None:
             return data
         self._times[id(node)] = node.open.times
+        self._usual_times[id(node)] = node.open.usual_times
         maybe = (pl.col(DOUBT) & MAYBE) > 0
         marked = pl.when(maybe).then(pl.col(DOUBT) | self._decider(node)).otherwise(pl.col(DOUBT))
         return data.with_columns(marked.cast(DOUBT_TYPE).alias(DOUBT))
@@ -175,7 +181,7 @@ class Possible:
         as_it_is = not merged.touched or self._runs_as_it_is(step, merged)
         if as_it_is and not self._stops_loose(step):
             return followed(step, self._activity).apply(inputs, self._hidden)
-        whole = WholeStep(step, merged, self._hidden, self._times, self._say)
+        whole = WholeStep(step, merged, self._hidden, self._times, self._usual_times, self._say, self._decider)
         return self._barrier(step, inputs, whole.applied if as_it_is else whole.rows)
 
     def _stops_loose(self, step: plans.Step) -> bool:

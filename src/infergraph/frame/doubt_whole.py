@@ -28,13 +28,17 @@ class WholeStep:
         before: Standing,
         hidden: tuple[str, ...],
         times: dict[int, int],
+        usual_times: dict[int, float],
         say: Callable[[str], None],
+        decider: Callable[[plans.Node], int],
     ) -> None:
         self._step = step
         self._before = before
         self._hidden = hidden
         self._times = times
+        self._usual_times = usual_times
         self._say = say
+        self._decider = decider
 
     def rows(self, frames: list[pl.DataFrame]) -> pl.DataFrame:
         """The rows that may come out."""
@@ -99,11 +103,13 @@ class WholeStep:
         if not possible.height:
             return self.applied([rows, others])
         self._tell()
-        self._times[id(self._step)] = 1 if found else max(1, min(self._step.most_each, others.height))
+        most_each = 1 if found else max(1, min(self._step.most_each, others.height))
+        self._times[id(self._step)] = self._usual_times[id(self._step)] = most_each
         known = [name for name in self._step.schema if name in rows.columns]
         names = [name for name in (*self._step.schema, *self._hidden) if name not in (*known, DOUBT)]
         blank = [pl.lit(None, self._step.schema.get(name, pl.String())).alias(name) for name in names]
-        open_rows = _mark(possible.select(*known, DOUBT).with_columns(blank), UNKNOWN | PERHAPS)
+        perhaps = PERHAPS if found else MAYBE | self._decider(self._step)
+        open_rows = _mark(possible.select(*known, DOUBT).with_columns(blank), UNKNOWN | perhaps)
         open_rows = open_rows.select(*self._step.schema, *self._hidden)
         if possible.height == rows.height:
             return open_rows
@@ -143,7 +149,7 @@ class WholeStep:
         return _mark(grouped, UNKNOWN | PERHAPS | FOG)
 
     def _gathered(self, rows: pl.DataFrame) -> pl.DataFrame:
-        times = times_of(self._step.inputs[0], self._times)
+        times = round(times_of(self._step.inputs[0], self._times))
         if times > 1 and rows.height:
             # Each row may stand for so many, and all of them are compared.
             each = min(times, 1 + _MOST_GATHERED // rows.height)
@@ -225,14 +231,14 @@ class WholeStep:
         self._say(f"{sentence} to the most that is possible{'; ' + so if so else ''}.")
 
 
-def times_of(node: plans.Node, times: Mapping[int, int]) -> int:
+def times_of(node: plans.Node, times: Mapping[int, float]) -> float:
     """How many rows each possible row may stand for.
 
     Args:
         node: The rows' plan.
         times: By ``id`` of a step, how many each of its possible rows may stand for by itself.
     """
-    product, open_nodes, seen = 1, [node], set()
+    product, open_nodes, seen = 1.0, [node], set()
     while open_nodes:
         one = open_nodes.pop()
         if id(one) in seen:

@@ -70,12 +70,20 @@ class Walking(Protocol):
 
 
 class LookUp:
-    """One operator's look into the store for one batch."""
+    """One operator's look into the store for one batch.
 
-    def __init__(self, walk: Walking, step: plans.OperatorStep, times: int) -> None:
+    Args:
+        walk: The walk that it is part of.
+        step: The operator's node.
+        times: How many rows each row may stand for.
+        usual_times: How many it probably stands for.
+    """
+
+    def __init__(self, walk: Walking, step: plans.OperatorStep, times: int, usual_times: float) -> None:
         self._walk = walk
         self._step = step
         self._times = times
+        self._usual_times = usual_times
         self._feeds = feeds(step)
         self._hasher = RequestHasher(walk.rates[id(step)].model)
         self._redaction = walk.session.redaction_of(walk.rates[id(step)].model_name)
@@ -174,11 +182,11 @@ class LookUp:
 
     def _add(self, what: str, low: float, expected: float) -> None:
         if self._count is not None:
-            self._count.add(what, low, expected, self._times)
+            self._count.add(what, low, expected * self._usual_times, self._times)
 
     def _ask_unknown(self, content: str | None, expected: float) -> None:
         if self._count is not None:
-            self._count.ask_typical(content, expected, self._times)
+            self._count.ask_typical(content, expected * self._usual_times, self._times)
             self._count.add("store_hits", 0, 0, self._times)
 
     def _ask_distant(self, content: Distant, expected: float) -> None:

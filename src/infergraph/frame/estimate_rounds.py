@@ -61,10 +61,13 @@ class RoundsLookUp(LookUp):
         step: The operator's node.
         operator: The operator.
         times: How many rows each row may stand for.
+        usual_times: How many it probably stands for.
     """
 
-    def __init__(self, walk: Walking, step: plans.OperatorStep, operator: RoundsOperator, times: int) -> None:
-        super().__init__(walk, step, times)
+    def __init__(
+        self, walk: Walking, step: plans.OperatorStep, operator: RoundsOperator, times: int, usual_times: float
+    ) -> None:
+        super().__init__(walk, step, times, usual_times)
         self._operator = operator
         self._rates = walk.rates[id(step)]
         self._room = room_of(walk.session, self._rates.model_name)
@@ -174,7 +177,8 @@ class RoundsLookUp(LookUp):
         """Count what may follow of a row; rows that are known to ask the same share it."""
         assert self._count is not None
         most = row.most if len(row.most) >= len(row.later) else row.later
-        for times, requests in (((row.expected, 0), row.later), ((0, self._times), most)):
+        usual = row.expected * self._usual_times
+        for times, requests in (((usual, 0), row.later), ((0, self._times), most)):
             for _ in requests:
                 self._count.add("rows", 0, *times)
         name = (id(self._step), row.name)
@@ -183,7 +187,7 @@ class RoundsLookUp(LookUp):
         self._walk.driven.add(name)
         self._count.assumed_rounds = True
         for request in row.later:
-            self._count.ask(request, 0, row.expected, 0)
+            self._count.ask(request, 0, row.expected if row.known else usual, 0)
         for request in most:
             self._count.ask(request, 0, 0, 1 if row.known else self._times)
 

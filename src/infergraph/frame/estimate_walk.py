@@ -122,9 +122,15 @@ class Walk:
         """The operator's content, as that model is to see it."""
         return redacted_content(self.session, step, model_of(step, self.options))
 
-    def look_up(self, step: plans.OperatorStep, batch: pl.DataFrame, times: int) -> tuple[pl.DataFrame, pl.Series]:
+    def look_up(
+        self, step: plans.OperatorStep, batch: pl.DataFrame, times: int, usual_times: float
+    ) -> tuple[pl.DataFrame, pl.Series]:
         """The rows with the operator's answers as far as they are stored, and which rows have none yet."""
-        lookup = LookUp(self, step, times) if step.rounds is None else RoundsLookUp(self, step, step.rounds, times)
+        lookup = (
+            LookUp(self, step, times, usual_times)
+            if step.rounds is None
+            else RoundsLookUp(self, step, step.rounds, times, usual_times)
+        )
         values, missing = lookup.rows(batch)
         open_rows = pl.Series(missing, dtype=pl.Boolean)
         if not step.decides:
@@ -227,7 +233,7 @@ class Exact(Walk):
         return wanted_rows(rows, late, None if bounded else n_rows, self.activity)
 
     def _answered(self, step: plans.OperatorStep, batch: pl.DataFrame) -> pl.DataFrame:
-        rows, open_rows = self.look_up(step, batch.with_columns(pl.lit(0, DOUBT_TYPE).alias(DOUBT)), 1)
+        rows, open_rows = self.look_up(step, batch.with_columns(pl.lit(0, DOUBT_TYPE).alias(DOUBT)), 1, 1)
         if open_rows.any():
             self.missing.add(id(step))
         return rows.filter(pl.col(CONTENT)) if step.decides else rows
@@ -354,7 +360,8 @@ class Doubtful(Walk):
     def _answered(self, step: plans.OperatorStep, batch: pl.DataFrame) -> pl.DataFrame:
         if id(step) in self._unread:
             return batch.with_columns(step.operator.columns([None] * batch.height))
-        rows, open_rows = self.look_up(step, batch, self._possible.times(step.inputs[0]))
+        before = step.inputs[0]
+        rows, open_rows = self.look_up(step, batch, self._possible.times(before), self._possible.usual_times(before))
         mark = MAYBE | self._decider(step) if step.decides else UNKNOWN
         doubt = pl.when(open_rows).then(pl.col(DOUBT) | mark).otherwise(pl.col(DOUBT)).cast(DOUBT_TYPE).alias(DOUBT)
         rows = rows.with_columns(doubt)
@@ -376,7 +383,7 @@ class Doubtful(Walk):
         standing = self._possible.standing(node)
         return plans.OpenRows(
             answers=node.answers, rows=standing.rows, order=standing.order, fog=standing.fog, most=standing.most,
-            times=self._possible.times(node), share=share,
+            times=self._possible.times(node), usual_times=self._possible.usual_times(node), share=share,
         )  # fmt: skip
 
     def touched(self, node: plans.Node) -> bool:
@@ -384,7 +391,8 @@ class Doubtful(Walk):
         return self._possible.standing(node).touched
 
     def _decider(self, node: plans.Node) -> int:
-        """The mark of a filter, or of a source whose rows may not come; the last ones share ``OPEN``."""
+        """The mark of a filter, a step that finds by vectors, or a source whose rows may not come; the last ones share
+        ``OPEN``."""
         known = self._marks.get(id(node))
         if known is not None:
             return known
@@ -393,6 +401,8 @@ class Doubtful(Walk):
             return OPEN
         if isinstance(node, plans.Source):
             self._shares[mark] = PASS_SHARE if node.open is None else node.open.share
+        elif isinstance(node, plans.Step):
+            self._shares[mark] = 1.0 if node.finds_all else PASS_SHARE
         else:
             self._shares[mark] = self.rates[id(node)].pass_share
         self._marks[id(node)] = mark

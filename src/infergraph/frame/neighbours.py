@@ -103,6 +103,7 @@ def sim_join(
         blocks=True,
         how=NEAREST,
         most_each=k,
+        finds_all=least is None,
         columns=pairing.flow,
         answers=lambda before: before | pairing.added if known else before,
     )

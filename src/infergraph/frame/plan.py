@@ -52,6 +52,8 @@ class OpenRows:
     """At most so many rows come, where that is known."""
     times: int
     """How many rows each row may stand for."""
+    usual_times: float
+    """How many it probably stands for."""
     share: float
     """Share, 0 to 1, of the rows that may not come that is expected to come."""
 
@@ -117,6 +119,8 @@ class Step:
     """How its columns follow from its inputs'; ``None``: it cannot be looked into."""
     order_by: tuple[pl.Expr, ...] = field(default=(), repr=False)
     """The expressions by which it orders the rows of each group (``reduce``), for messages."""
+    finds_all: bool = False
+    """Each row of the first input finds ``most_each`` rows where there are so many, however far they are."""
 
     def describe(self) -> str:
         """One line for ``explain``."""
@@ -230,6 +234,7 @@ def step(
     row_wise: bool = False,
     most_rows: int | None = None,
     most_each: int = 1,
+    finds_all: bool = False,
     how: str = "",
     right_keys: Sequence[str] = (),
     columns: ColumnRule | None = None,
@@ -251,6 +256,7 @@ def step(
         row_wise: Each row that comes out follows from one row alone.
         most_rows: At most so many rows come out.
         most_each: At most so many for each row of the first input, where the step is one that finds by vectors.
+        finds_all: So many come for each row, where there are so many.
         how: A join's kind.
         right_keys: Names of a join's keys in the right frame.
         columns: How its columns follow from its inputs', for column lineage; ``None``: it cannot be looked into.
@@ -270,7 +276,7 @@ def step(
         method=method, text=text, identity=identity, inputs=tuple(inputs), apply=apply, schema=schema,
         answers=following if answers is None else answers(following), row_ids=row_ids, blocks=blocks,
         row_wise=row_wise, most_rows=most_rows, most_each=most_each, how=how,
-        right_keys=tuple(right_keys), columns=columns,
+        right_keys=tuple(right_keys), columns=columns, finds_all=finds_all,
     )  # fmt: skip
 
 
