@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 import polars as pl
@@ -121,3 +122,47 @@ def test_as_many_rows_are_expected_as_are_nearest(
     if min_similarity is None:
         with script("fast", said_or_embedded):
             assert mapped.run().usage.by_operator["rows"].to_list()[2] == expected
+
+
+def by_number(request: Request) -> object:
+    number = int(request.messages[-1].content.split("mail ")[1].split()[0])
+    return {"answer": number % 3 == 0} if request.choices is not None else f"said {number}"
+
+
+HEADS: dict[str, Callable[[ig.SemanticFrame, int], ig.SemanticFrame]] = {
+    "the first": lambda kept, n: kept.head(n),
+    "the first of two operators": lambda kept, n: kept.semantic.map("Sum up {{ body }}", into="x").head(n),
+    "the first, once more filtered": lambda kept, n: kept.filter(pl.col("id") % 2 == 0).select("body").head(n),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_no_call_is_expected_where_the_first_rows_come_out_of_stored_answers(session: ig.Session, name: str) -> None:
+    rows = pl.DataFrame({"id": range(2_000), "body": [f"mail {n}" for n in range(2_000)]})
+    kept = session.frame(rows, name="mails", key="id").semantic.filter("{{ body }} is good")
+    plan = HEADS[name](kept, 10)
+    with script("fast", by_number):
+        fresh = plan.estimate()
+        first = plan.run().usage
+        again = plan.estimate()
+        more = HEADS[name](kept, 400).estimate()
+        assert plan.run().usage.calls == 0
+        asked = HEADS[name](kept, 400).run().usage.calls
+    assert first.calls <= fresh.calls_high
+    assert fresh.calls > 0
+    assert (again.calls_low, again.calls) == (0, 0)
+    assert again.calls_high > 0, "windows of a run may be larger than those that are assumed"
+    assert again.store_hits >= 10
+    assert more.calls_low <= asked <= more.calls_high
+    assert more.calls > 0
+
+
+def test_a_call_is_expected_where_an_answer_before_the_last_row_is_missing(session: ig.Session) -> None:
+    rows = pl.DataFrame({"id": range(300), "body": [f"mail {n}" for n in range(300)]})
+    with script("fast", by_number):
+        most = session.frame(rows.filter(pl.col("id") != 4), name="mails", key="id")
+        most.semantic.filter("{{ body }} is good").run()
+        plan = session.frame(rows, name="mails", key="id").semantic.filter("{{ body }} is good").head(10)
+        estimate = plan.estimate()
+        assert plan.run().usage.calls == 1
+    assert (estimate.calls_low, estimate.calls, estimate.calls_high) == (0, 1, 1)

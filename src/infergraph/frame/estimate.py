@@ -19,6 +19,7 @@ import polars as pl
 from infergraph.frame import plan as plans
 from infergraph.frame.allowing import check_options
 from infergraph.frame.doubt_marks import FOG, MAYBE, UNKNOWN
+from infergraph.frame.estimate_heads import Pulled
 from infergraph.frame.estimate_look_up import CONTENT, feeds, model_of
 from infergraph.frame.estimate_rates import PASS_SHARE, Rates
 from infergraph.frame.estimate_report import Estimate, OperatorEstimate
@@ -26,6 +27,7 @@ from infergraph.frame.estimate_walk import Doubtful, Exact, TookTooLong, Walk, c
 from infergraph.frame.frame import SemanticFrame
 from infergraph.frame.image_loading import Distant, ImageLoader, Unusable
 from infergraph.frame.ordering import order_errors
+from infergraph.frame.pulling import pulled_heads
 from infergraph.frame.rounds_again import first_requests
 from infergraph.frame.row_ids import DOUBT, ROW_ID
 from infergraph.frame.run import RunOptions
@@ -171,7 +173,22 @@ class Survey:
         walk.take_over(settled, node)
         walk.read(walk.frame(node, (DOUBT,) if keep is None else (ROW_ID, DOUBT)), keep, self._until)
         walk.bound(node)
+        self._expect_stored(walk)
         return walk
+
+    def _expect_stored(self, walk: Walk) -> None:
+        """Below a head whose rows come out of stored answers, nothing more is likely to be asked."""
+        heads = {id(one): one for one in plans.walk(self._node) if isinstance(one, plans.Step)}
+        for key, operators in pulled_heads(self._node).items():
+            head = heads[key]
+            sources = [one for one in plans.walk(head) if isinstance(one, plans.Source)]
+            others = {id(step) for step in plans.operator_steps(head)} - operators
+            if others or any(one.open is not None for one in sources):
+                continue
+            pulled = Pulled(self._frame.session, self._options, self._names, self._steps, self._rates)
+            if pulled.all_answered(head, self._until):
+                for step in operators:
+                    walk.counts[step].expect(pulled.counts[step])
 
     def _assumptions(self, walk: Walk) -> Iterator[str]:
         if self._options.retry_model is not None:

@@ -102,6 +102,11 @@ class Count:
         for what, sums in self._sums.items():
             sums[0] = min(sums[0], other._sums[what][0])
 
+    def expect(self, other: Count) -> None:
+        """What another walk counted is what is probable."""
+        for what, sums in self._sums.items():
+            sums[1] = min(max(sums[0], other._sums[what][1]), sums[2])
+
     def forget_low(self) -> None:
         """Nothing is sure: a later step may stop this operator early."""
         for sums in self._sums.values():

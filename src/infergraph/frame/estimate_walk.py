@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
@@ -23,6 +24,7 @@ from infergraph.frame.estimate_rounds import RoundsLookUp, with_content
 from infergraph.frame.execution import cut
 from infergraph.frame.expressions import roots
 from infergraph.frame.garbage import fewer_collections
+from infergraph.frame.pulling import Passes, in_windows
 from infergraph.frame.redacting import redacted_content
 from infergraph.frame.row_ids import DOUBT, DOUBT_TYPE, ROW_ID
 from infergraph.frame.run import RunOptions
@@ -186,16 +188,21 @@ class Exact(Walk):
     def frame(self, node: plans.Node) -> pl.LazyFrame:
         """The plan as a lazy frame."""
 
-        def operator(step: plans.OperatorStep, before: pl.LazyFrame) -> pl.LazyFrame:
-            schema = {**step.schema, ROW_ID: pl.String()}
-
-            def read(wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None) -> Batches:
-                return self._batches(step, before, list(schema) if wanted is None else wanted, predicate, n_rows)
-
-            return io_source(schema, read, self.activity, f"estimate {step.name}")
-
-        made = lazy_frame(node, hidden=(ROW_ID,), activity=self.activity, operator=operator, limit=self.options.limit)
+        made = self._lazy(node, self._operator_frame, self.options.limit)
         return made.select(*node.schema, ROW_ID)
+
+    def _lazy(
+        self, node: plans.Node, operator: Callable[[plans.OperatorStep, pl.LazyFrame], pl.LazyFrame], limit: int | None
+    ) -> pl.LazyFrame:
+        return lazy_frame(node, hidden=(ROW_ID,), activity=self.activity, operator=operator, limit=limit)
+
+    def _operator_frame(self, step: plans.OperatorStep, before: pl.LazyFrame) -> pl.LazyFrame:
+        schema = {**step.schema, ROW_ID: pl.String()}
+
+        def read(wanted: list[str] | None, predicate: pl.Expr | None, n_rows: int | None) -> Batches:
+            return self._batches(step, before, list(schema) if wanted is None else wanted, predicate, n_rows)
+
+        return io_source(schema, read, self.activity, f"estimate {step.name}")
 
     def _batches(
         self,
@@ -204,6 +211,8 @@ class Exact(Walk):
         columns: list[str],
         predicate: pl.Expr | None,
         n_rows: int | None,
+        window: Window | None = None,
+        below: Passes | None = None,
     ) -> Batches:
         written = set(step.operator.writes)
         bounded = n_rows is not None and not step.decides
@@ -226,9 +235,13 @@ class Exact(Walk):
         asked = [*step.judges_by, *_own(step), CONTENT] if needed else []
         upstream = upstream.select(list(dict.fromkeys([*carried, ROW_ID, *asked])))
         size = MORSEL_ROWS if n_rows is None else Window(partial(self._at_once, step), n_rows).rows
-        batches = upstream.collect_batches(chunk_size=size, maintain_order=True, engine="streaming")
+        if below is None:
+            batches: Batches = upstream.collect_batches(chunk_size=size, maintain_order=True, engine="streaming")
+        else:
+            batches = in_windows(upstream, below, lambda: self.activity.stopped)
         rows = (
-            (self._answered(step, batch) if needed else batch).select(columns) for batch in cut(batches, lambda: size)
+            (self._answered(step, batch) if needed else batch).select(columns)
+            for batch in cut(batches, lambda: size if window is None else window.rows)
         )
         return wanted_rows(rows, late, None if bounded else n_rows, self.activity)
 
