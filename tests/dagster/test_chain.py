@@ -273,3 +273,48 @@ def test_a_run_goes_on_where_a_step_cannot_be_estimated(
     told = metadata(result, "strict")
     assert told["infergraph/calls"] == ROWS
     assert "infergraph/estimated_calls" not in told
+
+
+def classified(name: str, **more: Any) -> dg.AssetsDefinition:
+    """An asset that asks what ``kinds`` asks, of its first rows."""
+
+    def made(tickets: ig.SemanticFrame) -> ig.SemanticFrame:
+        return tickets.head(20).semantic.classify("body", ["a", "b", "c"], into="kind")
+
+    definition: dg.AssetsDefinition = ig.semantic_asset(name=name, key={"tickets": "id"}, **more)(made)
+    return definition
+
+
+def test_what_two_assets_ask_is_counted_once_and_said(
+    definitions: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    both = dg.Definitions(assets=[tickets, kinds, classified("same")], resources=definitions.resources)
+    materialize(definitions, instance, "tickets")
+    parts = estimates(both, instance, "kinds", "same")
+    known = [part.estimate for part in parts.values() if part.estimate is not None]
+    (first, second) = (one.operators[0] for one in known)
+    assert (first.calls_low, first.calls, first.calls_high) == (ROWS, ROWS, ROWS)
+    assert (second.rows, second.calls, second.calls_high, second.store_hits) == (20, 0, 0, 20)
+    assert known[1].assumptions[0] == (
+        "classify: 20 requests are asked by 'kinds' too, and counted there: it is paid once."
+    )
+    whole = total(list(parts.values()))
+    assert (whole.calls_low, whole.calls, whole.calls_high) == (ROWS, ROWS, ROWS)
+    again = total(list(estimates(both, instance, "kinds", "same", refresh=True).values()))
+    assert (again.calls_low, again.calls_high) == (ROWS + 20, ROWS + 20), "whoever refreshes asks again"
+    result = dg.materialize(
+        [tickets, *both.assets[1:]], selection=["kinds", "same"], resources=definitions.resources, instance=instance
+    )
+    calls = [metadata(result, name)["infergraph/calls"] for name in ("kinds", "same")]
+    assert sum(calls) == whole.calls
+
+
+def test_what_an_asset_with_a_budget_asks_is_counted_for_the_next_one_too(
+    definitions: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    """The budget may end before it is asked."""
+    assets = [tickets, classified("a_bounded", max_cost_usd=5.0), classified("same")]
+    both = dg.Definitions(assets=assets, resources=definitions.resources)
+    materialize(definitions, instance, "tickets")
+    parts = estimates(both, instance, "a_bounded", "same")
+    assert [part.estimate.calls_high for part in parts.values() if part.estimate is not None] == [20, 20]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import polars as pl
 import pytest
@@ -124,7 +125,7 @@ def test_as_many_rows_are_expected_as_are_nearest(
             assert mapped.run().usage.by_operator["rows"].to_list()[2] == expected
 
 
-def by_number(request: Request) -> object:
+def by_number(request: Request) -> dict[str, Any] | str:
     number = int(request.messages[-1].content.split("mail ")[1].split()[0])
     return {"answer": number % 3 == 0} if request.choices is not None else f"said {number}"
 

@@ -25,6 +25,7 @@ from infergraph.dagster.planning import Reading, planned
 from infergraph.errors import ConfigurationError, InfergraphError, PlanError
 from infergraph.frame.estimate import Estimate, PossibleRows, Survey
 from infergraph.frame.estimate_report import joined
+from infergraph.frame.run import RunOptions
 
 
 class NotMadeYet(ConfigurationError):
@@ -122,6 +123,8 @@ class _Chain:
         self._folder = folder
         self._rows: dict[dg.AssetKey, PossibleRows | None] = {}
         """What the assets before may give; ``None``: that is not known."""
+        self._asked: dict[bytes, str] = {}
+        """What the assets before ask for sure, and which of them does."""
 
     def estimate(self, key: dg.AssetKey) -> AssetEstimate:
         """One asset's own estimate."""
@@ -153,13 +156,25 @@ class _Chain:
             self._definitions, key, instance=self._instance, partition=self._partition, config=self._config,
             rows_of=lambda reading: self._rows_of(reading, notes),
         ) as (frame, options):  # fmt: skip
-            survey, read, own = Survey(frame, options, asset=key.to_user_string()), self._is_read(key), self._own(key)
+            asset, read, own = key.to_user_string(), self._is_read(key), self._own(key)
+            # Whoever asks again does so whatever another asset was told a moment ago.
+            asks_again = options.refresh or options.retry_rejects
+            survey = Survey(frame, options, asset=asset, elsewhere={} if asks_again else self._asked)
             if not read and not any(isinstance(check, Judge) for check in own):
-                return survey.estimate(), options.max_cost_usd
+                made = survey.estimate()
+                self._note_asked(asset, survey, options)
+                return made, options.max_cost_usd
             made, rows = survey.with_rows(self._folder / f"{len(self._rows)}.parquet")
+            self._note_asked(asset, survey, options)
             self._rows[key] = rows if read else None
             made = with_judges(made, rows, frame, options, asset=key.to_user_string(), own=own)
             return made, options.max_cost_usd
+
+    def _note_asked(self, asset: str, survey: Survey, options: RunOptions) -> None:
+        """What an asset with a budget asks is not sure: the budget may end before."""
+        if options.max_cost_usd is None:
+            for key in survey.asked_for_sure:
+                self._asked.setdefault(key, asset)
 
     def _own(self, key: dg.AssetKey) -> Sequence[OwnCheck]:
         found = semantic_asset_of(self._graph.get(key).assets_def)

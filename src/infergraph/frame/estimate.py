@@ -9,7 +9,7 @@ rows that are read or not as it happens, before a later step has all that it wan
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,9 +91,17 @@ class Survey:
         frame: The plan.
         options: As the run would get them; left out, the defaults.
         asset: The asset that the run makes, whose own history counts first.
+        elsewhere: Requests that are counted in another asset's estimate already, and which that is.
     """
 
-    def __init__(self, frame: SemanticFrame, options: RunOptions | None = None, *, asset: str | None = None) -> None:
+    def __init__(
+        self,
+        frame: SemanticFrame,
+        options: RunOptions | None = None,
+        *,
+        asset: str | None = None,
+        elsewhere: Mapping[bytes, str] | None = None,
+    ) -> None:
         self._frame = frame
         self._options = options or RunOptions()
         check_options(frame.session, frame.node, self._options)
@@ -105,6 +113,9 @@ class Survey:
         self._steps = plans.operator_steps(frame.node)
         self._names = plans.operator_names(frame.node)
         self._until: float | None = None
+        self._elsewhere = elsewhere or {}
+        self.asked_for_sure: set[bytes] = set()
+        """Requests that the run sends whatever the missing answers are; known once the estimate is made."""
         self._rates: dict[int, Rates] = {}
         for step in self._steps:
             model = override if override is not None and step.operator.kind != "embed" else step.model
@@ -147,7 +158,9 @@ class Survey:
     def exact(self) -> Exact:
         """The walk over the very plan of the run, with the store as the only source of answers; not read yet."""
         session, options = self._frame.session, self._options
-        return Exact(session, options, self._names, self._steps, self._rates, self._retry_rates)
+        return Exact(
+            session, options, self._names, self._steps, self._rates, self._retry_rates, elsewhere=self._elsewhere
+        )
 
     def _walked(self, keep: Path | None) -> tuple[Estimate, Walk]:
         exact = self.exact()
@@ -159,6 +172,7 @@ class Survey:
             if exact.missing or loose or sources:
                 walk = self._doubtful(exact, loose, keep)
         parts = [walk.counts[id(step)].finish() for step in self._steps]
+        self.asked_for_sure = walk.asked_for_sure()
         return Estimate.of(parts, list(dict.fromkeys([*self._assumptions(walk), *walk.said]))), walk
 
     def _doubtful(self, exact: Exact, loose: frozenset[int], keep: Path | None) -> Walk:
@@ -166,7 +180,7 @@ class Survey:
         open_steps = {key for key in useful if key in exact.missing or key not in exact.needed}
         session, node = self._frame.session, self._node
         walk = Doubtful(session, self._options, self._names, self._steps, self._rates, open_steps, exact, loose)
-        walk.retry_rates = self._retry_rates
+        walk.retry_rates, walk.elsewhere = self._retry_rates, self._elsewhere
         settled = walk.settled(node)
         if len(settled) == len(self._steps) and (keep is None or not walk.touched(node)):
             return exact
@@ -193,6 +207,9 @@ class Survey:
     def _assumptions(self, walk: Walk) -> Iterator[str]:
         if self._options.retry_model is not None:
             yield f"Rejected rows are asked of {self._options.retry_model!r}, and cost what it costs."
+        for (step_id, other), keys in walk.counted_elsewhere.items():
+            requests = "1 request is" if len(keys) == 1 else f"{len(keys):,} requests are"
+            yield f"{self._names[step_id]}: {requests} asked by {other!r} too, and counted there: it is paid once."
         for step in self._steps:
             rates, count = self._rates[id(step)], walk.counts[id(step)]
             if not count.may_ask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -54,6 +55,8 @@ class Walking(Protocol):
     retry_rates: dict[int, Rates]
     counts: dict[int, Count]
     asked: dict[bytes, tuple[int, float, float]]
+    elsewhere: Mapping[bytes, str]
+    counted_elsewhere: dict[tuple[int, str], set[bytes]]
     instead: dict[int, set[bytes]]
     unsure: set[int]
     driven: set[tuple[int, bytes]]
@@ -203,8 +206,13 @@ class LookUp:
     def _ask(self, key: bytes, request: Request, low: float, expected: float, paid: Rates | None) -> None:
         if self._count is None:
             return
-        known = self._walk.asked.get(key)
-        if known is None:
+        known, other = self._walk.asked.get(key), self._walk.elsewhere.get(key)
+        if other is not None:
+            counted = self._walk.counted_elsewhere.setdefault((id(self._step), other), set())
+            if key not in counted:
+                counted.add(key)
+                self._add("store_hits", low, expected)
+        elif known is None:
             self._walk.asked[key] = (id(self._step), low, expected)
             self._count.ask(request, low, expected, rates=paid)
         elif low > known[1] and known[0] == id(self._step):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
@@ -66,6 +66,10 @@ class Walk:
     said: list[str] = field(default_factory=list)
     asked: dict[bytes, tuple[int, float, float]] = field(default_factory=dict)
     """Request hash to the operator that asks it, how sure that is, and how likely."""
+    elsewhere: Mapping[bytes, str] = field(default_factory=dict)
+    """Requests that another plan of the same run asks for sure, which its name tells: they are counted there."""
+    counted_elsewhere: dict[tuple[int, str], set[bytes]] = field(default_factory=dict)
+    """Those of them that are asked here too, by operator and by the other plan."""
     instead: dict[int, set[bytes]] = field(default_factory=dict)
     """By operator, what it asks where an earlier one with the same question does not."""
     unsure: set[int] = field(default_factory=set)
@@ -115,6 +119,10 @@ class Walk:
     def chance(self, doubt: int) -> float:
         """How likely a row with these marks comes, 0 to 1."""
         return 1.0 if not doubt & MAYBE else PASS_SHARE
+
+    def asked_for_sure(self) -> set[bytes]:
+        """Requests that a run sends whatever the missing answers are."""
+        return {key for key, (_, low, _) in self.asked.items() if low >= 1}
 
     def counting(self, step: plans.OperatorStep) -> bool:
         """Whether the step's rows are to be counted in this walk."""
@@ -318,6 +326,12 @@ class Doubtful(Walk):
         self.unsure = stopped | self._loose
         self.counts.update({key: self._exact.counts[key] for key in settled})
         self.asked = {key: by for key, by in self._exact.asked.items() if by[0] in settled}
+        counted = self._exact.counted_elsewhere.items()
+        self.counted_elsewhere = {by: keys for by, keys in counted if by[0] in settled}
+
+    def asked_for_sure(self) -> set[bytes]:
+        """Requests of the operators whose numbers no missing answer can change."""
+        return {key for key, (step, low, _) in self.asked.items() if low >= 1 and step in self._settled}
 
     def bound(self, node: plans.Node) -> None:
         """Take the numbers down to what the plan allows at most and at least."""
