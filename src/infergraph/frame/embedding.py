@@ -67,7 +67,7 @@ def embedding_model(session: Session, model: str | None, method: str) -> tuple[s
         others = ", ".join(map(repr, able)) or "none is configured; add one, such as openai:text-embedding-3-small"
         raise PlanError(
             f".semantic.{method}: the model {chosen!r} ({definition.name}) does not embed. Name one that does with "
-            f"{_KEYWORDS.get(method, 'model=')}: {others}."
+            f"model=: {others}."
         )
     dimensions = definition.dimensions or capabilities.dimensions
     if dimensions is None:
