@@ -203,7 +203,7 @@ def seen(tickets: ig.SemanticFrame) -> ig.SemanticFrame:
 price = """
 
 
-def test_rejects_that_cannot_be_sent_are_told_as_such(typed: Run, project: Path, shop: Script) -> None:
+def test_rejects_that_cannot_be_sent_are_told_as_such(typed: Run, project: Path, shop: Script, parsed: Parsed) -> None:
     (project / "definitions.py").write_text(
         CODE.replace("price = ", IMAGES, 1).replace("strict, first]", "strict, first, seen]")
     )
