@@ -46,6 +46,12 @@ def test_settings_are_those_of_the_model() -> None:
     assert made == Model("openai:gpt-5-mini", temperature=0.5, timeout_s=3, price=Price(input=1.0, output=2.0))
 
 
+def test_a_timeout_is_chosen_only_where_it_is_written_down() -> None:
+    usual, chosen = ModelSettings(name="local:smollm2-135m"), ModelSettings(name="local:smollm2-135m", timeout_s=120)
+    assert [made.as_model().timeout_s for made in (usual, chosen)] == [120, 120]
+    assert [made.as_model().timeout_is_chosen for made in (usual, chosen)] == [False, True]
+
+
 def test_redact_is_written_as_for_a_model() -> None:
     kinds: Any = True  # what Dagster describes is a list
     every = ModelSettings(name="openai:x", redact=kinds)

@@ -18,6 +18,8 @@ REQUEST = Request(
     choices=CHOICES,
     max_output_tokens=100,
 )
+TEXT = Request(messages=(Message("system", "Sum up"), Message("user", "It broke")))
+EMBEDDED = Request(embed_text="It broke")
 
 texts = st.text(st.characters(), max_size=20)  # lone surrogates included
 messages = st.builds(Message, st.sampled_from(["system", "user", "assistant"]), texts)
@@ -45,6 +47,33 @@ requests = st.builds(
 def test_the_algorithm_never_changes_unseen() -> None:
     """A changed hash loses every stored answer of every user: that must be a decision, not an accident."""
     assert hash_text(request_hash(MODEL, REQUEST)) == "b2:e1ac29079718f8f78d3484f153252312"
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "hashed"),
+    [
+        ("openai:gpt-5-mini", TEXT, "b2:62854ecfa8807e471f2e2a92abdb24dd"),
+        ("local:minilm", EMBEDDED, "b2:73aa9c40fe0f9827e557a80c3fbf7ce4"),
+        ("local:smollm2-135m", EMBEDDED, "b2:f595419454a6317f37c8ed7ca85ab314"),
+        ("local:smollm2-135m", replace(REQUEST, choices=None), "b2:c9c28231e53b730dbb69fcc5a3727cd9"),
+        ("local:smollm2-135m", REQUEST, "b2:d7469ef752ec9ca60032aa543acda7bb"),
+        ("local:big.gguf", TEXT, "b2:132f8f95372bb23c48ddfac729ed97eb"),
+    ],
+)
+def test_only_free_texts_of_the_embedded_model_are_asked_anew(model: str, asked: Request, hashed: str) -> None:
+    assert hash_text(request_hash(Model(model), asked)) == hashed
+
+
+def test_free_texts_that_the_embedded_model_was_asked_for_in_the_old_way_are_not_found() -> None:
+    tiny = Model("local:smollm2-135m")
+    assert hash_text(request_hash(tiny, TEXT)) != "b2:21399e1839bc4492986ea8bf2069caa1"
+    assert RequestHasher(tiny).hash_all([EMBEDDED, TEXT, REQUEST, TEXT]) == [
+        request_hash(tiny, request) for request in (EMBEDDED, TEXT, REQUEST, TEXT)
+    ]
+
+
+def test_the_words_that_the_messages_name_do_not_count_twice() -> None:
+    assert request_hash(MODEL, replace(TEXT, words=20)) == request_hash(MODEL, TEXT)
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ class Canary:
     async def fly(self) -> None:
         """Send it."""
         try:
-            async with asyncio.timeout(self._model.timeout_s):
+            async with asyncio.timeout(None if self._provider.capabilities.minds_time else self._model.timeout_s):
                 self._response = await self._provider.send(self._request)
                 self.found_it_well = True
         except TimeoutError:

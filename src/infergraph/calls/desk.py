@@ -383,7 +383,7 @@ class Desk:
         if took_over != question.fallback:
             question.fallback = took_over
             question.strikes = question.uncounted = question.throttled = question.unreachable = 0
-            question.first_failed_at = 0.0
+            question.timeouts, question.first_failed_at = 0, 0.0
         return name
 
     def _lane(self, name: str) -> Lane:

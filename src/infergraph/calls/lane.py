@@ -73,7 +73,7 @@ class Lane:
         self._reservations = Reservations(name, model, provider, purse)
         self._warming = Warming(model)
         self._health = Health()
-        self._patience = Patience(name, model, self._health)
+        self._patience = Patience(name, model, self._health, provider.capabilities.tries_after_timeout)
         self._hasher = RequestHasher(model)
         self._first_backoff_s = first_backoff_s
         self._waiting = Waiting(name, self._loop, self._pump, reports.safely)
@@ -250,7 +250,7 @@ class Lane:
 
     async def _fly(self, flight: Flight) -> None:
         try:
-            async with asyncio.timeout(self.model.timeout_s):
+            async with asyncio.timeout(None if self.provider.capabilities.minds_time else self.model.timeout_s):
                 flight.response = await self.provider.send(await with_drawn_images(flight.request))
         except TimeoutError:
             message = f"{self.model.name} gave no answer within {self.model.timeout_s:g} seconds."

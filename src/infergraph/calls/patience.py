@@ -33,12 +33,14 @@ class Patience:
         name: The deployment's name of the model.
         model: The model.
         health: What is known about whether it is up.
+        tries_after_timeout: How often it is asked again what it did not answer in time; ``None``: as after any failure.
     """
 
-    def __init__(self, name: str, model: Model, health: Health) -> None:
+    def __init__(self, name: str, model: Model, health: Health, tries_after_timeout: int | None) -> None:
         self._name = name
         self._model = model
         self._health = health
+        self._tries_after_timeout = tries_after_timeout
         self._in_vain = 0
         """Canaries that found nobody there."""
         self._no_answers = 0
@@ -57,6 +59,7 @@ class Patience:
     def count(self, flight: Flight, failure: CallFailed) -> bool:
         """Count the failure against whoever caused it; says whether the question has used up its tries."""
         question, policy = flight.question, flight.question.owner.policy
+        question.timeouts += failure.reason == "timeout"
         if failure.unreachable and not self._health.ever_succeeded:
             question.unreachable += 1
         elif failure.status in SLOW_DOWN and (self._health.is_out or self._others_were_answered(flight)):
@@ -65,6 +68,9 @@ class Patience:
             question.uncounted += 1
         else:
             question.strikes += 1
+        tries = self._tries_after_timeout
+        if tries is not None and question.timeouts > tries and not self._health.is_out:
+            return True
         return question.strikes >= policy.max_attempts or question.throttled >= _THROTTLED * policy.max_attempts
 
     def hopeless(self, question: Question, failure: CallFailed, said: str, now: float) -> InfergraphError | None:
@@ -108,6 +114,7 @@ class Patience:
         """The model is out: what failed was no fault of theirs, not even before that was seen."""
         for question in questions:
             question.strikes, question.uncounted, question.throttled, question.first_failed_at = 0, 0, 0, 0.0
+            question.timeouts = 0
 
     def _others_were_answered(self, flight: Flight) -> bool:
         """Whether the model answered somebody since the question first failed: it is there, and full."""

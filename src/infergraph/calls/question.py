@@ -85,6 +85,8 @@ class Question:
     uncounted: int = 0
     """Failed tries while the model seemed to be out: the row's own once it turns out not to be."""
     throttled: int = 0
+    timeouts: int = 0
+    """Tries that were not answered in time."""
     unreachable: int = 0
     first_failed_at: float = 0.0
     attempts: int = 0

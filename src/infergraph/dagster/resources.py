@@ -68,7 +68,7 @@ class ModelSettings(dg.Config):
     temperature: float | None = Field(default=None, description="Sampling temperature, 0 to 2.")
     max_output_tokens: int | None = Field(default=None, description="Tokens that an answer may have.")
     reasoning_effort: str | None = Field(default=None, description="Passed on to models that reason.")
-    timeout_s: float = Field(default=120, description="Seconds until one request is given up.")
+    timeout_s: float | None = Field(default=None, description="Seconds until one request is given up; None: 120.")
     max_outage_s: float = Field(default=900, description="Seconds that a run waits while nothing is answered.")
     price: PriceSettings | None = Field(default=None, description="USD per million tokens; None: the price table.")
     fallback: str | None = Field(default=None, description="Name of the model that takes over.")
@@ -98,6 +98,8 @@ class ModelSettings(dg.Config):
         """
         made = ("price", "api_key", "redact", "redact_patterns")
         plain = {name: getattr(self, name) for name in type(self).model_fields if name not in made}
+        if self.timeout_s is None:
+            del plain["timeout_s"]
         no_key = None if self.base_url is not None else UNSET
         price = None if self.price is None else Price(**self.price.model_dump())
         redact = redaction_of(self.redact, self.redact_patterns)

@@ -15,14 +15,15 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infergraph.errors import ConfigurationError, InternalError, UnknownModel, did_you_mean
-from infergraph.models import local_schema, local_sentiment, meaning, minilm
+from infergraph.models import local_schema, local_sentiment, local_text, local_waiting, meaning, minilm
 from infergraph.models.local_process import ServerPlan, server_url
+from infergraph.models.local_server import work_in
 from infergraph.models.model import CallFailed, Capabilities, Choices, Message, Model, Request, Response, Tokens
 from infergraph.text import gguf
 from infergraph.text.packaged import CHAT_MODEL as CHAT
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 SLOTS = 4
 SLOT_TOKENS = 2048
 MAX_OUTPUT_TOKENS = 512
+TRIES_AFTER_TIMEOUT = 1
+"""The same machine is as slow a second time."""
 EMBEDDINGS = "minilm"
 
 
@@ -98,6 +101,8 @@ class LocalProvider:
             dimensions=minilm.DIMENSIONS,
             images=False,
             default_concurrency=SLOTS,
+            minds_time=not self._model.timeout_is_chosen,
+            tries_after_timeout=TRIES_AFTER_TIMEOUT,
         )
 
     def schema_problems(self, schema: Mapping[str, Any]) -> list[str]:
@@ -170,15 +175,22 @@ class LocalProvider:
             self._session = None
 
     async def _chat(self, request: Request) -> Response:
+        stated = request.max_output_tokens or self._model.max_output_tokens
+        free_text = request.schema is None and self._model.model_id == CHAT
+        room = stated or (local_text.USUAL_ROOM if free_text else MAX_OUTPUT_TOKENS)
         body: dict[str, Any] = {
             "messages": [
                 {"role": message.role, "content": self.without_marks(message.content)} for message in request.messages
             ],
-            "max_tokens": request.max_output_tokens or self._model.max_output_tokens or MAX_OUTPUT_TOKENS,
+            "max_tokens": room,
             **self._sampling(),
+            **local_waiting.STREAMED,
         }
         if request.schema is not None:
             body["grammar"] = local_schema.grammar(request.schema.as_dict())
+        elif free_text:
+            words = request.words or (None if stated else local_text.USUAL_WORDS)
+            body |= local_text.parameters(words, room)
         return _response(await self._post("/v1/chat/completions", body))
 
     async def _sentiment(self, choices: Choices) -> Response:
@@ -226,11 +238,10 @@ class LocalProvider:
                 self._url = None
                 return await self._post_once(path, body)
         except TimeoutError as error:
-            raise CallFailed(
-                f"The embedded model did not answer within {self._model.timeout_s:g} s.",
-                outcome="transient",
-                reason="timeout",
-            ) from error
+            seconds = f"{self._model.timeout_s:g} s"
+            chosen = self._model.timeout_is_chosen
+            message = f"did not answer within {seconds}" if chosen else f"did nothing for {seconds}"
+            raise CallFailed(f"The embedded model {message}.", outcome="transient", reason="timeout") from error
         except (aiohttp.ClientError, OSError) as error:
             self._url = None
             raise CallFailed(f"The embedded model's server went away: {error}", outcome="transient") from error
@@ -242,14 +253,41 @@ class LocalProvider:
             self._url = await asyncio.to_thread(server_url, self.server_plan())
         if self._session is None or self._session.closed:
             # More would only wait inside the server, where each holds one of its threads.
-            connector = aiohttp.TCPConnector(limit=32, keepalive_timeout=2)
+            connector = aiohttp.TCPConnector(limit=2 * SLOTS, keepalive_timeout=2)
             self._session = aiohttp.ClientSession(connector=connector)
-        timeout = aiohttp.ClientTimeout(total=self._model.timeout_s)
-        async with self._session.post(self._url + path, json=body, timeout=timeout) as answer:
-            parsed: dict[str, Any] = await answer.json()
+        asking = self._answer(self._session, self._url + path, body)
+        if self._model.timeout_is_chosen:
+            return await asyncio.wait_for(asking, self._model.timeout_s)
+        at_work = partial(_is_at_work, self._url, min(local_waiting.LOOK_TAKES_S, self._model.timeout_s))
+        return await local_waiting.while_at_work(asking, at_work, patience_s=self._model.timeout_s)
+
+    async def _answer(self, session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> dict[str, Any]:
+        import aiohttp
+
+        async with session.post(url, json=body, timeout=aiohttp.ClientTimeout(total=None)) as answer:
+            parsed: dict[str, Any]
             if answer.status >= 400:
-                raise _failure(answer.status, parsed)
+                raise _failure(answer.status, await answer.json())
+            if "stream" not in body:
+                parsed = await answer.json()
+                return parsed
+            parsed = await local_waiting.whole_answer(answer.content)
+            if "error" in parsed:
+                raise _failure(500, parsed)
             return parsed
+
+
+async def _is_at_work(url: str, timeout_s: float) -> bool:
+    """Whether the server computes just now; one that does not say so is asked again later."""
+    import aiohttp
+
+    timeout = aiohttp.ClientTimeout(total=timeout_s)
+    try:
+        # Not the session of the requests: all its connections may be in use.
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"{url}/metrics") as answer:
+            return work_in(await answer.text())[1]
+    except (aiohttp.ClientError, OSError):
+        return False
 
 
 def _is_file(model_id: str) -> bool:

@@ -26,6 +26,7 @@ from typing import IO, Any
 
 POLL_S = 1.0
 HTTP_THREADS = 64
+STUCK_S = 600.0
 
 
 class Held:
@@ -123,6 +124,9 @@ def server_parameters(model: Path, *, slots: int, slot_tokens: int, threads: int
     params.n_threads_http = HTTP_THREADS
     params.n_parallel = slots
     params.n_ctx = slots * slot_tokens
+    # As much as is computed in one go anyway: between two batches the server says how far it is, and takes note of who
+    # has left.
+    params.n_batch = params.n_ubatch
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads or _cores()
     params.cache_ram_mib = 256
     params.endpoint_metrics = True
@@ -143,8 +147,12 @@ def _cores() -> int:
 def work_done(url: str) -> tuple[float, bool]:
     """Tokens that the server has computed so far, and whether it is at work just now."""
     with urllib.request.urlopen(f"{url}/metrics", timeout=60) as answer:
-        lines = answer.read().decode().splitlines()
-    counts = dict(line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
+        return work_in(answer.read().decode())
+
+
+def work_in(metrics: str) -> tuple[float, bool]:
+    """The same, out of what the server says under ``/metrics``."""
+    counts = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if line and not line.startswith("#"))
     total = sum(
         float(counts.get(f"llamacpp:{name}", 0))
         for name in ("prompt_tokens_total", "prompt_tokens_cached_total", "tokens_predicted_total")
@@ -161,6 +169,11 @@ def watch(url: str, state: Path, idle_s: float, stop: threading.Event) -> str:
             return "its folder is gone"
         try:
             total, busy = work_done(url)
+        except TimeoutError:
+            # A batch may take a minute where the machine has much else to do.
+            if time.monotonic() - last > max(idle_s, STUCK_S):
+                return f"it has not answered for {time.monotonic() - last:.0f} s"
+            continue
         except (urllib.error.URLError, OSError) as error:
             return f"it does not answer: {error}"
         if busy or total != seen:

@@ -29,6 +29,18 @@ RejectReason = Literal[
 NANO = 1_000_000_000
 
 
+class UsualSeconds(int):
+    """Seconds that nobody chose: a provider may go by something better than the clock. Copies and pickles keep it so.
+
+    Example:
+        >>> Model("openai:gpt-5-mini").timeout_s == 120, Model("openai:gpt-5-mini", timeout_s=120).timeout_is_chosen
+        (True, True)
+    """
+
+
+USUAL_TIMEOUT_S = UsualSeconds(120)
+
+
 class Unset(Enum):
     """The value of an argument that was not given, where ``None`` has a meaning of its own."""
 
@@ -103,7 +115,8 @@ class Model:
         temperature: Sampling temperature, 0 to 2; ``None``: the provider's default.
         max_output_tokens: Tokens an answer may have; ``None``: the operator's or provider's default.
         reasoning_effort: Passed on to models that reason (``"low"``, ``"medium"``, ``"high"``...).
-        timeout_s: Seconds until one request is given up, more than 0.
+        timeout_s: Seconds until one request is given up, more than 0. Left out, the embedded model's requests have no
+            such end: one is given up when its server has done nothing at all for so long.
         max_outage_s: Seconds that a run waits while nothing at all is answered, 0 or more; then ``fallback`` takes over
             (after 30 at the latest), or the run stops with what was done stored.
         price: ``Price`` where the price table does not know the model; ``None``: the table.
@@ -135,7 +148,7 @@ class Model:
     temperature: float | None = None
     max_output_tokens: int | None = None
     reasoning_effort: str | None = None
-    timeout_s: float = 120
+    timeout_s: float = USUAL_TIMEOUT_S
     max_outage_s: float = 900
     price: Price | None = None
     fallback: str | None = None
@@ -182,6 +195,11 @@ class Model:
     def model_id(self) -> str:
         """The part of the name after the first colon: what the provider calls the model."""
         return self.name.partition(":")[2]
+
+    @property
+    def timeout_is_chosen(self) -> bool:
+        """Whether ``timeout_s`` was given, and is no default."""
+        return not isinstance(self.timeout_s, UsualSeconds)
 
     @property
     def redaction(self) -> Redaction | None:
@@ -310,6 +328,8 @@ class Request:
         choices: Set when the answer is one of a few values; beside ``schema``, never instead of it.
         max_output_tokens: Room for the answer in tokens; ``None``: the model's, else the provider's.
         shared_messages: How many of the first messages the operator sends with every row; ``None``: all but the last.
+        words: Words that the messages ask a free text to keep to, 1 or more: a provider may hold it to about so many.
+            It follows from the messages, so no hash covers it. ``None``: they name none.
     """
 
     messages: tuple[Message, ...] = ()
@@ -318,6 +338,7 @@ class Request:
     choices: Choices | None = None
     max_output_tokens: int | None = None
     shared_messages: int | None = None
+    words: int | None = None
 
     @property
     def prefix(self) -> tuple[Message, ...]:
@@ -438,6 +459,11 @@ class Capabilities:
     """Which images it takes, and what it counts for them, where it takes any."""
     default_concurrency: int | None = None
     """Requests in flight at once where the model states no ``max_concurrency``; ``None``: found by measuring."""
+    minds_time: bool = False
+    """It gives a request up by itself when nothing comes of it: the engine sets it no time."""
+    tries_after_timeout: int | None = None
+    """How often a request that was not answered in time is asked again at most; ``None``: as often as after any failure
+    that may pass."""
 
     @property
     def usual_concurrency(self) -> int:

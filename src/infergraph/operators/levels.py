@@ -40,6 +40,9 @@ class Level:
         schema: The answers' schema.
         judge: What a response means.
         names: What it is that is packed, for errors: ``rows``.
+        words: Words that the prompt asks an answer to keep to, where one request holds everything; ``None``: it names
+            none.
+        part_words: The same for a request that holds a part.
     """
 
     head: Head
@@ -49,11 +52,13 @@ class Level:
     schema: AnswerSchema | None
     judge: Judge
     names: str
+    words: int | None = None
+    part_words: int | None = None
 
     def request(self, part: Part, *, alone: bool) -> Request:
         """The request that holds these pieces."""
-        head = self.head if alone else self.part_head
-        return Request(messages=(*head, Message("user", self.content(part))), schema=self.schema)
+        head, words = (self.head, self.words) if alone else (self.part_head, self.part_words)
+        return Request(messages=(*head, Message("user", self.content(part))), schema=self.schema, words=words)
 
     def content(self, part: Part) -> str:
         """A request's own part."""

@@ -194,7 +194,8 @@ class SummarizeOperator:
 
     def _level(self, head: Head, part_head: Head, names: str) -> Level:
         return Level(
-            head=head, part_head=part_head, before="", around="", schema=None, judge=self.judge, names=names
+            head=head, part_head=part_head, before="", around="", schema=None, judge=self.judge, names=names,
+            words=self.max_words, part_words=max(self.max_words, PART_WORDS),
         )  # fmt: skip
 
 

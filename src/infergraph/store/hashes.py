@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from infergraph.errors import ConfigurationError
 from infergraph.models.image import Image
 from infergraph.models.model import Choices, Model, Request
+from infergraph.models.text_revisions import is_free_text, text_revision
 
 HASH_BYTES = 16
 PREFIX = "b2:"
@@ -97,6 +98,7 @@ class RequestHasher:
         self._start.update(_VERSION)
         for part in (model.provider, model.model_id, parameters):
             self._start.update(_sized(part))
+        self._text_revision = text_revision(model)
         self._shared: tuple[object, ...] | None = None
         self._state = self._start
 
@@ -129,6 +131,8 @@ class RequestHasher:
 
     def _after_shared(self, request: Request) -> hashlib.blake2b:
         state = self._start.copy()
+        if self._text_revision > 1 and is_free_text(request):
+            state.update(b"t%d;" % self._text_revision)
         state.update(_sized("" if request.max_output_tokens is None else str(request.max_output_tokens)))
         schema, choices = request.schema, request.choices
         state.update(b"-" if schema is None else b"s" + _sized(schema.name) + _sized(schema.text))
