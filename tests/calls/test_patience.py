@@ -28,7 +28,7 @@ class Row:
         )  # fmt: skip
         self.question = Question(0, b"hash", self.batch, 0, REQUEST, [(self.batch, 0)])
         self.health = Health()
-        self.patience = Patience("m", Model("scripted:m"), self.health)
+        self.patience = Patience("m", Model("scripted:m"), self.health, None)
 
     def refused(self, now: float, status: int = 429) -> bool:
         """Sent and refused within a moment; says whether it has used up its tries."""

@@ -114,6 +114,10 @@ def test_a_long_text_is_summed_up_in_levels_that_its_trace_shows(notes: ig.Seman
         assert len(asked.requests) == calls
     long = [request for request in asked.requests if "piece=" in request.messages[-1].content]
     assert "".join(pieces(request)[0] for request in sorted(long, key=_piece)) == f"four {LONG}"
+    # What a provider may hold a text to is what the prompt says.
+    for request in asked.requests:
+        assert request.words == (200 if request in long else 30)
+        assert f"at most {request.words} words" in request.messages[0].content
     assert result.frame["summary"].to_list()[-1] == f"- {len(long)} of -"
     assert estimate.calls_low <= result.usage.calls <= estimate.calls_high
     said = str(result.trace(result.frame["_row_id"][5]))

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from infergraph.models.local_process import (
     server_url,
     stop_server,
 )
-from infergraph.models.local_server import Held, work_done
+from infergraph.models.local_server import Held, watch, work_done
 from infergraph.models.model import AnswerSchema, CallFailed, Message, Model, Request, Response
 
 MODEL = Model("local:smollm2-135m")
@@ -235,3 +236,10 @@ def test_what_a_log_says_is_what_llama_cpp_said_first() -> None:
     )
     assert local_process._gist(trace).endswith("RuntimeError: Failed to init server")
     assert local_process._gist("\n".join(map(str, range(20)))) == "\n".join(map(str, range(12, 20)))
+
+
+def test_a_server_too_busy_to_say_so_is_not_ended_at_once(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        why = watch(url, tmp_path, 0.05, threading.Event(), answers_s=0.02, stuck_s=0.2)
+    assert why == "it has not answered for 0.2 s"

@@ -25,8 +25,9 @@ from types import FrameType
 from typing import IO, Any
 
 POLL_S = 1.0
-HTTP_THREADS = 64
+ANSWERS_S = 60.0
 STUCK_S = 600.0
+HTTP_THREADS = 64
 
 
 class Held:
@@ -144,9 +145,9 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def work_done(url: str) -> tuple[float, bool]:
+def work_done(url: str, timeout_s: float = ANSWERS_S) -> tuple[float, bool]:
     """Tokens that the server has computed so far, and whether it is at work just now."""
-    with urllib.request.urlopen(f"{url}/metrics", timeout=60) as answer:
+    with urllib.request.urlopen(f"{url}/metrics", timeout=timeout_s) as answer:
         return work_in(answer.read().decode())
 
 
@@ -161,18 +162,35 @@ def work_in(metrics: str) -> tuple[float, bool]:
     return total, waiting > 0
 
 
-def watch(url: str, state: Path, idle_s: float, stop: threading.Event) -> str:
-    """Wait until the server should end; says why."""
+def watch(
+    url: str,
+    state: Path,
+    idle_s: float,
+    stop: threading.Event,
+    *,
+    answers_s: float = ANSWERS_S,
+    stuck_s: float = STUCK_S,
+) -> str:
+    """Wait until the server should end; says why.
+
+    Args:
+        url: Its address.
+        state: The file that says so.
+        idle_s: Seconds without a computed token after which it ends.
+        stop: Set when it was told to end.
+        answers_s: Seconds to wait for its word; it gives it between two batches.
+        stuck_s: Seconds without its word after which it ends.
+    """
     seen, last = -1.0, time.monotonic()
     while not stop.wait(min(POLL_S, idle_s / 4)):
         if not state.exists():
             return "its folder is gone"
         try:
-            total, busy = work_done(url)
+            total, busy = work_done(url, answers_s)
         except TimeoutError:
-            # A batch may take a minute where the machine has much else to do.
-            if time.monotonic() - last > max(idle_s, STUCK_S):
-                return f"it has not answered for {time.monotonic() - last:.0f} s"
+            # A batch may take a minute where the machine has much else to do, and then somebody waits for it.
+            if time.monotonic() - last > idle_s + stuck_s:
+                return f"it has not answered for {stuck_s:g} s"
             continue
         except (urllib.error.URLError, OSError) as error:
             return f"it does not answer: {error}"
