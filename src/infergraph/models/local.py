@@ -191,6 +191,8 @@ class LocalProvider:
         elif free_text:
             words = request.words or (None if stated else local_text.USUAL_WORDS)
             body |= local_text.parameters(words, room)
+            last = body["messages"][-1]
+            last["content"] += local_text.reminder(words, last["content"])
         return _response(await self._post("/v1/chat/completions", body))
 
     async def _sentiment(self, choices: Choices) -> Response:
@@ -252,8 +254,9 @@ class LocalProvider:
         if self._url is None:
             self._url = await asyncio.to_thread(server_url, self.server_plan())
         if self._session is None or self._session.closed:
-            # More would only wait inside the server, where each holds one of its threads.
-            connector = aiohttp.TCPConnector(limit=2 * SLOTS, keepalive_timeout=2)
+            # More would only wait inside the server, where each holds one of its threads. Kept open, a connection holds
+            # one as well, and now and then the server closes it just when the next request sets out.
+            connector = aiohttp.TCPConnector(limit=2 * SLOTS, force_close=True)
             self._session = aiohttp.ClientSession(connector=connector)
         asking = self._answer(self._session, self._url + path, body)
         if self._model.timeout_is_chosen:

@@ -4,6 +4,9 @@ A model this small seldom ends a long answer by itself: it repeats its last sent
 repeats gets less likely the longer it goes on, and a grammar ends the text: it runs free for so many tokens, and from
 there on only to the end of a sentence. A sentence without an end gets its full stop after some words more. Where
 the model ends earlier by itself, that is the end.
+
+At the end of a long content it has also forgotten what it was asked: it begins to talk about the instruction, or goes
+on with the content. A last line that says how long the answer shall be puts most of that right.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ MOST_WORDS_TO_THE_END = 25
 """So many words a sentence may have after the free part; it seldom has half as many."""
 _LONGEST_WORD = 16
 """Letters of a word there. A digit is a token: rows of numbers would use up all the room."""
+LONG_CONTENT = 1_500
+"""Characters of a content behind which the request is brought back to mind."""
 _LEAST_ROOM = 48
 """Too little for a free part and a sentence: the text is cut off, and says so."""
 _TOKENS_TO_THE_END = 8
@@ -68,10 +73,10 @@ def grammar(words: int | None, room: int) -> str | None:
     tokens = tokens_of(words, room)
     if tokens is None:
         return None
-    # A full stop inside a word (3.5, state.db) ends no sentence; one with a space or a capital after it does.
-    letter = r"([^\s.!?]|\.[a-z0-9])"
+    # Of all full stops only that of a number (39.90) ends no sentence: the model would rather go on behind any other.
+    letter = r"([^\s.!?]|[0-9]\.[0-9])"
     words_more = _tokens_to_the_end(room) // _TOKENS_TO_THE_END
-    end = rf"{letter}{{0,{_LONGEST_WORD}}}([ \n]{{1,2}}{letter}{{1,{_LONGEST_WORD}}}){{0,{words_more}}}[.!?]"
+    end = rf"{letter}{{0,{_LONGEST_WORD}}}([ \n]{{1,2}}{letter}{{1,{_LONGEST_WORD}}}){{0,{words_more}}}[.!?][\"')]?"
     return (
         "%llguidance {}\n"
         "start: free end?\n"
@@ -85,6 +90,20 @@ def parameters(words: int | None, room: int) -> dict[str, Any]:
     """What a request for a free text says beside its messages, as far as there is room for an end."""
     ended = grammar(words, room)
     return {} if ended is None else {**SAMPLING, "grammar": ended}
+
+
+def reminder(words: int | None, content: str) -> str:
+    """What is added to the last message, so that the model knows what to do with a long content.
+
+    Args:
+        words: Words that the answer is to keep to; ``None``: as many as fit.
+        content: The message.
+
+    Example:
+        >>> reminder(120, "A few words."), reminder(120, "Many words. " * 200)
+        ('', '\\n\\nAnswer in up to 120 words.')
+    """
+    return "" if words is None or len(content) < LONG_CONTENT else f"\n\nAnswer in up to {words} words."
 
 
 def _tokens_to_the_end(room: int) -> int:
