@@ -146,11 +146,11 @@ def test_waiting_for_others_does_not_end_a_request(plan: ServerPlan) -> None:
 
     async def ask() -> list[object]:
         try:
-            return list(await asyncio.gather(*map(provider.send, [numbers(60)] * 5), return_exceptions=True))
+            return list(await asyncio.gather(*map(provider.send, [numbers(40)] * 5), return_exceptions=True))
         finally:
             await provider.close()
 
-    # The fifth waits for one of the four slots, and each of them takes a second or more.
+    # The fifth waits for one of the four slots, and each of them takes a second, as a rule.
     assert [getattr(answer, "finish", answer) for answer in asyncio.run(ask())] == ["stop"] * 5
 
 

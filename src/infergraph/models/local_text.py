@@ -20,8 +20,10 @@ USUAL_ROOM = 600
 """Tokens of a text for which nothing is stated: what prompts leave free that fill their part of the context."""
 MOST_WORDS_TO_THE_END = 25
 """So many words a sentence may have after the free part; it seldom has half as many."""
-_LONGEST_WORD = 16
-"""Letters of a word there. A digit is a token: rows of numbers would use up all the room."""
+# Words are longer than numbers may be: a digit is a token, and rows of numbers would use up all the room.
+_LETTERS, _NUMBER = r"[^\s.!?0-9]", r"[0-9]([0-9,:%-]|\.[0-9]){0,11}"
+_WORD = f"{_LETTERS}{{0,32}}({_NUMBER}{_LETTERS}{{0,8}})?"
+"""A full stop in it is that of a number (39.90); behind any other the model would rather go on than end."""
 LONG_CONTENT = 1_500
 """Characters of a content behind which the request is brought back to mind."""
 _LEAST_ROOM = 48
@@ -73,10 +75,8 @@ def grammar(words: int | None, room: int) -> str | None:
     tokens = tokens_of(words, room)
     if tokens is None:
         return None
-    # Of all full stops only that of a number (39.90) ends no sentence: the model would rather go on behind any other.
-    letter = r"([^\s.!?]|[0-9]\.[0-9])"
     words_more = _tokens_to_the_end(room) // _TOKENS_TO_THE_END
-    end = rf"{letter}{{0,{_LONGEST_WORD}}}([ \n]{{1,2}}{letter}{{1,{_LONGEST_WORD}}}){{0,{words_more}}}[.!?][\"')]?"
+    end = rf"{_WORD}([ \n]{{1,2}}{_WORD}){{0,{words_more}}}[.!?][\"')]?"
     return (
         "%llguidance {}\n"
         "start: free end?\n"
