@@ -22,11 +22,18 @@ class Letter:
     top: float
     right: float
     bottom: float
+    mark: int = -1
+    """The number of the marked content it is in, which tags refer to; -1: in none."""
 
     @property
     def visible(self) -> bool:
         """Whether it is to be seen: no space, no line end."""
         return not self.char.isspace()
+
+    @property
+    def box(self) -> Box:
+        """Where it is."""
+        return self.left, self.top, self.right, self.bottom
 
     @property
     def middle(self) -> tuple[float, float]:
@@ -39,35 +46,55 @@ class Letter:
         return self.bottom - self.top
 
 
-def letters_of(page: Any, layer: Any) -> list[Letter]:
+def letters_of(page: Any, layer: Any, *, marked: bool = False) -> list[Letter]:
     """The characters of a page's text layer, without those that stand outside of the page.
 
     Args:
         page: A page of pypdfium2.
         layer: Its text page.
+        marked: Whether to ask which marked content each is in.
     """
     from pypdfium2 import raw
 
-    turn = _turn_of(page)
+    turn = turn_of(page)
     left, bottom, right, top = page.get_bbox()
     found, box = [], raw.FS_RECTF()
-    for index in range(layer.count_chars()):
-        code = raw.FPDFText_GetUnicode(layer, index)
-        if not code or 0xD800 <= code < 0xE000:
-            continue
+    for index, code in _codes_of(layer):
         raw.FPDFText_GetLooseCharBox(layer, index, box)
         if box.right < left or box.left > right or box.top < bottom or box.bottom > top:
             continue
-        (x0, y0), (x1, y1) = _point(turn, box.left, box.bottom), _point(turn, box.right, box.top)
+        (x0, y0), (x1, y1) = point(turn, box.left, box.bottom), point(turn, box.right, box.top)
+        mark = _mark_of(layer, index) if marked else -1
         char = "-" if code == 0xFFFE else chr(code)
-        found.append(Letter(char, min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)))
+        found.append(Letter(char, min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1), mark))
     return found
+
+
+def _codes_of(layer: Any) -> Iterator[tuple[int, int]]:
+    """Each character's place in the text layer and its code; what a broken font says that is none is left out."""
+    from pypdfium2 import raw
+
+    high = 0
+    for index in range(layer.count_chars()):
+        code = raw.FPDFText_GetUnicode(layer, index)
+        if high and 0xDC00 <= code < 0xE000:
+            code = 0x10000 + ((high - 0xD800) << 10) + (code - 0xDC00)
+        high = code if 0xD800 <= code < 0xDC00 else 0  # the first half of a character, as UTF-16 has it
+        if code and not 0xD800 <= code < 0xE000:
+            yield index, code
+
+
+def _mark_of(layer: Any, index: int) -> int:
+    from pypdfium2 import raw
+
+    thing = raw.FPDFText_GetTextObject(layer, index)
+    return int(raw.FPDFPageObj_GetMarkedContentID(thing)) if thing else -1
 
 
 Turn = tuple[float, float, float, float, float, float]
 
 
-def _turn_of(page: Any) -> Turn:
+def turn_of(page: Any) -> Turn:
     """From a page's own coordinates (upwards, before it is turned) to those of who looks at it (downwards)."""
     left, bottom, right, top = page.get_mediabox()
     return {
@@ -78,7 +105,8 @@ def _turn_of(page: Any) -> Turn:
     }[page.get_rotation()]
 
 
-def _point(turn: Turn, x: float, y: float) -> tuple[float, float]:
+def point(turn: Turn, x: float, y: float) -> tuple[float, float]:
+    """A place in the coordinates of who looks at the page."""
     a, b, c, d, e, f = turn
     return a * x + c * y + e, b * x + d * y + f
 

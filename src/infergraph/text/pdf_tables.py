@@ -7,15 +7,16 @@ however wrong a guess about cells may be.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from infergraph.text.pdf_columns import lines_of, tables_of
+from infergraph.text.pdf_edges import Edge, edges_of
 from infergraph.text.pdf_letters import Box, Letter, letters_of, segments_of, words_of
 from infergraph.text.pdf_pages import Page, cleaned, opened
-from infergraph.text.pdf_ruled import Grid, grids_of, may_have_marked_tables, plumbed, union
+from infergraph.text.pdf_ruled import Grid, grids_of
+from infergraph.text.pdf_tags import TaggedTable, columns_of, from_left, tagged_tables, union, width_of
 
 _AT_ONCE = 16
 """Pages whose characters are in memory together; other threads get at PDFium in between."""
@@ -35,50 +36,47 @@ def page_markdowns(content: bytes, pages: Sequence[Page]) -> list[str]:
         UnreadablePdf: It cannot be opened.
     """
     found: list[str] = []
-    with ExitStack() as stack:
-        plumber = None
-        for start in range(0, len(pages), _AT_ONCE):
-            for read in _read(content, pages[start : start + _AT_ONCE]):
-                if read.may_be_marked and plumber is None:
-                    plumber = stack.enter_context(plumbed(content))
-                grids = grids_of(plumber, read.page.number) if read.may_be_marked and plumber is not None else []
-                found.append(markdown_of(read.letters, grids) or read.page.text)
+    for start in range(0, len(pages), _AT_ONCE):
+        for read in _read(content, pages[start : start + _AT_ONCE]):
+            found.append(markdown_of(read.letters, read.tagged, grids_of(read.edges)) or read.page.text)
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
     page: Page
-    letters: list[Letter]
-    may_be_marked: bool
-    """It has lines, or tags, that may be of tables."""
+    letters: Sequence[Letter] = ()
+    tagged: Sequence[TaggedTable] = ()
+    edges: Sequence[Edge] = ()
 
 
 def _read(content: bytes, pages: Sequence[Page]) -> list[_Read]:
     if not any(page.text.strip() for page in pages):
-        return [_Read(page, [], may_be_marked=False) for page in pages]
+        return list(map(_Read, pages))
     with opened(content) as document:
         return [_read_page(document, page) for page in pages]
 
 
 def _read_page(document: Any, page: Page) -> _Read:
     if not page.text.strip():
-        return _Read(page, [], may_be_marked=False)
+        return _Read(page)
     sheet = document[page.number - 1]
     layer = sheet.get_textpage()
     try:
-        return _Read(page, letters_of(sheet, layer), may_be_marked=may_have_marked_tables(sheet))
+        tagged = tagged_tables(sheet)
+        return _Read(page, letters_of(sheet, layer, marked=bool(tagged)), tagged, edges_of(sheet))
     finally:
         layer.close()
         sheet.close()
 
 
-def markdown_of(letters: Sequence[Letter], grids: Sequence[Grid]) -> str:
+def markdown_of(letters: Sequence[Letter], tagged: Sequence[TaggedTable], grids: Sequence[Grid]) -> str:
     """A page's text with its tables as Markdown; ``""`` where it has none.
 
     Args:
         letters: The page's characters.
-        grids: Tables that the document itself marks; one that overlaps an earlier one keeps what that leaves.
+        tagged: The tables that its tags tell of.
+        grids: Those that lines are drawn around; one that overlaps an earlier one keeps what that leaves.
     """
     owners: list[int | None] = [None] * len(letters)
     tables: list[Cells] = []
@@ -88,6 +86,10 @@ def markdown_of(letters: Sequence[Letter], grids: Sequence[Grid]) -> str:
             owners[place] = len(tables)
         tables.append(cells)
 
+    for table in tagged:
+        cells = _by_tags(table, letters, owners)
+        if _is_marked_table(cells):
+            take(cells)
     for grid in grids:
         cells = _by_line(_filled(grid, letters, owners), letters)
         if _is_marked_table(cells):
@@ -96,6 +98,28 @@ def markdown_of(letters: Sequence[Letter], grids: Sequence[Grid]) -> str:
     for rows in tables_of(segments_of(letters, free)):
         take([[[place for segment in cell for place in segment.places] for cell in row] for row in rows])
     return _flow(letters, owners, [_markdown(cells, letters) for cells in tables]) if tables else ""
+
+
+def _by_tags(table: TaggedTable, letters: Sequence[Letter], owners: Sequence[int | None]) -> Cells:
+    """The characters in each cell that no other table has, in columns from left to right."""
+    marked: dict[int, list[int]] = {}
+    for place, letter in enumerate(letters):
+        if letter.mark >= 0 and owners[place] is None and letter.visible:
+            marked.setdefault(letter.mark, []).append(place)
+    filled = [[[place for mark in cell.marks for place in marked.get(mark, ())] for cell in row] for row in table]
+    boxes = [[union([letters[place].box for place in cell]) for cell in row] for row in filled]
+    step = 1 if from_left(boxes) else -1
+    rows = [
+        list(zip(boxes_of_row, (cell.columns for cell in row), strict=True))[::step]
+        for boxes_of_row, row in zip(boxes, table, strict=True)
+    ]
+    found: Cells = []
+    for cells, places in zip(filled, columns_of(rows), strict=True):
+        line: list[list[int]] = [[] for _ in range(max(map(width_of, rows)))]
+        for cell, at in zip(cells[::step], places, strict=True):
+            line[at] = cell
+        found.append(line)
+    return found
 
 
 def _filled(grid: Grid, letters: Sequence[Letter], owners: Sequence[int | None]) -> Cells:
