@@ -199,6 +199,72 @@ def test_numbers_below_one_another_are_rows_of_their_own() -> None:
     assert tables(markdown(placed_pdf(placed(table, lefts=[40, 180], step=11)))) == [table]
 
 
+def test_sections_below_a_centred_heading_are_rows() -> None:
+    body = [["Assets", ""], ["Cash and other things", "1,234"], ["Goods", "(12)"], ["Debts", ""], ["Loans", "5"]]
+    texts = [(80.0, 100.0, "(EUR)"), (200.0, 100.0, "2024"), *placed(body, lefts=[40, 200], top=120)]
+    assert tables(markdown(placed_pdf(texts))) == [[["(EUR)", "2024"], *body]]
+
+
+def test_cells_of_several_lines_in_the_first_rows() -> None:
+    """What is in the middle of a row's height stands between the lines of the others."""
+    texts = [
+        (40.0, 100.0, "Item"), (100.0, 100.0, "What"), (300.0, 94.0, "Unit"), (300.0, 106.0, "price"),
+        (40.0, 130.0, "1"), (100.0, 124.0, "Kettles of a size"), (100.0, 136.0, "that is large"),
+        (300.0, 130.0, "34.50"), (40.0, 154.0, "2"), (100.0, 154.0, "Cups"), (300.0, 154.0, "2.10"),
+    ]  # fmt: skip
+    rows = [["Item", "What", "Unit price"], ["1", "Kettles of a size that is large", "34.50"], ["2", "Cups", "2.10"]]
+    assert tables(markdown(placed_pdf(texts))) == [rows]
+
+
+def test_totals_below_a_table_have_columns_of_their_own() -> None:
+    table = [["Item", "Each", "Sum"], ["tea", "3.00", "6.00"], ["cups", "5.00", "5.00"], ["pots", "1.00", "9.00"]]
+    totals = [["All goods", "20.00"], ["and the tax", "3.80"], ["to be paid", "23.80"]]
+    texts = [*placed(table, lefts=[40, 300, 400]), *placed(totals, lefts=[265, 400], top=180)]
+    assert tables(markdown(placed_pdf(texts))) == [table, totals]
+
+
+def test_heads_over_several_columns() -> None:
+    body = [["Shop", "Cups", "Pots", "Cups", "Pots"], ["North", "1", "2", "3", "4"], ["South", "5", "6", "7", "8"]]
+    texts = [
+        (145.0, 80.0, "The year 2024"),
+        (325.0, 80.0, "The year 2025"),
+        *placed(body, lefts=[40, 140, 200, 320, 380]),
+    ]
+    text = markdown(
+        placed_pdf([(40.0, 60.0, "Sold in two years in all of the shops, by kind of goods and by year"), *texts])
+    )
+    assert tables(text) == [[["", "The year 2024", "", "The year 2025", ""], *body]]
+
+
+def test_a_table_in_a_column_of_an_article() -> None:
+    prose = [(310.0, 100.0 + 12 * line, "words of prose in a line") for line in range(24)]
+    table = [["City", "Rain"], ["Oslo", "763"], ["Rome", "799"], ["Lima", "16"]]
+    left = [(40.0, 100.0 + 12 * line, "other words in the first column") for line in range(8)]
+    texts = [*left, *placed(table, lefts=[40, 120], top=210), *prose]
+    text = markdown(placed_pdf(texts))
+    assert tables(text) == [table]
+    assert text.endswith("|\n\n" + "\n".join(text for *_, text in prose))
+
+
+def test_columns_of_figures_that_stand_close() -> None:
+    table = [[str((7 * row + 31 * column) % 90 + 10) for column in range(8)] for row in range(5)]
+    assert tables(markdown(placed_pdf(placed(table, lefts=[40 + 18.0 * at for at in range(8)])))) == [table]
+
+
+def test_a_hyphen_at_the_end_of_a_line_stays_one() -> None:
+    [page] = pages_of(placed_pdf([(40, 100, "a long manip-"), (40, 112, "ulation of it")]))
+    assert page.text == "a long manip-\nulation of it"
+    head = placed([["Goods", "Shop"], ["tea", "North"]], lefts=[40, 180])
+    last = [(40.0, 140.0, "cups"), (180.0, 140.0, "South-"), (180.0, 152.0, "west"), (40.0, 172.0, "pots")]
+    [rows] = tables(markdown(placed_pdf([*head, *last, (180.0, 172.0, "East")])))
+    assert rows[2:] == [["cups", "South-west"], ["pots", "East"]]
+
+
+def test_words_of_two_columns_are_two() -> None:
+    [page] = pages_of((FILES / "wide.pdf").read_bytes())
+    assert page.text.split() == ["Tea", "7", "Kettles", "12", "Cups", "3", "m2"]
+
+
 NO_TABLES: dict[str, list[Text]] = {
     "two lines of two words": placed([["From", "Ann"], ["To", "Zoe"]], lefts=[40, 180]),
     "a list": placed([["1.", "kettles"], ["2.", "cups"], ["3.", "tea"]], lefts=[40, 80]),
@@ -213,12 +279,22 @@ NO_TABLES: dict[str, list[Text]] = {
     "a table of contents": placed(
         [[f"{number}.1", "Heading . . . . . . . . . . . 7"] for number in range(5)], lefts=[40, 80]
     ),
+    "a table of contents without dots": placed(
+        [[f"{number} A chapter", str(7 * number)] for number in range(1, 6)], lefts=[40, 400]
+    ),
+    "headings in spaced type": placed([[*"CHAPTER"], [*"ANOTHER"]], lefts=[40 + 11.0 * at for at in range(7)]),
 }
 
 
 @pytest.mark.parametrize("name", NO_TABLES)
 def test_what_is_no_table(name: str) -> None:
     content = placed_pdf(NO_TABLES[name])
+    assert markdown(content) == pages_of(content)[0].text
+
+
+def test_a_program_is_no_table() -> None:
+    lines = [["x", "= 1", "# first"], ["yyy", "= 22", "# second"], ["return", "0", ""], ["z", "= 333", ""]]
+    content = placed_pdf(placed(lines, lefts=[40, 80, 140], step=12), font="Courier")
     assert markdown(content) == pages_of(content)[0].text
 
 

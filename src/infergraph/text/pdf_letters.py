@@ -7,10 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
 from typing import Any
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom in points, from the upper left corner of the page as it is looked at."""
+
+
+HYPHEN = "-\n"
+"""One that parts a word at the end of a line, of which the text layer says no other end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +71,28 @@ def letters_of(page: Any, layer: Any, *, marked: bool = False) -> list[Letter]:
             continue
         (x0, y0), (x1, y1) = point(turn, box.left, box.bottom), point(turn, box.right, box.top)
         mark = _mark_of(layer, index) if marked else -1
-        char = "-" if code == 0xFFFE else chr(code)
+        char = HYPHEN if code == 0xFFFE or raw.FPDFText_IsHyphen(layer, index) == 1 else chr(code)
         found.append(Letter(char, min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1), mark))
+    return _without_false_breaks(found)
+
+
+def _without_false_breaks(letters: Sequence[Letter]) -> list[Letter]:
+    """Without the line ends that PDFium puts behind raised letters, and into words, whose line goes on beside them."""
+    found: list[Letter] = []
+    seen = -1  # the last that is to be seen, among those found
+    for letter in letters:
+        if letter.visible:
+            if seen >= 0 and _beside(found[seen], letter):
+                found[seen + 1 :] = [one for one in found[seen + 1 :] if one.char not in "\r\n"]
+            seen = len(found)
+        found.append(letter)
     return found
+
+
+def _beside(last: Letter, this: Letter) -> bool:
+    lower, higher = sorted((last.height, this.height))
+    overlap = min(last.bottom, this.bottom) - max(last.top, this.top)
+    return overlap > lower / 2 and -0.3 * higher < this.left - last.right < 0.5 * higher
 
 
 def _codes_of(layer: Any) -> Iterator[tuple[int, int]]:
@@ -118,6 +143,9 @@ class Segment:
     places: tuple[int, ...]
     """Their places among the page's letters, ascending."""
     text: str
+    narrowest: float
+    """Of its letters, in points."""
+    widest: float
     left: float
     top: float
     right: float
@@ -137,6 +165,8 @@ class Segment:
 _GAP = 0.8
 """Of a line's height. Spaces take a quarter of it, in justified text at most half; columns of tables stand further
 apart."""
+_NARROW_GAP = 0.4
+"""The same where spaces are written, or where there are none: columns of figures stand close."""
 
 
 def segments_of(letters: Sequence[Letter], places: Sequence[int]) -> list[Segment]:
@@ -146,29 +176,67 @@ def segments_of(letters: Sequence[Letter], places: Sequence[int]) -> list[Segmen
         letters: All of a page.
         places: Which of them, ascending; spaces among them do not count.
     """
+    visible = [place for place in places if letters[place].visible]
+    widest = _widest_gap(letters, visible)
     found: list[Segment] = []
     run: list[int] = []
-    for place in places:
-        if not letters[place].visible:
-            continue
-        if run and not _goes_on(letters[run[-1]], letters[place]):
+    for place in visible:
+        if run and not _goes_on(letters, run[-1], place, widest):
             found.append(_segment(letters, run))
             run = []
         run.append(place)
     return [*found, _segment(letters, run)] if run else found
 
 
-def _goes_on(last: Letter, this: Letter) -> bool:
-    height = max(last.height, this.height)
-    same_line = abs(last.middle[1] - this.middle[1]) < height / 2
-    return same_line and -height / 2 < this.left - last.right < _GAP * height
+def _widest_gap(letters: Sequence[Letter], visible: Sequence[int]) -> float:
+    """Of a line's height: how far apart two words are at most that have no space written between them.
+
+    Some programs write their spaces, others only leave room for them. Of those it is not known which room is one,
+    unless all that there is is wider than spaces are, as between the figures of a table.
+    """
+    pairs = [(a, b) for a, b in pairwise(visible) if b > a + 1 and _same_line(letters[a], letters[b])]
+    rooms = [_room(letters, a, b) for a, b in pairs if not _is_written(letters, a, b)]
+    narrow = [room for room in rooms if 0.1 < room < _GAP]
+    written = len(pairs) - len(rooms)
+    return _NARROW_GAP if written > len(narrow) or (narrow and median(narrow) > 0.5) else _GAP
+
+
+def _goes_on(letters: Sequence[Letter], last: int, this: int, widest: float) -> bool:
+    if not _same_line(letters[last], letters[this]):
+        return False
+    wide = _is_written(letters, last, this) or _is_spaced(letters, last, this)
+    return -0.5 < _room(letters, last, this) < (_GAP if wide else widest)
+
+
+def _is_spaced(letters: Sequence[Letter], last: int, this: int) -> bool:
+    """Whether both are alone between spaces, as those of a heading in spaced type are."""
+    around = (last - 1, last, this, this + 1)
+    before, one, other, behind = (letters[place].char if 0 <= place < len(letters) else " " for place in around)
+    return one.isalpha() and other.isalpha() and (before.isspace() or behind.isspace()) and this > last + 1
+
+
+def _same_line(last: Letter, this: Letter) -> bool:
+    return abs(last.middle[1] - this.middle[1]) < max(last.height, this.height) / 2
+
+
+def _room(letters: Sequence[Letter], last: int, this: int) -> float:
+    """Between two letters, of their line's height."""
+    height = max(letters[last].height, letters[this].height)
+    return (letters[this].left - letters[last].right) / height if height else 0.0
+
+
+def _is_written(letters: Sequence[Letter], last: int, this: int) -> bool:
+    """Whether a space that takes room stands between two letters, or nothing at all does."""
+    between = letters[last + 1 : this]
+    return not between or any(letter.right > letter.left for letter in between)
 
 
 def _segment(letters: Sequence[Letter], run: Sequence[int]) -> Segment:
     boxes = [letters[place] for place in run]
+    widths = [box.right - box.left for box in boxes]
     return Segment(
-        tuple(run), words_of(letters, run), min(box.left for box in boxes), min(box.top for box in boxes),
-        max(box.right for box in boxes), max(box.bottom for box in boxes),
+        tuple(run), words_of(letters, run), min(widths), max(widths), min(box.left for box in boxes),
+        min(box.top for box in boxes), max(box.right for box in boxes), max(box.bottom for box in boxes),
     )  # fmt: skip
 
 
@@ -183,7 +251,7 @@ def words_of(letters: Sequence[Letter], places: Sequence[int]) -> str:
         >>> words_of([Letter(char, 0, 0, 1, 1) for char in "a\\n b|c"], [0, 3, 5])
         'a b c'
     """
-    return " ".join("".join(_with_spaces(letters, places)).split())
+    return " ".join("".join(_with_spaces(letters, places)).replace(HYPHEN, "-").split())
 
 
 def _with_spaces(letters: Sequence[Letter], places: Sequence[int]) -> Iterator[str]:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+from infergraph.text.pdf_letters import HYPHEN, letters_of
+
 _LOCK = threading.Lock()
 _WRONG_PASSWORD, _UNKNOWN_SECURITY = 4, 5
 _STAMP = 100
@@ -109,7 +111,7 @@ def pages_of(content: bytes) -> list[Page]:
             try:
                 page = document[number - 1]
                 layer = page.get_textpage()
-                text = cleaned(layer.get_text_bounded())
+                text = _text_of(page, layer)
                 width, height = page.get_size()
                 blank = not text.strip() and _is_blank(page)
                 pages.append(Page(number, text, width, height, blank, _is_picture(page, text)))
@@ -118,6 +120,19 @@ def pages_of(content: bytes) -> list[Page]:
             except pypdfium2.PdfiumError as error:
                 raise UnreadablePdf(f"page {number} is broken and cannot be read") from error
         return pages
+
+
+def _text_of(page: Any, layer: Any) -> str:
+    """What PDFium has within a page, if it is the same as it has of all; it glues words of different columns there.
+
+    Otherwise, and where something stands outside of the page, character by character, which takes ten times as long.
+    """
+    within, whole = layer.get_text_bounded(), layer.get_text_range()
+    if within.count("\x02") == whole.count("\ufffe"):
+        within = within.replace("\x02", "\ufffe")  # it has two names for a hyphen at the end of a line
+    if within.split() == whole.split():
+        return cleaned(within)
+    return cleaned("".join(letter.char for letter in letters_of(page, layer)))
 
 
 def _is_blank(page: Any) -> bool:
@@ -187,4 +202,4 @@ def date_of(text: str | None) -> datetime | None:
 def cleaned(text: str) -> str:
     """Lines end as everywhere; what is no character (a broken font gives such) goes."""
     plain = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
-    return plain.encode("utf-8", "ignore").decode().replace("\ufffe", "-")
+    return plain.encode("utf-8", "ignore").decode().replace("\ufffe", HYPHEN)
