@@ -111,6 +111,12 @@ def test_many_threads_may_read_at_once() -> None:
     assert found == [" ".join([f"page {number}"] * 3) for number in range(40)]
 
 
+def test_long_documents_are_read_some_pages_at_a_time() -> None:
+    texts = [f"page {number}" for number in range(1, 131)]
+    found = pages_of(pdf_file(texts))
+    assert [(page.number, page.text) for page in found] == list(enumerate(texts, 1))
+
+
 def test_a_column_without_bytes_is_named() -> None:
     with pytest.raises((PlanError, pl.exceptions.ComputeError), match="is String, not Binary"):
         pl.DataFrame({"f": ["a.pdf"]}).select(pdf.text("f"))

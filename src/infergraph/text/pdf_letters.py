@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom in points, from the upper left corner of the page as it is looked at."""
@@ -19,8 +19,7 @@ HYPHEN = "-\n"
 """One that parts a word at the end of a line, of which the text layer says no other end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
+class Letter(NamedTuple):
     """One character; a space or line end that PDFium put between two others has an empty box."""
 
     char: str
@@ -65,13 +64,15 @@ def letters_of(page: Any, layer: Any, *, marked: bool = False) -> list[Letter]:
     turn = turn_of(page)
     left, bottom, right, top = page.get_bbox()
     found, box = [], raw.FS_RECTF()
+    box_of, is_hyphen = raw.FPDFText_GetLooseCharBox, raw.FPDFText_IsHyphen
     for index, code in _codes_of(layer):
-        raw.FPDFText_GetLooseCharBox(layer, index, box)
-        if box.right < left or box.left > right or box.top < bottom or box.bottom > top:
+        box_of(layer, index, box)
+        x0, y0, x1, y1 = box.left, box.bottom, box.right, box.top
+        if x1 < left or x0 > right or y1 < bottom or y0 > top:
             continue
-        (x0, y0), (x1, y1) = point(turn, box.left, box.bottom), point(turn, box.right, box.top)
+        (x0, y0), (x1, y1) = point(turn, x0, y0), point(turn, x1, y1)
         mark = _mark_of(layer, index) if marked else -1
-        char = HYPHEN if code == 0xFFFE or raw.FPDFText_IsHyphen(layer, index) == 1 else chr(code)
+        char = HYPHEN if code == 0xFFFE or (code == 2 and is_hyphen(layer, index) == 1) else chr(code)
         found.append(Letter(char, min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1), mark))
     return _without_false_breaks(found)
 
@@ -81,8 +82,8 @@ def _without_false_breaks(letters: Sequence[Letter]) -> list[Letter]:
     found: list[Letter] = []
     seen = -1  # the last that is to be seen, among those found
     for letter in letters:
-        if letter.visible:
-            if seen >= 0 and _beside(found[seen], letter):
+        if not letter.char.isspace():
+            if 0 <= seen < len(found) - 1 and _beside(found[seen], letter):
                 found[seen + 1 :] = [one for one in found[seen + 1 :] if one.char not in "\r\n"]
             seen = len(found)
         found.append(letter)
@@ -176,7 +177,7 @@ def segments_of(letters: Sequence[Letter], places: Sequence[int]) -> list[Segmen
         letters: All of a page.
         places: Which of them, ascending; spaces among them do not count.
     """
-    visible = [place for place in places if letters[place].visible]
+    visible = [place for place in places if not letters[place].char.isspace()]
     widest = _widest_gap(letters, visible)
     found: list[Segment] = []
     run: list[int] = []
@@ -204,8 +205,10 @@ def _widest_gap(letters: Sequence[Letter], visible: Sequence[int]) -> float:
 def _goes_on(letters: Sequence[Letter], last: int, this: int, widest: float) -> bool:
     if not _same_line(letters[last], letters[this]):
         return False
-    wide = _is_written(letters, last, this) or _is_spaced(letters, last, this)
-    return -0.5 < _room(letters, last, this) < (_GAP if wide else widest)
+    room = _room(letters, last, this)
+    if room >= _NARROW_GAP and (_is_written(letters, last, this) or _is_spaced(letters, last, this)):
+        widest = _GAP
+    return -0.5 < room < widest
 
 
 def _is_spaced(letters: Sequence[Letter], last: int, this: int) -> bool:
@@ -216,13 +219,14 @@ def _is_spaced(letters: Sequence[Letter], last: int, this: int) -> bool:
 
 
 def _same_line(last: Letter, this: Letter) -> bool:
-    return abs(last.middle[1] - this.middle[1]) < max(last.height, this.height) / 2
+    height = max(last.bottom - last.top, this.bottom - this.top)
+    return abs(last.top + last.bottom - this.top - this.bottom) < height
 
 
 def _room(letters: Sequence[Letter], last: int, this: int) -> float:
-    """Between two letters, of their line's height."""
-    height = max(letters[last].height, letters[this].height)
-    return (letters[this].left - letters[last].right) / height if height else 0.0
+    """Between two letters of a line, of its height."""
+    one, other = letters[last], letters[this]
+    return (other.left - one.right) / max(one.bottom - one.top, other.bottom - other.top)
 
 
 def _is_written(letters: Sequence[Letter], last: int, this: int) -> bool:

@@ -18,6 +18,8 @@ from infergraph.text.pdf_letters import HYPHEN, letters_of
 
 _LOCK = threading.Lock()
 _WRONG_PASSWORD, _UNKNOWN_SECURITY = 4, 5
+_AT_ONCE = 64
+"""Pages; other threads get at PDFium in between."""
 _STAMP = 100
 """Characters: a page of fewer under a picture may be a scan that got a stamp, a number or a watermark."""
 _DATE = re.compile(r"^(?:D:)?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:([+\-Zz])(\d\d)?'?(\d\d)?)?")
@@ -103,23 +105,30 @@ def pages_of(content: bytes) -> list[Page]:
     Raises:
         UnreadablePdf: It cannot be opened, or one of its pages cannot be read.
     """
+    pages: list[Page] = []
+    while True:
+        with opened(content) as document:
+            count = len(document)
+            pages += [_page(document, number) for number in range(len(pages) + 1, count + 1)[:_AT_ONCE]]
+        if len(pages) == count:
+            return pages
+
+
+def _page(document: Any, number: int) -> Page:
     import pypdfium2
 
-    with opened(content) as document:
-        pages = []
-        for number in range(1, len(document) + 1):
-            try:
-                page = document[number - 1]
-                layer = page.get_textpage()
-                text = _text_of(page, layer)
-                width, height = page.get_size()
-                blank = not text.strip() and _is_blank(page)
-                pages.append(Page(number, text, width, height, blank, _is_picture(page, text)))
-                layer.close()
-                page.close()
-            except pypdfium2.PdfiumError as error:
-                raise UnreadablePdf(f"page {number} is broken and cannot be read") from error
-        return pages
+    try:
+        page = document[number - 1]
+        layer = page.get_textpage()
+        text = _text_of(page, layer)
+        width, height = page.get_size()
+        blank = not text.strip() and _is_blank(page)
+        picture = _is_picture(page, text)
+        layer.close()
+        page.close()
+    except pypdfium2.PdfiumError as error:
+        raise UnreadablePdf(f"page {number} is broken and cannot be read") from error
+    return Page(number, text, width, height, blank, picture)
 
 
 def _text_of(page: Any, layer: Any) -> str:
