@@ -14,7 +14,7 @@ from typing import Any
 from infergraph.text.pdf_columns import lines_of, tables_of
 from infergraph.text.pdf_edges import Edge, edges_of
 from infergraph.text.pdf_letters import Box, Letter, letters_of, segments_of, words_of
-from infergraph.text.pdf_pages import Page, cleaned, opened
+from infergraph.text.pdf_pages import Page, cleaned, opened, sheet
 from infergraph.text.pdf_ruled import Grid, grids_of
 from infergraph.text.pdf_tags import TaggedTable, columns_of, from_left, tagged_tables, union, width_of
 
@@ -60,14 +60,9 @@ def _read(content: bytes, pages: Sequence[Page]) -> list[_Read]:
 def _read_page(document: Any, page: Page) -> _Read:
     if not page.text.strip():
         return _Read(page)
-    sheet = document[page.number - 1]
-    layer = sheet.get_textpage()
-    try:
-        tagged = tagged_tables(sheet)
-        return _Read(page, letters_of(sheet, layer, marked=bool(tagged)), tagged, edges_of(sheet))
-    finally:
-        layer.close()
-        sheet.close()
+    with sheet(document, page.number, filled_in=page.filled_in) as (paper, layer):
+        tagged = tagged_tables(paper)
+        return _Read(page, letters_of(paper, layer, marked=bool(tagged)), tagged, edges_of(paper))
 
 
 def markdown_of(letters: Sequence[Letter], tagged: Sequence[TaggedTable], grids: Sequence[Grid]) -> str:
