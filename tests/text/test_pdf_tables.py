@@ -251,6 +251,11 @@ def test_columns_of_figures_that_stand_close() -> None:
     assert tables(markdown(placed_pdf(placed(table, lefts=[40 + 18.0 * at for at in range(8)])))) == [table]
 
 
+def test_options_with_hyphens_are_no_list() -> None:
+    table = [["-c, --check", "looks at the syntax only"], ["-h, --help", "shows this"], ["-o, --out", "where to"]]
+    assert tables(markdown(placed_pdf(placed(table, lefts=[40, 180])))) == [table]
+
+
 def test_a_hyphen_at_the_end_of_a_line_stays_one() -> None:
     [page] = pages_of(placed_pdf([(40, 100, "a long manip-"), (40, 112, "ulation of it")]))
     assert page.text == "a long manip-\nulation of it"
@@ -282,6 +287,16 @@ NO_TABLES: dict[str, list[Text]] = {
     "a table of contents without dots": placed(
         [[f"{number} A chapter", str(7 * number)] for number in range(1, 6)], lefts=[40, 400]
     ),
+    "equations with numbers": placed([[f"x = {at} y", f"({at})"] for at in range(3, 8)], lefts=[40, 400]),
+    "a list in two columns": placed([[f"- item {at} of it", f"- thing {at}"] for at in range(5)], lefts=[40, 300]),
+    "notes beside paragraphs": [
+        text
+        for at in range(4)
+        for text in [
+            (40.0, 100.0 + 80 * at, f"Note {at}"),
+            *[(140.0, 100.0 + 80 * at + 12 * line, "words of prose in a line of it") for line in range(5)],
+        ]
+    ],
     "headings in spaced type": placed([[*"CHAPTER"], [*"ANOTHER"]], lefts=[40 + 11.0 * at for at in range(7)]),
 }
 

@@ -21,6 +21,7 @@ Row = list[list[Segment]]
 """Cells from left to right, each with the segments in it, in the order of the text layer."""
 _MARK = re.compile(r"[•▪◦‣·∙*\-\u2013\u2014]|\(?\w{1,3}[.)]|\[\w{1,4}\]|\w+(\.\d+)+\.?")
 """What an item of a list, or the heading of a section, begins with."""
+_BULLET = re.compile(r"([•▪◦‣·∙]|[*\-\u2013\u2014] )\s*[^\W\d]")
 _LEADERS = re.compile(r"(\. ?){4}")
 _NUMBER = re.compile(r"[\d.,%€$£+\-\u2013()\s]*\d[\d.,%€$£+\-\u2013()\s]*")
 _BACK_UP = 5
@@ -28,7 +29,9 @@ _BACK_UP = 5
 _MOST_HEADS = 3
 _MOST_COLUMNS = 60
 _LONG = 40
-"""Characters: texts that are usually longer are prose."""
+"""Characters: of texts that are usually longer, a table has one column at most."""
+_PARAGRAPH = 120
+"""Characters: texts beside which something stands that are usually longer are prose."""
 
 
 @dataclass(slots=True)
@@ -272,7 +275,9 @@ def is_table(rows: Sequence[Row]) -> bool:
         return False
     if sum(median(map(len, column)) > _LONG for column in texts) > 1 or any(map(_is_contents, texts)):
         return False
-    if width == 2 and (_is_list(*texts) or _are_pages(texts[1])):
+    if all(map(_BULLET.match, texts[0])):
+        return False
+    if width == 2 and (_is_list(*texts) or _are_pages(texts[1]) or _are_equations(texts[1]) or _is_prose(texts[1])):
         return False
     if not _follow(rows) or (_is_typed(rows) and (width < 3 or len(rows) < 3 or not all(rows[0]))):
         return False
@@ -307,6 +312,18 @@ def _are_pages(texts: Sequence[str]) -> bool:
         return False
     numbers = list(map(int, texts))
     return numbers == sorted(numbers) and numbers[0] < numbers[-1]
+
+
+def _are_equations(texts: Sequence[str]) -> bool:
+    """Whether a column numbers equations: (3), (4), (5)."""
+    found = [re.fullmatch(r"\((?:\d+\.)*(\d+)\)", text) for text in texts]
+    numbers = [int(one[1]) for one in found if one is not None]
+    return len(numbers) == len(texts) and all(b == a + 1 for a, b in pairwise(numbers))
+
+
+def _is_prose(texts: Sequence[str]) -> bool:
+    """Whether a column has paragraphs, beside which notes, names or years stand."""
+    return median(map(len, texts)) > _PARAGRAPH
 
 
 def _is_list(marks: Sequence[str], items: Sequence[str]) -> bool:
