@@ -8,12 +8,15 @@ Cell = tuple[float, float, str, int]
 """From the left, from the top, in points; the text in Latin-1; and over how many columns it goes."""
 
 
-def tagged_pdf(rows: Sequence[Sequence[Cell]], *, circular: bool = False, sized: bool = True) -> bytes:
+def tagged_pdf(
+    rows: Sequence[Sequence[Cell]], *, circular: bool = False, sized: bool = True, twice: bool = False
+) -> bytes:
     """A file of one page with one table, without an index of its objects: readers must look for them.
 
     Args:
         rows: The cells that have tags, in the order of the tags.
         circular: Whether each row has its table among its children.
+        twice: Whether the last cell says that its content is that of the first.
         sized: Whether it says how large the page is.
     """
     objects = {
@@ -31,7 +34,8 @@ def tagged_pdf(rows: Sequence[Sequence[Cell]], *, circular: bool = False, sized:
         for x, y, text, columns in row:
             content += f"/TD << /MCID {mark} >> BDC BT /F 10 Tf {x} {800 - y} Td ({text}) Tj ET EMC\n"
             span = f" /A << /O /Table /ColSpan {columns} >>" if columns > 1 else ""
-            objects[free] = f"<< /Type /StructElem /S /TD /P {top} 0 R /Pg 3 0 R /K {mark}{span} >>"
+            own = 0 if twice and row is rows[-1] else mark
+            objects[free] = f"<< /Type /StructElem /S /TD /P {top} 0 R /Pg 3 0 R /K {own}{span} >>"
             cells.append(f"{free} 0 R")
             mark, free = mark + 1, free + 1
         back = " 8 0 R" if circular else ""

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 import infergraph as ig
 from infergraph.testing.pdf_files import pdf_file
+from infergraph.text.pdf_columns import tables_of
+from infergraph.text.pdf_letters import Segment
 from infergraph.text.pdf_pages import pages_of
 from infergraph.text.pdf_tables import page_markdowns
 from infergraph.text.pdf_tags import columns_of
@@ -354,6 +356,22 @@ ODD = [["a", "b", "c"], ["d", "", "e"], ["f", "g", "h"]]
 def test_tags_of_odd_files(how: dict[str, bool]) -> None:
     """Other readers go in circles, or raise; one such file must not end a run, or stop it for ever."""
     assert tables(markdown(tagged_pdf(tagged(ODD, lefts=[40, 100, 160]), **how))) == [ODD]
+
+
+def test_content_of_two_cells_stands_in_one() -> None:
+    rows: list[list[Cell]] = [*tagged(ODD, lefts=[40, 100, 160]), [(40, 160, "last", 1)]]
+    text = markdown(tagged_pdf(rows, twice=True))
+    assert tables(text) == [ODD]
+    assert text.endswith("|\n\nlast")
+
+
+def test_no_width_is_no_trouble() -> None:
+    """Fonts of broken files give characters no width."""
+    rows = [
+        [Segment((at, at + 1), "a", 0, 0, x, top, x, top + 10) for at, x in ((top, 40), (top + 5, 90))]
+        for top in (0, 20, 40)
+    ]
+    assert tables_of([segment for row in rows for segment in row]) == []
 
 
 def test_tags_from_right_to_left() -> None:

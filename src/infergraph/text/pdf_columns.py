@@ -28,6 +28,8 @@ _BACK_UP = 5
 """Lines: cells of a table have no more, columns of an article have."""
 _MOST_HEADS = 3
 _MOST_COLUMNS = 60
+_TOUCH = 0.01
+"""Points."""
 _LONG = 40
 """Characters: of texts that are usually longer, a table has one column at most."""
 _PARAGRAPH = 120
@@ -221,9 +223,9 @@ def _with_headings(columns: Sequence[Column], start: int) -> list[Column]:
 
 
 def _place(columns: Sequence[Column], segment: Segment) -> int:
-    return next(
-        place for place, column in enumerate(columns) if segment.left < column.right and column.left < segment.right
-    )
+    """The column that a text stands in: the first that it is least apart from, were it as wide as nothing."""
+    apart = [max(segment.left - column.right, column.left - segment.right, -_TOUCH) for column in columns]
+    return apart.index(min(apart))
 
 
 def _rows(lines: Sequence[Line], columns: Sequence[Column], order: Mapping[int, int]) -> list[Row]:

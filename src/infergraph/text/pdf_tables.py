@@ -101,7 +101,8 @@ def _by_tags(table: TaggedTable, letters: Sequence[Letter], owners: Sequence[int
     for place, letter in enumerate(letters):
         if letter.mark >= 0 and owners[place] is None and letter.visible:
             marked.setdefault(letter.mark, []).append(place)
-    filled = [[[place for mark in cell.marks for place in marked.get(mark, ())] for cell in row] for row in table]
+    # Content that two cells refer to, as they do in broken files, is in the first.
+    filled = [[[place for mark in cell.marks for place in marked.pop(mark, ())] for cell in row] for row in table]
     boxes = [[union([letters[place].box for place in cell]) for cell in row] for row in filled]
     step = 1 if from_left(boxes) else -1
     rows = [
