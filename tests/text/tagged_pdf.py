@@ -9,12 +9,18 @@ Cell = tuple[float, float, str, int]
 
 
 def tagged_pdf(
-    rows: Sequence[Sequence[Cell]], *, circular: bool = False, sized: bool = True, twice: bool = False
+    rows: Sequence[Sequence[Cell]],
+    *,
+    above: Sequence[Cell] = (),
+    circular: bool = False,
+    sized: bool = True,
+    twice: bool = False,
 ) -> bytes:
     """A file of one page with one table, without an index of its objects: readers must look for them.
 
     Args:
         rows: The cells that have tags, in the order of the tags.
+        above: Texts without tags, in front of the others.
         circular: Whether each row has its table among its children.
         twice: Whether the last cell says that its content is that of the first.
         sized: Whether it says how large the page is.
@@ -27,7 +33,8 @@ def tagged_pdf(
         4: "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>",
         6: "<< /Type /StructTreeRoot /K [8 0 R] /ParentTree 7 0 R >>",
     }
-    content, parents, tops, mark, free = "", [], [], 0, 9
+    content = "".join(f"BT /F 10 Tf {x} {800 - y} Td ({text}) Tj ET\n" for x, y, text, _ in above)
+    parents, tops, mark, free = [], [], 0, 9
     for row in rows:
         top, cells = free, []
         free += 1

@@ -358,6 +358,13 @@ def test_tags_of_odd_files(how: dict[str, bool]) -> None:
     assert tables(markdown(tagged_pdf(tagged(ODD, lefts=[40, 100, 160]), **how))) == [ODD]
 
 
+def test_headings_that_are_repeated_on_each_page_have_no_tags() -> None:
+    above: list[Cell] = [(40, 40, "A report", 1), (40, 80, "X", 1), (100, 80, "Y", 1), (160, 80, "Z", 1)]
+    text = markdown(tagged_pdf(tagged(ODD, lefts=[40, 100, 160]), above=above))
+    assert tables(text) == [[["X", "Y", "Z"], *ODD]]
+    assert text.startswith("A report\n\n|")
+
+
 def test_content_of_two_cells_stands_in_one() -> None:
     rows: list[list[Cell]] = [*tagged(ODD, lefts=[40, 100, 160]), [(40, 160, "last", 1)]]
     text = markdown(tagged_pdf(rows, twice=True))

@@ -42,7 +42,7 @@ class Column:
 
     left: float
     right: float
-    lines: frozenset[int]
+    lines: frozenset[int] = frozenset()
     """Where it has a text; two columns that never have one on the same line are perhaps one, with a centred heading."""
 
 
@@ -81,7 +81,7 @@ def _tables_among(segments: Sequence[Segment]) -> list[list[Row]]:
             start += 1
         else:
             rows, columns, end = made
-            found.append(_heads(lines[free:start], columns, lines[start]) + rows)
+            found.append(heads_above(lines[free:start], columns, lines[start]) + rows)
             start = free = end
     return found
 
@@ -106,8 +106,14 @@ def _without_totals(rows: list[Row]) -> list[Row]:
     return rows[: next((at for at in range(len(rows), 0, -1) if rows[at - 1][0]), 0)]
 
 
-def _heads(above: Sequence[Line], columns: Sequence[Column], first: Line) -> list[Row]:
-    """Lines directly above a table whose parts stand over one column or more each, the lowest last."""
+def heads_above(above: Sequence[Line], columns: Sequence[Column], first: Line) -> list[Row]:
+    """Lines directly above a table whose parts stand over one column or more each, the lowest last.
+
+    Args:
+        above: The lines above it, the lowest last.
+        columns: The table's.
+        first: The first line of its first row.
+    """
     found: list[Row] = []
     rows: list[Row] = []
     below = first

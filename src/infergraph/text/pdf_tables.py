@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from infergraph.text.pdf_columns import lines_of, tables_of
+from infergraph.text.pdf_columns import Column, heads_above, lines_of, tables_of
 from infergraph.text.pdf_edges import Edge, edges_of
 from infergraph.text.pdf_letters import Box, Letter, letters_of, segments_of, words_of
 from infergraph.text.pdf_pages import Page, cleaned, opened, sheet
@@ -84,7 +84,7 @@ def markdown_of(letters: Sequence[Letter], tagged: Sequence[TaggedTable], grids:
     for table in tagged:
         cells = _by_tags(table, letters, owners)
         if _is_marked_table(cells):
-            take(cells)
+            take(_with_repeated_heads(cells, letters, owners))
     for grid in grids:
         cells = _by_line(_filled(grid, letters, owners), letters)
         if _is_marked_table(cells):
@@ -116,6 +116,21 @@ def _by_tags(table: TaggedTable, letters: Sequence[Letter], owners: Sequence[int
             line[at] = cell
         found.append(line)
     return found
+
+
+def _with_repeated_heads(cells: Cells, letters: Sequence[Letter], owners: Sequence[int | None]) -> Cells:
+    """With the headings above it that have no tags: of those that each page repeats, only the first ones have some."""
+    columns = [union([letters[place].box for row in column for place in row]) for column in zip(*cells, strict=True)]
+    top = next(row for row in cells if any(row))
+    first = lines_of(segments_of(letters, sorted(place for cell in top for place in cell)))[0]
+    free = [
+        place
+        for place, (letter, owner) in enumerate(zip(letters, owners, strict=True))
+        if owner is None and letter.mark < 0 and letter.middle[1] < first[0].top
+    ]
+    known = [Column(box[0], box[2]) for box in columns if box is not None]
+    heads = heads_above(lines_of(segments_of(letters, free)), known, first) if len(known) == len(columns) else []
+    return [[[place for segment in cell for place in segment.places] for cell in row] for row in heads] + cells
 
 
 def _filled(grid: Grid, letters: Sequence[Letter], owners: Sequence[int | None]) -> Cells:
