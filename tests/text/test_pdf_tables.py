@@ -353,7 +353,7 @@ ODD = [["a", "b", "c"], ["d", "", "e"], ["f", "g", "h"]]
 
 
 @pytest.mark.parametrize("how", [{}, {"circular": True}, {"sized": False}], ids=str)
-def test_tags_of_odd_files(how: dict[str, bool]) -> None:
+def test_tags_of_odd_files(how: dict[str, Any]) -> None:
     """Other readers go in circles, or raise; one such file must not end a run, or stop it for ever."""
     assert tables(markdown(tagged_pdf(tagged(ODD, lefts=[40, 100, 160]), **how))) == [ODD]
 

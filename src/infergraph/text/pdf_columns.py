@@ -91,6 +91,8 @@ def _table_at(
 ) -> tuple[list[Row], list[Column], int] | None:
     for lone in (True, False):
         columns, end = _region(lines, start, lone=lone)
+        if end - start < 2:
+            continue
         rows = _rows(lines[start:end], columns, order)
         if is_table(rows):
             return rows, columns, end
@@ -167,7 +169,7 @@ def _region(lines: Sequence[Line], start: int, *, lone: bool) -> tuple[list[Colu
     known, end = columns, start + 1
     for at in range(start + 1, len(lines)):
         in_row = _overlap(lines, at) or _overlap(lines, at + 1)
-        near = _near(lines[at - 1], lines[at])
+        near = len(lines[at]) <= _MOST_COLUMNS and _near(lines[at - 1], lines[at])
         wider = _widened(columns, lines, at, lone=lone, in_row=in_row) if near else None
         if wider is None:
             break
