@@ -175,6 +175,34 @@ def test_nothing_is_lost_and_nothing_doubled(texts: list[Text], lines: list[Line
     assert visible(text) - Counter({"|": marks["|"], "-": marks["-"]}) == visible(page.text)
 
 
+def turned_text(x: float, y: float, degrees: int, text: str) -> str:
+    a, b = {0: (1, 0), 45: (0.7, 0.7), 90: (0, 1)}[degrees]
+    return f"BT /F 10 Tf {a} {b} {-b} {a} {x} {y} Tm ({text}) Tj ET\n"
+
+
+@pytest.mark.parametrize("ruled", [True, False])
+def test_a_table_that_stands_sideways_on_its_page(ruled: bool) -> None:
+    table = [["Goods", "Shop"], ["tea", "North"], ["cups", "South"]]
+    cells = [(row, at, text) for row, texts in enumerate(table) for at, text in enumerate(texts)]
+    page = "".join(turned_text(100 + 20 * row, 100 + 90 * at, 90, text) for row, at, text in cells)
+    lines = "".join(f"{86 + 20 * row} 95 m {86 + 20 * row} 275 l S\n" for row in range(4))
+    lines += "".join(f"86 {95 + 90 * at} m 146 {95 + 90 * at} l S\n" for at in range(3))
+    assert tables(markdown(drawn_pdf(page, lines if ruled else ""))) == [table]
+
+
+def test_headings_that_stand_sideways_and_a_stamp_across() -> None:
+    body = [["10", "20", "30"], ["40", "50", "60"]]
+    cells = [(row, at, text) for row, texts in enumerate(body) for at, text in enumerate(texts)]
+    page = "".join(turned_text(60 + 30 * at, 620, 90, f"Heading {at}") for at in range(3))
+    page += "".join(turned_text(50 + 30 * at, 596 - 20 * row, 0, text) for row, at, text in cells)
+    page += turned_text(60, 560, 45, "DRAFT") + turned_text(40, 500, 0, "Most of the page is text that is upright.")
+    lines = "".join(f"{45 + 30 * at} 690 m {45 + 30 * at} 570 l S\n" for at in range(4))
+    lines += "".join(f"45 {y} m 135 {y} l S\n" for y in (690, 610, 590, 570))
+    text = markdown(drawn_pdf(page, lines))
+    assert tables(text) == [[["Heading 0", "Heading 1", "Heading 2"], *body]]
+    assert text.endswith("|\n\nDRAFT\nMost of the page is text that is upright.")
+
+
 def test_rows_that_no_line_parts() -> None:
     table = [["Goods", "Pieces"], ["tea", "3"], ["cups", "14"], ["spoons", "150"]]
     lefts = [40.0, 180]

@@ -59,11 +59,12 @@ class _Budget:
             raise _TooMany
 
 
-def edges_of(page: Any) -> list[Edge]:
+def edges_of(page: Any, layer: Any) -> list[Edge]:
     """The upright and level lines of a page, and the sides of its rectangles; none of a map or a plot.
 
     Args:
         page: A page of pypdfium2.
+        layer: Its text page, which tells how the page is read.
     """
     from pypdfium2 import raw
 
@@ -80,7 +81,7 @@ def edges_of(page: Any) -> list[Edge]:
 
     budget = _Budget()
     try:
-        return list(inside(page, raw.FPDFPage_CountObjects(page), raw.FPDFPage_GetObject, turn_of(page), 0))
+        return list(inside(page, raw.FPDFPage_CountObjects(page), raw.FPDFPage_GetObject, turn_of(page, layer), 0))
     except _TooMany:
         return []
 

@@ -1,18 +1,26 @@
-"""The characters of a PDF page's text layer, each with its place on the page as it is looked at.
+"""The characters of a PDF page's text layer, each with its place on the page as it is read.
 
 Characters are in the order of the text layer, which is the order in which one reads them in nearly all documents.
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 from typing import Any, NamedTuple
 
+_SAMPLE = 400
+"""Characters that tell how a page's text stands."""
+_ASKEW = 5
+"""Degrees."""
+_NO_GAP = 0.08
+"""Of a line's height: letters of one word stand no further apart."""
 Box = tuple[float, float, float, float]
-"""Left, top, right and bottom in points, from the upper left corner of the page as it is looked at."""
+"""Left, top, right and bottom in points, from the upper left corner of the page as it is read."""
 
 
 HYPHEN = "-\n"
@@ -29,6 +37,8 @@ class Letter(NamedTuple):
     bottom: float
     mark: int = -1
     """The number of the marked content it is in, which tags refer to; -1: in none."""
+    tilt: int = 0
+    """0: it stands upright; 90, 180, 270: turned clockwise by so many degrees; -1: by others."""
 
     @property
     def visible(self) -> bool:
@@ -61,10 +71,11 @@ def letters_of(page: Any, layer: Any, *, marked: bool = False) -> list[Letter]:
     """
     from pypdfium2 import raw
 
-    turn = turn_of(page)
+    turned = _turned(page, layer)
+    turn = turn_of(page, layer)
     left, bottom, right, top = page.get_bbox()
     found, box = [], raw.FS_RECTF()
-    box_of, is_hyphen = raw.FPDFText_GetLooseCharBox, raw.FPDFText_IsHyphen
+    box_of, angle_of, is_hyphen = raw.FPDFText_GetLooseCharBox, raw.FPDFText_GetCharAngle, raw.FPDFText_IsHyphen
     for index, code in _codes_of(layer):
         box_of(layer, index, box)
         x0, y0, x1, y1 = box.left, box.bottom, box.right, box.top
@@ -73,18 +84,21 @@ def letters_of(page: Any, layer: Any, *, marked: bool = False) -> list[Letter]:
         (x0, y0), (x1, y1) = point(turn, x0, y0), point(turn, x1, y1)
         mark = _mark_of(layer, index) if marked else -1
         char = HYPHEN if code == 0xFFFE or (code == 2 and is_hyphen(layer, index) == 1) else chr(code)
-        found.append(Letter(char, min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1), mark))
+        angle = angle_of(layer, index)
+        tilt = _tilt(angle, turned) if angle or turned else 0
+        found.append(Letter(char, min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1), mark, tilt))
     return _without_false_breaks(found)
 
 
 def _without_false_breaks(letters: Sequence[Letter]) -> list[Letter]:
-    """Without the line ends that PDFium puts behind raised letters, and into words, whose line goes on beside them."""
+    """Without the spaces and line ends that PDFium puts into words, and line ends behind raised letters."""
     found: list[Letter] = []
     seen = -1  # the last that is to be seen, among those found
     for letter in letters:
         if not letter.char.isspace():
             if 0 <= seen < len(found) - 1 and _beside(found[seen], letter):
-                found[seen + 1 :] = [one for one in found[seen + 1 :] if one.char not in "\r\n"]
+                made = " \r\n" if letter.left - found[seen].right < _NO_GAP * letter.height else "\r\n"
+                found[seen + 1 :] = [one for one in found[seen + 1 :] if one.char not in made or one.right > one.left]
             seen = len(found)
         found.append(letter)
     return found
@@ -120,15 +134,40 @@ def _mark_of(layer: Any, index: int) -> int:
 Turn = tuple[float, float, float, float, float, float]
 
 
-def turn_of(page: Any) -> Turn:
-    """From a page's own coordinates (upwards, before it is turned) to those of who looks at it (downwards)."""
+def turn_of(page: Any, layer: Any) -> Turn:
+    """From a page's own coordinates (upwards, before it is turned) to those of who reads most of its text (downwards).
+
+    Args:
+        page: A page of pypdfium2.
+        layer: Its text page.
+    """
     left, bottom, right, top = page.get_mediabox()
     return {
         0: (1.0, 0.0, 0.0, -1.0, -left, top),
         90: (0.0, 1.0, 1.0, 0.0, -bottom, -left),
         180: (-1.0, 0.0, 0.0, 1.0, right, -bottom),
         270: (0.0, -1.0, -1.0, 0.0, top, right),
-    }[page.get_rotation()]
+    }[_turned(page, layer)]
+
+
+def _turned(page: Any, layer: Any) -> int:
+    """By how many degrees one turns a page to read it: wide tables often stand sideways on a page that is not."""
+    from pypdfium2 import raw
+
+    own = int(page.get_rotation())
+    count = layer.count_chars()
+    angles = (raw.FPDFText_GetCharAngle(layer, index) for index in range(0, count, max(1, count // _SAMPLE)))
+    tilts = Counter(_tilt(angle, 0) for angle in angles)
+    tilts.pop(-1, None)
+    upright = {(360 - tilt) % 360: number for tilt, number in tilts.items()}
+    return max(sorted(upright, key=lambda turned: turned != own), key=lambda turned: upright[turned], default=own)
+
+
+def _tilt(angle: float, turned: int) -> int:
+    """How a character stands, as ``Letter`` says it, whose text goes at an angle on a page that is turned."""
+    degrees = math.degrees(angle) + turned
+    quarter = round(degrees / 90)
+    return quarter % 4 * 90 if abs(degrees - 90 * quarter) < _ASKEW else -1
 
 
 def point(turn: Turn, x: float, y: float) -> tuple[float, float]:

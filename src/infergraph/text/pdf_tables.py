@@ -62,7 +62,7 @@ def _read_page(document: Any, page: Page) -> _Read:
         return _Read(page)
     with sheet(document, page.number, filled_in=page.filled_in) as (paper, layer):
         tagged = tagged_tables(paper)
-        return _Read(page, letters_of(paper, layer, marked=bool(tagged)), tagged, edges_of(paper))
+        return _Read(page, letters_of(paper, layer, marked=bool(tagged)), tagged, edges_of(paper, layer))
 
 
 def markdown_of(letters: Sequence[Letter], tagged: Sequence[TaggedTable], grids: Sequence[Grid]) -> str:
@@ -89,7 +89,7 @@ def markdown_of(letters: Sequence[Letter], tagged: Sequence[TaggedTable], grids:
         cells = _by_line(_filled(grid, letters, owners), letters)
         if _is_marked_table(cells):
             take(cells)
-    free = [place for place, owner in enumerate(owners) if owner is None]
+    free = [place for place, owner in enumerate(owners) if owner is None and letters[place].tilt == 0]
     for rows in tables_of(segments_of(letters, free)):
         take([[[place for segment in cell for place in segment.places] for cell in row] for row in rows])
     return _flow(letters, owners, [_markdown(cells, letters) for cells in tables]) if tables else ""
@@ -138,7 +138,7 @@ def _filled(grid: Grid, letters: Sequence[Letter], owners: Sequence[int | None])
     cells: Cells = [[[] for _ in row] for row in grid]
     around = [union([box for box in row if box is not None]) for row in grid]
     for place, letter in enumerate(letters):
-        if owners[place] is not None or not letter.visible:
+        if owners[place] is not None or not letter.visible or letter.tilt < 0:
             continue
         spot = _spot(grid, around, letter)
         if spot is not None:
@@ -172,6 +172,9 @@ def _by_line(cells: Cells, letters: Sequence[Letter]) -> Cells:
     """Rows that no line parts: where all cells of a row have the same three lines or more, each line is a row."""
     found: Cells = []
     for row in cells:
+        if any(letters[place].tilt for cell in row for place in cell):
+            found.append(row)  # its letters stand above one another
+            continue
         lines = [lines_of(segments_of(letters, cell)) for cell in row]
         counts = {len(one) for one in lines if one}
         if len(counts) == 1 and max(counts) > 2 and sum(map(bool, lines)) > 1:
