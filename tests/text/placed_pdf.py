@@ -16,7 +16,12 @@ Line = tuple[float, float, float, float]
 
 
 def placed_pdf(
-    texts: Sequence[Text], lines: Sequence[Line] = (), *, turned: int = 0, away: tuple[float, float] = (0, 0)
+    texts: Sequence[Text],
+    lines: Sequence[Line] = (),
+    *,
+    turned: int = 0,
+    away: tuple[float, float] = (0, 0),
+    font: str = "Helvetica",
 ) -> bytes:
     """A file of one page that looks the same whatever its own coordinates are.
 
@@ -24,13 +29,14 @@ def placed_pdf(
         texts: What is on it, in the order of the text layer.
         lines: Lines drawn on it.
         turned: By how many degrees the page is turned when it is shown: what is on it is turned back.
+        font: One that every reader has.
         away: Where the lower left corner of the page is in its own coordinates.
     """
     document = pypdfium2.PdfDocument.new()
     width, height = 600, 800
     page = document.new_page(*((height, width) if turned in (90, 270) else (width, height)))
     for x, y, text in texts:
-        thing = raw.FPDFPageObj_NewTextObj(document, b"Helvetica", 10)
+        thing = raw.FPDFPageObj_NewTextObj(document, font.encode(), 10)
         encoded = (text + "\0").encode("utf-16-le")
         raw.FPDFText_SetText(thing, ctypes.cast(ctypes.create_string_buffer(encoded), raw.FPDF_WIDESTRING))
         raw.FPDFPageObj_Transform(thing, 1, 0, 0, 1, x, height - y)

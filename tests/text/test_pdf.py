@@ -17,6 +17,7 @@ from infergraph.errors import PlanError
 from infergraph.testing.pdf_files import pdf_file
 from infergraph.text.pdf_pages import UnreadablePdf, pages_of
 from infergraph.text.pdf_pictures import page_png, pixels_of
+from infergraph.text.pdf_tables import page_markdowns
 
 pdf = ig.text.pdf
 LETTER = pdf_file(["Dear Ann (Lee),\nwe deliver 12 kettles.", "", "Yours, Zoë"], title="A letter")
@@ -109,6 +110,42 @@ def test_many_threads_may_read_at_once() -> None:
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda file: computed(pdf.text("f", separator=" "), file)[0], files))
     assert found == [" ".join([f"page {number}"] * 3) for number in range(40)]
+
+
+def filled_in(label: str, value: str) -> bytes:
+    """A form of one field, as programs write it that leave drawing what stands in it to the reader."""
+    content = f"BT /F 11 Tf 50 700 Td ({label}) Tj ET" if label else "0 0 600 800 re f"
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R /AcroForm << /Fields [6 0 R] /NeedAppearances true /DA (/F 11 Tf 0 g) "
+        "/DR << /Font << /F 4 0 R >> >> >> >>",
+        "<< /Type /Pages /Count 1 /Kids [3 0 R] >>",
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents 5 0 R /Annots [6 0 R] "
+        "/Resources << /Font << /F 4 0 R >> >> >>",
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        f"<< /Length {len(content)} >>\nstream\n{content}\nendstream",
+        f"<< /Type /Annot /Subtype /Widget /FT /Tx /T (n) /V ({value}) /Rect [150 690 400 715] /DA (/F 11 Tf 0 g) >>",
+    ]
+    body = "".join(f"{number} 0 obj\n{said}\nendobj\n" for number, said in enumerate(objects, 1))
+    return f"%PDF-1.7\n{body}trailer\n<< /Root 1 0 R /Size 7 >>\n%%EOF\n".encode()
+
+
+def test_what_stands_in_a_form_is_text() -> None:
+    file = filled_in("Name:", "Ann Smith")
+    [page] = pages_of(file)
+    assert page.text.split() == ["Name:", "Ann", "Smith"]
+    assert not page.to_be_looked_at
+    assert page_markdowns(file, [page]) == [page.text]
+
+
+def test_a_form_that_is_a_picture_is_looked_at_whatever_stands_in_it() -> None:
+    [page] = pages_of(filled_in("", "Ann Smith"))
+    assert (page.text.strip(), page.to_be_looked_at) == ("Ann Smith", True)
+
+
+def test_long_documents_are_read_some_pages_at_a_time() -> None:
+    texts = [f"page {number}" for number in range(1, 131)]
+    found = pages_of(pdf_file(texts))
+    assert [(page.number, page.text) for page in found] == list(enumerate(texts, 1))
 
 
 def test_a_column_without_bytes_is_named() -> None:

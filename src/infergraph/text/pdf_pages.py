@@ -14,8 +14,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+from infergraph.text.pdf_letters import HYPHEN, letters_of
+
 _LOCK = threading.Lock()
 _WRONG_PASSWORD, _UNKNOWN_SECURITY = 4, 5
+_AT_ONCE = 64
+"""Pages; other threads get at PDFium in between."""
 _STAMP = 100
 """Characters: a page of fewer under a picture may be a scan that got a stamp, a number or a watermark."""
 _DATE = re.compile(r"^(?:D:)?(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(?:([+\-Zz])(\d\d)?'?(\d\d)?)?")
@@ -73,6 +77,8 @@ class Page:
     """Nothing at all is on it: no text, picture, line or annotation."""
     picture: bool = False
     """Pictures cover most of it, and its text layer has next to nothing: a scan with a stamp or a number on it."""
+    filled_in: bool = False
+    """Some of its text stands in fields of a form, in notes or in stamps."""
 
     @property
     def to_be_looked_at(self) -> bool:
@@ -101,29 +107,92 @@ def pages_of(content: bytes) -> list[Page]:
     Raises:
         UnreadablePdf: It cannot be opened, or one of its pages cannot be read.
     """
+    pages: list[Page] = []
+    while True:
+        with opened(content) as document:
+            count = len(document)
+            pages += [_page(document, number) for number in range(len(pages) + 1, count + 1)[:_AT_ONCE]]
+        if len(pages) == count:
+            return pages
+
+
+@contextmanager
+def sheet(document: Any, number: int, *, filled_in: bool = False) -> Iterator[tuple[Any, Any]]:
+    """A page and its text layer, for as long as the block runs.
+
+    Args:
+        document: As ``opened`` gives it.
+        number: The page's, from 1.
+        filled_in: Whether what stands in the fields of forms, in notes and in stamps is to be in the text layer: it is
+            to be seen on the page, but no part of it.
+    """
+    from pypdfium2 import raw
+
+    if filled_in:
+        document.init_forms()  # it draws the fields that have no picture of what stands in them
+        page = document[number - 1]
+        raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY)
+        page.close()
+    page = document[number - 1]
+    try:
+        layer = page.get_textpage()
+        try:
+            yield page, layer
+        finally:
+            layer.close()
+    finally:
+        page.close()
+
+
+def _page(document: Any, number: int) -> Page:
     import pypdfium2
 
-    with opened(content) as document:
-        pages = []
-        for number in range(1, len(document) + 1):
-            try:
-                page = document[number - 1]
-                layer = page.get_textpage()
-                text = cleaned(layer.get_text_bounded())
-                width, height = page.get_size()
-                blank = not text.strip() and _is_blank(page)
-                pages.append(Page(number, text, width, height, blank, _is_picture(page, text)))
-                layer.close()
-                page.close()
-            except pypdfium2.PdfiumError as error:
-                raise UnreadablePdf(f"page {number} is broken and cannot be read") from error
-        return pages
+    try:
+        with sheet(document, number) as (page, layer):
+            text = printed = _text_of(page, layer)
+            width, height = page.get_size()
+            blank = not text.strip() and _is_blank(page)
+            picture, filled_in = _is_picture(page, text), _is_filled_in(page)
+        if filled_in:
+            with sheet(document, number, filled_in=True) as (page, layer):
+                text = _text_of(page, layer)
+                # What was written into a form that is a picture does not say what the form asks.
+                picture = picture or bool(text.strip() and not printed.strip())
+    except pypdfium2.PdfiumError as error:
+        raise UnreadablePdf(f"page {number} is broken and cannot be read") from error
+    return Page(number, text, width, height, blank, picture, filled_in)
+
+
+def _text_of(page: Any, layer: Any) -> str:
+    """What PDFium has within a page, if it is the same as it has of all; it glues words of different columns there.
+
+    Otherwise, and where something stands outside of the page, character by character, which takes ten times as long.
+    """
+    within, whole = layer.get_text_bounded(), layer.get_text_range()
+    if within.count("\x02") == whole.count("\ufffe"):
+        within = within.replace("\x02", "\ufffe")  # it has two names for a hyphen at the end of a line
+    if within.split() == whole.split():
+        return cleaned(within)
+    return cleaned("".join(letter.char for letter in letters_of(page, layer)))
 
 
 def _is_blank(page: Any) -> bool:
     from pypdfium2 import raw
 
     return not raw.FPDFPage_CountObjects(page) and not raw.FPDFPage_GetAnnotCount(page)
+
+
+def _is_filled_in(page: Any) -> bool:
+    from pypdfium2 import raw
+
+    kinds = {raw.FPDF_ANNOT_WIDGET, raw.FPDF_ANNOT_FREETEXT, raw.FPDF_ANNOT_STAMP}
+    for at in range(raw.FPDFPage_GetAnnotCount(page)):
+        note = raw.FPDFPage_GetAnnot(page, at)
+        kind = raw.FPDFAnnot_GetSubtype(note)
+        raw.FPDFPage_CloseAnnot(note)
+        if kind in kinds:
+            return True
+    return False
 
 
 def _is_picture(page: Any, text: str) -> bool:
@@ -187,4 +256,4 @@ def date_of(text: str | None) -> datetime | None:
 def cleaned(text: str) -> str:
     """Lines end as everywhere; what is no character (a broken font gives such) goes."""
     plain = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
-    return plain.encode("utf-8", "ignore").decode().replace("\ufffe", "-")
+    return plain.encode("utf-8", "ignore").decode().replace("\ufffe", HYPHEN)

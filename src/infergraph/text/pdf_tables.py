@@ -7,15 +7,16 @@ however wrong a guess about cells may be.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from infergraph.text.pdf_columns import lines_of, tables_of
+from infergraph.text.pdf_columns import Column, heads_above, lines_of, tables_of
+from infergraph.text.pdf_edges import Edge, edges_of
 from infergraph.text.pdf_letters import Box, Letter, letters_of, segments_of, words_of
-from infergraph.text.pdf_pages import Page, cleaned, opened
-from infergraph.text.pdf_ruled import Grid, grids_of, may_have_marked_tables, plumbed, union
+from infergraph.text.pdf_pages import Page, cleaned, opened, sheet
+from infergraph.text.pdf_ruled import Grid, grids_of
+from infergraph.text.pdf_tags import TaggedTable, columns_of, from_left, tagged_tables, union, width_of
 
 _AT_ONCE = 16
 """Pages whose characters are in memory together; other threads get at PDFium in between."""
@@ -35,50 +36,42 @@ def page_markdowns(content: bytes, pages: Sequence[Page]) -> list[str]:
         UnreadablePdf: It cannot be opened.
     """
     found: list[str] = []
-    with ExitStack() as stack:
-        plumber = None
-        for start in range(0, len(pages), _AT_ONCE):
-            for read in _read(content, pages[start : start + _AT_ONCE]):
-                if read.may_be_marked and plumber is None:
-                    plumber = stack.enter_context(plumbed(content))
-                grids = grids_of(plumber, read.page.number) if read.may_be_marked and plumber is not None else []
-                found.append(markdown_of(read.letters, grids) or read.page.text)
+    for start in range(0, len(pages), _AT_ONCE):
+        for read in _read(content, pages[start : start + _AT_ONCE]):
+            found.append(markdown_of(read.letters, read.tagged, grids_of(read.edges)) or read.page.text)
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
     page: Page
-    letters: list[Letter]
-    may_be_marked: bool
-    """It has lines, or tags, that may be of tables."""
+    letters: Sequence[Letter] = ()
+    tagged: Sequence[TaggedTable] = ()
+    edges: Sequence[Edge] = ()
 
 
 def _read(content: bytes, pages: Sequence[Page]) -> list[_Read]:
     if not any(page.text.strip() for page in pages):
-        return [_Read(page, [], may_be_marked=False) for page in pages]
+        return list(map(_Read, pages))
     with opened(content) as document:
         return [_read_page(document, page) for page in pages]
 
 
 def _read_page(document: Any, page: Page) -> _Read:
     if not page.text.strip():
-        return _Read(page, [], may_be_marked=False)
-    sheet = document[page.number - 1]
-    layer = sheet.get_textpage()
-    try:
-        return _Read(page, letters_of(sheet, layer), may_be_marked=may_have_marked_tables(sheet))
-    finally:
-        layer.close()
-        sheet.close()
+        return _Read(page)
+    with sheet(document, page.number, filled_in=page.filled_in) as (paper, layer):
+        tagged = tagged_tables(paper)
+        return _Read(page, letters_of(paper, layer, marked=bool(tagged)), tagged, edges_of(paper, layer))
 
 
-def markdown_of(letters: Sequence[Letter], grids: Sequence[Grid]) -> str:
+def markdown_of(letters: Sequence[Letter], tagged: Sequence[TaggedTable], grids: Sequence[Grid]) -> str:
     """A page's text with its tables as Markdown; ``""`` where it has none.
 
     Args:
         letters: The page's characters.
-        grids: Tables that the document itself marks; one that overlaps an earlier one keeps what that leaves.
+        tagged: The tables that its tags tell of.
+        grids: Those that lines are drawn around; one that overlaps an earlier one keeps what that leaves.
     """
     owners: list[int | None] = [None] * len(letters)
     tables: list[Cells] = []
@@ -88,14 +81,56 @@ def markdown_of(letters: Sequence[Letter], grids: Sequence[Grid]) -> str:
             owners[place] = len(tables)
         tables.append(cells)
 
+    for table in tagged:
+        cells = _by_tags(table, letters, owners)
+        if _is_marked_table(cells):
+            take(_with_repeated_heads(cells, letters, owners))
     for grid in grids:
         cells = _by_line(_filled(grid, letters, owners), letters)
         if _is_marked_table(cells):
             take(cells)
-    free = [place for place, owner in enumerate(owners) if owner is None]
+    free = [place for place, owner in enumerate(owners) if owner is None and letters[place].tilt == 0]
     for rows in tables_of(segments_of(letters, free)):
         take([[[place for segment in cell for place in segment.places] for cell in row] for row in rows])
     return _flow(letters, owners, [_markdown(cells, letters) for cells in tables]) if tables else ""
+
+
+def _by_tags(table: TaggedTable, letters: Sequence[Letter], owners: Sequence[int | None]) -> Cells:
+    """The characters in each cell that no other table has, in columns from left to right."""
+    marked: dict[int, list[int]] = {}
+    for place, letter in enumerate(letters):
+        if letter.mark >= 0 and owners[place] is None and letter.visible:
+            marked.setdefault(letter.mark, []).append(place)
+    # Content that two cells refer to, as they do in broken files, is in the first.
+    filled = [[[place for mark in cell.marks for place in marked.pop(mark, ())] for cell in row] for row in table]
+    boxes = [[union([letters[place].box for place in cell]) for cell in row] for row in filled]
+    step = 1 if from_left(boxes) else -1
+    rows = [
+        list(zip(boxes_of_row, (cell.columns for cell in row), strict=True))[::step]
+        for boxes_of_row, row in zip(boxes, table, strict=True)
+    ]
+    found: Cells = []
+    for cells, places in zip(filled, columns_of(rows), strict=True):
+        line: list[list[int]] = [[] for _ in range(max(map(width_of, rows)))]
+        for cell, at in zip(cells[::step], places, strict=True):
+            line[at] = cell
+        found.append(line)
+    return found
+
+
+def _with_repeated_heads(cells: Cells, letters: Sequence[Letter], owners: Sequence[int | None]) -> Cells:
+    """With the headings above it that have no tags: of those that each page repeats, only the first ones have some."""
+    columns = [union([letters[place].box for row in column for place in row]) for column in zip(*cells, strict=True)]
+    top = next(row for row in cells if any(row))
+    first = lines_of(segments_of(letters, sorted(place for cell in top for place in cell)))[0]
+    free = [
+        place
+        for place, (letter, owner) in enumerate(zip(letters, owners, strict=True))
+        if owner is None and letter.mark < 0 and letter.middle[1] < first[0].top
+    ]
+    known = [Column(box[0], box[2]) for box in columns if box is not None]
+    heads = heads_above(lines_of(segments_of(letters, free)), known, first) if len(known) == len(columns) else []
+    return [[[place for segment in cell for place in segment.places] for cell in row] for row in heads] + cells
 
 
 def _filled(grid: Grid, letters: Sequence[Letter], owners: Sequence[int | None]) -> Cells:
@@ -103,7 +138,7 @@ def _filled(grid: Grid, letters: Sequence[Letter], owners: Sequence[int | None])
     cells: Cells = [[[] for _ in row] for row in grid]
     around = [union([box for box in row if box is not None]) for row in grid]
     for place, letter in enumerate(letters):
-        if owners[place] is not None or not letter.visible:
+        if owners[place] is not None or not letter.visible or letter.tilt < 0:
             continue
         spot = _spot(grid, around, letter)
         if spot is not None:
@@ -137,6 +172,9 @@ def _by_line(cells: Cells, letters: Sequence[Letter]) -> Cells:
     """Rows that no line parts: where all cells of a row have the same three lines or more, each line is a row."""
     found: Cells = []
     for row in cells:
+        if any(letters[place].tilt for cell in row for place in cell):
+            found.append(row)  # its letters stand above one another
+            continue
         lines = [lines_of(segments_of(letters, cell)) for cell in row]
         counts = {len(one) for one in lines if one}
         if len(counts) == 1 and max(counts) > 2 and sum(map(bool, lines)) > 1:
