@@ -69,6 +69,7 @@ class Tally:
     rejected: int = 0
     rejected_before: int = 0
     nulls: int = 0
+    unasked: int = 0
     pending: int = 0
     input_tokens: int = 0
     cached_input_tokens: int = 0
@@ -81,8 +82,8 @@ class Tally:
 
 
 _COUNTS = (
-    "rows", "calls", "store_hits", "shared", "rejected", "rejected_before", "nulls", "pending", "input_tokens",
-    "cached_input_tokens", "output_tokens",
+    "rows", "calls", "store_hits", "shared", "rejected", "rejected_before", "nulls", "unasked", "pending",
+    "input_tokens", "cached_input_tokens", "output_tokens",
 )  # fmt: skip
 
 
@@ -115,6 +116,8 @@ class Usage:
     """Rows whose rejection was in the store: no call was made."""
     nulls: int = 0
     """Rows with a null input, or outside ``where``: no call."""
+    unasked: int = 0
+    """Those of ``nulls`` that have a value all the same, without a question: a PDF file with a text layer."""
     pending: int = 0
     """Rows not asked because a budget was used up."""
     input_tokens: int = 0

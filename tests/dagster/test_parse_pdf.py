@@ -61,3 +61,28 @@ def test_an_asset_over_pdf_files_is_published_and_replays(
     assert (again["infergraph/calls"], again["infergraph/store_hits"]) == (0, 1)
     lineage = pl.read_parquet(next(tmp_path.rglob("lineage.parquet")))
     assert lineage["part"].to_list() == ["page 2 of 2", "document"]
+
+
+def test_documents_that_nobody_is_asked_about_count_in_the_share_of_rejects(
+    eye: Script, tmp_path: Path, storage: PolarsStorage, instance: dg.DagsterInstance
+) -> None:
+    files = [pdf_file([f"Letter {number}"]) for number in range(8)]
+
+    @dg.asset
+    def papers() -> pl.DataFrame:
+        return pl.DataFrame({"name": range(10), "bytes": [*files, b"no PDF", None]})
+
+    @ig.semantic_asset(model="m", key={"papers": "name"}, max_reject_rate=0.12)
+    def read(papers: ig.SemanticFrame) -> ig.SemanticFrame:
+        """The papers as Markdown."""
+        return papers.semantic.parse_pdf("bytes").drop("bytes")
+
+    resources: dict[str, Any] = {
+        "models": ModelsResource(models={"m": ModelSettings(name="scripted:eye")}, default_model="m"),
+        "store": StoreResource(url=f"sqlite:///{tmp_path / 'state.db'}"),
+        "io_manager": storage,
+    }
+    result = dg.materialize([papers, read], resources=resources, instance=instance)
+    [rate] = [check for check in result.get_asset_check_evaluations() if check.check_name == "reject_rate"]
+    assert rate.passed
+    assert rate.metadata["reject_rate"].value == pytest.approx(1 / 9)

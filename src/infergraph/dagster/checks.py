@@ -163,12 +163,14 @@ def _reject_rate(asset: dg.AssetKey, findings: Findings, limit: float | None) ->
 
 
 def _rate(rejected: int, row: Mapping[str, Any]) -> float:
-    asked = int(row["rows"]) - int(row["nulls"]) - int(row["pending"])
+    # What has its value without a question is a row that was not rejected.
+    unasked = int(row.get("unasked", 0))
+    asked = int(row["rows"]) - int(row["nulls"]) - int(row["pending"]) + unasked
     # A row that two branches of the plan read counts twice in both numbers, and stands in the rejects once.
     counted = int(row.get("rejected", rejected))
     questions = counted / asked if asked > 0 else 0.0
     # Of an operator that asks several questions a row, one reject in twenty may be what every row lost its answer by.
-    rows = int(row.get("asked_rows", 0))
+    rows = int(row["asked_rows"]) + unasked if row.get("asked_rows") else 0
     return max(questions, int(row["rejected_rows"]) / rows) if rows else questions
 
 

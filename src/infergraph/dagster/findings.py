@@ -29,8 +29,8 @@ class Findings:
     Args:
         data: The rows, ``_row_id`` included.
         rejects: The rejects.
-        operators: Per operator: ``operator``, ``rows``, ``nulls``, ``pending``, ``rejected``; of those that ask several
-            questions a row, ``asked_rows`` and ``rejected_rows`` as well.
+        operators: Per operator: ``operator``, ``rows``, ``nulls`` (of these, ``unasked`` have a value), ``pending``,
+            ``rejected``; of those that ask several questions a row, ``asked_rows`` and ``rejected_rows`` as well.
         usage: What the run asked and cost, as metadata; empty where no run made these rows just now.
         rows_in: Rows that the upstream had when the rows were made; ``None``: that was not written down.
         keeps_rows: Whether the plan gives as many rows as the upstream has.

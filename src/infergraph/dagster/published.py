@@ -18,7 +18,7 @@ from infergraph.dagster.publish import Version, current_version, scan
 from infergraph.dagster.storage import PolarsStorage
 from infergraph.errors import ConfigurationError
 
-_COUNTS = ("rows", "nulls", "pending", "rejected", "asked_rows", "rejected_rows")
+_COUNTS = ("rows", "nulls", "unasked", "pending", "rejected", "asked_rows", "rejected_rows")
 
 
 def published_versions(

@@ -269,7 +269,7 @@ def _selected(
 def _operator_counts(run: StagedRun) -> list[dict[str, Any]]:
     if run.usage.by_operator.is_empty():
         return []
-    counted = run.usage.by_operator.select("operator", "rows", "nulls", "pending", "rejected").to_dicts()
+    counted = run.usage.by_operator.select("operator", "rows", "nulls", "unasked", "pending", "rejected").to_dicts()
     several = _rows_of_several_questions(run)
     return [{**row, **several.get(row["operator"], {})} for row in counted]
 

@@ -87,7 +87,10 @@ def _answers_kept(frame: SemanticFrame) -> Iterator[tuple[OperatorStep, set[str]
 
 def _empty_answers(answers: list[tuple[OperatorStep, set[str]]], findings: Findings) -> dict[str, int]:
     """Required answers that are null though the row was asked and not rejected: field -> rows."""
-    allowed = {row["operator"]: int(row["nulls"]) + int(row["pending"]) for row in findings.operators}
+    allowed = {
+        row["operator"]: int(row["nulls"]) - int(row.get("unasked", 0)) + int(row["pending"])
+        for row in findings.operators
+    }
     empty = {}
     for step, columns in answers:
         for name, (column, value) in _required(step).items():

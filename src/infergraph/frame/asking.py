@@ -118,11 +118,12 @@ class Account:
             self._asked_before += unseen
             self._take_over()
 
-    def count(self, by_row: Sequence[Outcome | None]) -> None:
-        """Count the endings of rows, in any order; ``None`` is a row that needed no answer."""
+    def count(self, by_row: Sequence[Outcome | None], *, unasked: int = 0) -> None:
+        """Count the endings of rows, in any order; ``None``: it needed no answer, and ``unasked`` have a value."""
         with self._lock:
             tally = self.tally
             tally.rows += len(by_row)
+            tally.unasked += unasked
             for ending in by_row:
                 if ending is None:
                     tally.nulls += 1

@@ -231,8 +231,9 @@ class RoundsAsker:
         """The morsel's rows with the operator's columns; everything is counted."""
         asked = sorted(morsel.answered, key=lambda one: one.place)
         with_questions = {one.place for one in asked}
-        without = sum(place not in with_questions for place in range(morsel.rows.height))
-        self._account.count([*(one.outcome for one in asked), *([None] * without)])
+        without = [value for place, value in enumerate(ended.values) if place not in with_questions]
+        unasked = sum(value is not None for value in without)
+        self._account.count([*(one.outcome for one in asked), *([None] * len(without))], unasked=unasked)
         self._account.rows_done += morsel.rows.height
         self._write(morsel, asked)
         self._report()
