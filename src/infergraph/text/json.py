@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time
+from functools import lru_cache, partial
 from typing import Any
 
 import polars as pl
@@ -54,18 +55,9 @@ def jq(column: Column, query: str, *, dtype: DType | None = None) -> pl.Expr:
     where = "ig.text.json.jq"
     if not isinstance(query, str):
         raise PlanError(f"{where}: query={query!r}: write a query such as '.items[] | .name'.")
-    program, exact = _compiled(query, where), _compiled(query, where, "| tojson")
-
-    def results(text: str) -> list[str] | None:
-        try:
-            written = str(program.input_text(text).text())
-            # What Python could write is not so deep that jq's own writing, which keeps all digits, ends the process.
-            if _LONG_NUMBER.search(written):
-                return [as_written(line) for line in exact.input_text(text).all()]
-        except (ValueError, RecursionError):
-            return None
-        return [line for line in written.split("\n") if line]
-
+    for then in _WRITTEN:
+        _compiled(query, then)
+    results = partial(_results, query=query)
     if dtype is None:
         return of_each_text(column, results, pl.List(pl.String()), where=where)
 
@@ -78,6 +70,18 @@ def jq(column: Column, query: str, *, dtype: DType | None = None) -> pl.Expr:
 
     every = of_each_text(column, results, pl.List(pl.String()), where=where)
     return every.map_batches(batch, return_dtype=wanted, is_elementwise=True)
+
+
+def _results(text: str, *, query: str) -> list[str] | None:
+    short, exact = (_compiled(query, then) for then in _WRITTEN)
+    try:
+        written = str(short.input_text(text).text())
+        # What Python could write is not so deep that jq's own writing, which keeps all digits, ends the process.
+        if _LONG_NUMBER.search(written):
+            return [as_written(line) for line in exact.input_text(text).all()]
+    except (ValueError, RecursionError):
+        return None
+    return [line for line in written.split("\n") if line]
 
 
 def type(column: Column) -> pl.Expr:
@@ -184,7 +188,13 @@ def repair(column: Column) -> pl.Expr:
     return of_each_text(column, _repaired, pl.String(), where="ig.text.json.repair")
 
 
-def _compiled(query: str, where: str, then: str = "") -> Any:
+_WRITTEN = ("", "| tojson")
+"""How a query's results are written: by Python, and by jq itself with all digits of their numbers."""
+
+
+@lru_cache(maxsize=256)
+def _compiled(query: str, then: str) -> Any:
+    """A program for jq, which no process can hand to another: expressions hold the query's text alone."""
     import jq
 
     try:
@@ -192,7 +202,7 @@ def _compiled(query: str, where: str, then: str = "") -> Any:
         # The environment holds keys of models. Compiled twice, so that places in messages are those of the query.
         return jq.compile(f"def env: {{}}; {{}} as $ENV | ({query}\n) {then}")
     except ValueError as error:
-        raise PlanError(f"{where}: the query {query!r} does not compile. {str(error).strip()}") from error
+        raise PlanError(f"ig.text.json.jq: the query {query!r} does not compile. {str(error).strip()}") from error
 
 
 def _checked(dtype: DType, where: str) -> pl.DataType:

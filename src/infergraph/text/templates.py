@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import textwrap
+from functools import cache
 from typing import Any
 
 import polars as pl
 from jinja2 import TemplateSyntaxError, nodes
 from jinja2.meta import find_undeclared_variables
 
-from infergraph.errors import TemplateError, did_you_mean
+from infergraph.errors import PlanError, TemplateError, did_you_mean
 from infergraph.text import template_syntax as syntax
 from infergraph.text.compiled_templates import checked, parse, parts_of, path_expr, rendered, sequence_of, try_out
 from infergraph.text.rendering import plain_values
@@ -50,14 +51,10 @@ def render(template: str, **columns: Column) -> pl.Expr:
     for name in columns:
         if name not in names:
             raise TemplateError(f"{where}: {name}= is no name in the template. {did_you_mean(name, names)}")
-    made: dict[tuple[Any, ...], pl.Expr] = {}
 
     def batch(rows: pl.Series) -> pl.Series:
         frame = rows.struct.unnest()
-        key = tuple(frame.schema.items())
-        if key not in made:
-            made[key] = _text_expr(text, frame.schema, where)
-        return frame.select(made[key]).to_series()
+        return frame.select(_text_expr(text, tuple(frame.schema.items()), where)).to_series()
 
     given = [column_of(columns.get(name, name), where).alias(name) for name in names]
     return pl.struct(given).map_batches(batch, return_dtype=pl.String, is_elementwise=True)
@@ -78,8 +75,10 @@ def _names_in(text: str, where: str) -> list[str]:
     return names
 
 
-def _text_expr(text: str, columns: pl.Schema, where: str) -> pl.Expr:
+@cache
+def _text_expr(text: str, types: tuple[tuple[str, pl.DataType], ...], where: str) -> pl.Expr:
     """The template's own text, nothing escaped."""
+    columns = pl.Schema(types)
     parsed = checked(text, columns, where)
     required = syntax.required_of(parsed, columns)
     parts = parts_of(parsed)
@@ -96,7 +95,10 @@ def _text_expr(text: str, columns: pl.Schema, where: str) -> pl.Expr:
         render_row = environment.from_string(parsed).render
         reads = syntax.variables_of(parsed, columns)
         try_out(render_row, {name: columns[name] for name in reads}, required, where)
-        values = [plain_values(pl.col(name), columns[name], where=repr(name)).alias(name) for name in reads]
+        try:
+            values = [plain_values(pl.col(name), columns[name], where=repr(name)).alias(name) for name in reads]
+        except PlanError as error:
+            raise TemplateError(f"{where}: {error}") from error
 
         def texts(rows: list[Any]) -> list[str | None]:
             return [
