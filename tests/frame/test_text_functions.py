@@ -21,7 +21,24 @@ def docs(session: ig.Session) -> ig.SemanticFrame:
     ("step", "says"),
     [
         (lambda f: f.with_columns(k=text.tokens.count("n")), r"tokens\.count: the column 'n' is Int64, not String"),
-        (lambda f: f.select(k=text.chunks.window("doc")), r"window: the column 'doc' is String, not a list of chunks"),
+        (lambda f: f.select(k=text.chunks.window("doc")), r"window: the column 'doc' is str, not a list of chunks"),
+        (lambda f: f.select(k=text.chunks.window(text.chunks.words("n", 5))), r"words: the column 'n' is Int64"),
+        (
+            lambda f: f.semantic.sentiment(text.tokens.truncate("n", 3)),
+            r"truncate: the column 'n' is Int64, not String",
+        ),
+        (
+            lambda f: f.semantic.map("Of {{ doc }}", into="k", where=text.tokens.count("n") > 3),
+            "the column 'n' is Int64",
+        ),
+        (lambda f: f.semantic.embed(["doc", text.json.repair("n")]), "the column 'n' is Int64"),
+        (lambda f: f.semantic.parse_pdf(text.tokens.truncate("n", 3)), "the column 'n' is Int64"),
+        (lambda f: f.semantic.search(text.tokens.truncate("n", 3), "tea", k=1), "the column 'n' is Int64"),
+        (lambda f: f.semantic.dedup(text.tokens.truncate("n", 3), min_similarity=0.9), "the column 'n' is Int64"),
+        (
+            lambda f: f.with_columns(k=text.tokens.count("n") + pl.col("n").map_batches(lambda n: n, pl.Int64)),
+            "the column 'n' is Int64",
+        ),
         (lambda f: f.filter(text.tokens.count("n") > 3), "the column 'n' is Int64"),
         (lambda f: f.sort(text.tokens.count("n")), "the column 'n' is Int64"),
         (lambda f: f.group_by("id").agg(text.tokens.count("n").sum()), "the column 'n' is Int64"),

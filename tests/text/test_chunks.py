@@ -232,6 +232,30 @@ def test_estimated_sizes_are_told() -> None:
         chunks.recursive("t", 5, unit="tokens", model="claude-chunks-2")
 
 
-def test_a_column_that_holds_no_chunks_is_named() -> None:
-    with pytest.raises((PlanError, pl.exceptions.ComputeError), match="not a list of chunks"):
-        pl.DataFrame({"t": ["x"]}).select(chunks.window("t"))
+def test_neighbours_leave_the_other_fields_as_they_are() -> None:
+    frame = pl.DataFrame({"t": ["# Tea\n\nGreen.\n\n## Black\n\nDry it.\n", "", None]})
+    around = frame.select(chunks.window(chunks.markdown("t", 12), before=2)).to_series()
+    found = around[0].struct.unnest()
+    assert found["headings"].to_list() == [["Tea"], ["Tea"], ["Tea", "Black"], ["Tea", "Black"]]
+    assert found.columns == ["index", "text", "start", "end", "headings", "before", "after"]
+    assert found["before"].to_list()[3] == "Green.\n\n## Black\n\n"
+    assert around.to_list()[1:] == [[], None]
+
+
+def test_what_is_cut_is_cut_once() -> None:
+    cut: list[str] = []
+
+    def told(texts: pl.Series) -> pl.Series:
+        cut.extend(texts)
+        return texts
+
+    source = pl.col("t").map_batches(told, return_dtype=pl.String, is_elementwise=True)
+    pl.DataFrame({"t": ["a b c"]}).select(chunks.window(chunks.words(source, 1), before=2, after=2))
+    assert cut == ["a b c"]
+
+
+def test_one_window_serves_chunks_of_different_fields() -> None:
+    around = chunks.window("c", before=2**70, after=2**70)
+    for made in (chunks.words("t", 1), chunks.markdown("t", 5)):
+        frame = pl.DataFrame({"t": ["one two"]}).select(c=made)
+        assert frame.select(around).item().struct.field("after")[0] == "two"

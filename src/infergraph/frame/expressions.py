@@ -7,15 +7,16 @@ names that they mean when the step is written.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from types import CodeType
 from typing import Any
 
 import polars as pl
-from polars.exceptions import PanicException, PolarsError
+from polars.exceptions import PolarsError
 
 from infergraph.errors import PlanError, UnknownColumn, did_you_mean
+from infergraph.operators.trying import check_text_functions
 
 # Steps that change the length or the order of a column, so that a row's id no longer stands beside its row.
 _REARRANGING_NODES = {"Sort", "SortBy", "Gather", "Filter", "Slice", "Explode"}
@@ -24,7 +25,6 @@ _REARRANGING_FUNCTIONS = {
     "ArgUnique", "ArgSort", "Random", "Repeat", "SearchSorted", "ValueCounts", "UniqueCounts", "ExtendConstant",
     "RLE", "RLEID", "Append",
 }  # fmt: skip
-_OUR_TEXT = b"infergraph.text"
 _ONE_ROW_NODES = {"Agg", "Literal"}
 _ROW_BY_ROW = {"ROW_SEPARABLE", "LENGTH_PRESERVING"}
 
@@ -58,36 +58,8 @@ def spelt_out(wanted: Iterable[pl.Expr], schema: Mapping[str, pl.DataType]) -> l
     """
     spelt = [_spelt_out(one, schema) for one in wanted]
     for one in spelt:
-        if "python_udf" in str(one):
-            _check_text_functions(one, schema)
+        check_text_functions(one, schema)
     return spelt
-
-
-def _check_text_functions(one: pl.Expr, schema: Mapping[str, pl.DataType]) -> None:
-    """Try our own functions on no rows: Polars tells their types only to the batch that runs, when others are paid."""
-    tree = tree_of(one)
-    functions = [] if tree is None else list(_functions(tree))
-    if not functions or not all(_OUR_TEXT in function for function in functions):
-        return
-    try:
-        pl.DataFrame(schema=dict(schema)).select(one)
-    except PlanError as error:
-        raise type(error)(str(error).split("\n\nThis error occurred")[0]) from None
-    except (PolarsError, PanicException):
-        return  # What it is part of needs rows, or is refused with the step's own words.
-
-
-def _functions(tree: Any) -> Iterator[bytes]:
-    if isinstance(tree, list):
-        for item in tree:
-            yield from _functions(item)
-    elif isinstance(tree, dict):
-        for kind, value in tree.items():
-            if kind == "AnonymousFunction":
-                yield bytes(value["function"])
-                yield from _functions(value["input"])
-            else:
-                yield from _functions(value)
 
 
 def _spelt_out(one: pl.Expr, schema: Mapping[str, pl.DataType]) -> pl.Expr:

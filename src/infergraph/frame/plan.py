@@ -27,6 +27,7 @@ from infergraph.models.model import Request
 from infergraph.operators.operator import RowOperator
 from infergraph.operators.portable import portable
 from infergraph.operators.rounds import RoundsOperator
+from infergraph.operators.trying import check_text_functions
 from infergraph.records import REJECT_COLUMNS
 
 RowIds = Literal["kept", "derived", "new", "merged"]
@@ -292,6 +293,7 @@ def operator_step(
 ) -> OperatorStep:
     """A checked operator node; the operator itself was checked when it was built."""
     if where is not None:
+        check_text_functions(where, before.schema)
         empty = pl.LazyFrame(schema=before.schema).select(where.alias("where"))
         dtype = schema_of(lambda: empty.collect_schema(), before.schema, where=f"where={where}")["where"]
         where = where.cast(pl.Boolean) if dtype == pl.Null else where

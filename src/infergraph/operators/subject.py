@@ -13,6 +13,7 @@ import polars as pl
 
 from infergraph.errors import PlanError, UnknownColumn, did_you_mean
 from infergraph.operators.portable import function_text
+from infergraph.operators.trying import check_text_functions
 from infergraph.text.delimiters import blocks_expr, escape_expr, tag_for
 from infergraph.text.rendering import render_value_expr
 
@@ -56,7 +57,8 @@ class Subject:
 
         Raises:
             UnknownColumn: A column does not exist; the message has the nearest names.
-            PlanError: Nothing is named, a type has no text, or an expression is not row by row.
+            PlanError: Nothing is named, a type has no text or is none that a function of ``ig.text`` can take, or an
+                expression is not row by row.
         """
         exprs = resolved_columns(column, columns, where)
         if references:
@@ -171,6 +173,7 @@ def check_columns(names: Sequence[str], columns: pl.Schema, where: str) -> None:
 
 
 def _schema_of(expr: pl.Expr, columns: pl.Schema, where: str) -> pl.Schema:
+    check_text_functions(expr, columns)
     selected = pl.LazyFrame(schema=columns).select(expr)
     try:
         # Polars checks some types only when it runs; an author's Python function is not run here.

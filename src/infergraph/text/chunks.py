@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import pairwise
 from typing import Any, Literal, get_args
 
 import polars as pl
@@ -13,7 +12,7 @@ from infergraph.errors import PlanError
 from infergraph.text import spans
 from infergraph.text.encodings import count_tokens, encoding_and_limit
 from infergraph.text.headings import heading_paths
-from infergraph.text.row_wise import Column, column_of, in_pieces, of_each_text
+from infergraph.text.row_wise import Column, column_of, of_each_text
 from infergraph.text.spans import Span
 from infergraph.text.tokens import check_model
 
@@ -23,7 +22,6 @@ MODEL = "o200k_base"
 CHUNK = pl.Struct({"index": pl.Int64(), "text": pl.String(), "start": pl.Int64(), "end": pl.Int64()})
 """One chunk: its number from 0, and the source's characters from ``start`` (included) to ``end`` (not included)."""
 CHUNK_WITH_HEADINGS = pl.Struct([*CHUNK.fields, pl.Field("headings", pl.List(pl.String()))])
-CHUNK_WITH_NEIGHBOURS = pl.Struct([*CHUNK.fields, pl.Field("before", pl.String()), pl.Field("after", pl.String())])
 
 
 def characters(column: Column, size: int, *, overlap: int = 0) -> pl.Expr:
@@ -187,12 +185,12 @@ def window(column: Column, *, before: int = 1, after: int = 1) -> pl.Expr:
         after: Chunks behind whose text is added, 0 or more.
 
     Returns:
-        A row-wise expression: the structs ``index``, ``text``, ``start``, ``end`` with the fields ``before`` and
-        ``after`` (``CHUNK_WITH_NEIGHBOURS``); ``before + text + after`` is one piece of the source, overlaps once.
-        Other fields of the chunks, such as ``headings``, are left out.
+        A row-wise expression: the chunks with all their fields (``headings`` too) and, behind them, ``before`` and
+        ``after``; ``before + text + after`` is one piece of the source, overlaps once.
 
     Raises:
-        PlanError: A number that cannot be; at run time, where the column holds no chunks.
+        PlanError: A number that cannot be; in a frame of a session, a column that holds no chunks (in a frame of
+            Polars alone, Polars says so in its own words).
 
     Example:
         >>> import infergraph as ig
@@ -205,22 +203,55 @@ def window(column: Column, *, before: int = 1, after: int = 1) -> pl.Expr:
     for name, value in (("before", before), ("after", after)):
         if type(value) is not int or value < 0:
             raise PlanError(f"{where}: {name}={value!r}: give a number of chunks, 0 or more.")
-    returns = pl.List(CHUNK_WITH_NEIGHBOURS)
+    chunks = column_of(column, where)
+    # Only Polars' own expressions give a type that follows from the column's. The check is asked about the type alone:
+    # with the column in it, Polars would cut the chunks twice.
+    check = partial(_check_chunks, name=chunks.meta.output_name(raise_if_undetermined=False), where=where)
+    is_list = pl.dtype_of(chunks).display().map_batches(check, return_dtype=pl.Boolean, is_elementwise=True)
+    return pl.when(is_list).then(chunks.list.eval(_with_neighbours(before, after)))
 
-    def batch(values: pl.Series) -> pl.Series:
-        inner = values.dtype.inner if isinstance(values.dtype, pl.List) else None
-        names = {field.name for field in inner.fields} if isinstance(inner, pl.Struct) else set()
-        if values.dtype != pl.Null and not names.issuperset(("index", "text", "start", "end")):
+
+def _check_chunks(types: pl.Series, *, name: str | None, where: str) -> pl.Series:
+    """That the type is one of lists of structs; a plan tries it on no rows, and so says in our words what is not."""
+    for dtype in types:
+        if not dtype.startswith("list[struct["):
             raise PlanError(
-                f"{where}: the column {values.name!r} is {values.dtype}, not a list of chunks. Write for example "
-                f"ig.text.chunks.recursive({values.name!r}, 2_000) first."
+                f"{where}: the column {name!r} is {dtype}, not a list of chunks. Write for example "
+                f"ig.text.chunks.recursive({name!r}, 2_000) first."
             )
-        return in_pieces(values, some, returns)
+    return pl.Series(types.name, [True] * len(types))
 
-    def some(rows: list[Any]) -> list[Any]:
-        return [None if chunks is None else _around(chunks, before, after) for chunks in rows]
 
-    return column_of(column, where).map_batches(batch, return_dtype=returns, is_elementwise=True)
+def _with_neighbours(before: int, after: int) -> pl.Expr:
+    """One list's chunks, each with what stands before and behind it.
+
+    All chunks without what the next (the last) one repeats are joined once, and cut where the neighbours begin and end;
+    in bytes, since a place in characters has to be counted from the text's beginning.
+    """
+    text, start, end = (pl.element().struct.field(name) for name in ("text", "start", "end"))
+    up_to_next = text.str.slice(0, start.shift(-1) - start)
+    from_last = text.str.slice((end.shift(1) - start).clip(0))
+    first = up_to_next.fill_null(text)
+    last = from_last.fill_null(text)
+    own_start = _sizes(first).cum_sum() - _sizes(first)
+    own_end = _sizes(last).cum_sum()
+    front = own_start.shift(min(before, _MOST_CHUNKS)).fill_null(0)
+    back = own_end.shift(-min(after, _MOST_CHUNKS)).fill_null(_sizes(last).sum())
+    return pl.element().struct.with_fields(
+        before=_between_places(first, front, own_start), after=_between_places(last, own_end, back)
+    )
+
+
+_MOST_CHUNKS = 2**32
+"""No list has more, and Polars takes numbers of 64 bits."""
+
+
+def _sizes(texts: pl.Expr) -> pl.Expr:
+    return texts.str.len_bytes().cast(pl.Int64)
+
+
+def _between_places(texts: pl.Expr, start: pl.Expr, end: pl.Expr) -> pl.Expr:
+    return texts.str.join("").cast(pl.Binary).bin.slice(start, end - start).cast(pl.String)
 
 
 def _checked(function: str, size: int, overlap: int, unit: str = "characters", model: str = MODEL) -> str:
@@ -305,14 +336,3 @@ def _split(text: str, *, kind: Literal["TextSplitter", "MarkdownSplitter"], meas
         goes_on = found.pop() if len(found) > 1 else None
         spans += found
         begin = spans[-1][1] if goes_on is None else goes_on[0]
-
-
-def _around(chunks: list[dict[str, Any]], before: int, after: int) -> list[dict[str, Any]]:
-    made = []
-    for place, chunk in enumerate(chunks):
-        up_to, from_here = chunks[max(0, place - before) : place + 1], chunks[place : place + 1 + after]
-        front = [one["text"][: following["start"] - one["start"]] for one, following in pairwise(up_to)]
-        back = [one["text"][max(0, last["end"] - one["start"]) :] for last, one in pairwise(from_here)]
-        own = {name: chunk[name] for name in ("index", "text", "start", "end")}
-        made.append({**own, "before": "".join(front), "after": "".join(back)})
-    return made
