@@ -130,7 +130,7 @@ SCHEMA = pl.Schema(
         "vector": pl.List(pl.Float32()), "chunks": pl.List(CHUNK), "turns": TURNS,
     }
 )  # fmt: skip
-ROWS = {
+ROWS: dict[str, list[Any]] = {
     "id": [1, 2], "doc": ["# One\n\nAnn: two <p>three", '{"a": 1}'], "other": ["one", "two"], "n": ["1", "2"],
     "file": [b"one", b"two"], "vector": [[1.0, 2.0], [3.0, 4.0]],
     "chunks": [[{"index": 0, "text": "a", "start": 0, "end": 1}], []],

@@ -140,7 +140,7 @@ def test_unknown_names_are_answered_with_what_to_write(source: str, said: str) -
         ("{% for row in rows %}{{ row.body }}", "Unexpected end of template"),
         (
             "{% for row in rows %}{% if row.stars > 3 %}!{% endif %}{% endfor %}",
-            r"fails for row={'stars': None}: .*Any value may be null: ask first",
+            r"fails where 'row' is struct\(stars: null\): .*Any value may be null: ask first",
         ),
     ],
 )

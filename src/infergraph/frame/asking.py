@@ -15,7 +15,7 @@ import polars as pl
 from infergraph.calls.asks import Ask, Outcome
 from infergraph.calls.ledger import Ledger
 from infergraph.frame import plan as plans
-from infergraph.frame.image_loading import Distant, Loaded, Piece, Unusable
+from infergraph.frame.image_loading import Distant, Loaded, Piece, Unusable, usable_texts
 from infergraph.frame.judging import judges
 from infergraph.frame.keys import hidden_key
 from infergraph.frame.lineage_rows import LineageRows
@@ -83,7 +83,7 @@ class Morsel:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A row of whose images one cannot be sent."""
+    """A row that cannot be sent."""
 
     outcome: Outcome
     request: Request
@@ -208,7 +208,7 @@ class Asker:
         requests: list[Request | None] = []
         asks: list[Ask] = []
         refused: dict[int, Refused] = {}
-        contents: Sequence[Loaded] = rows[CONTENT].to_list() if loaded is None else loaded.contents
+        contents: Sequence[Loaded] = usable_texts(rows[CONTENT]) if loaded is None else loaded.contents
         for content, judge in zip(contents, judges(self._operator, rows, self._redaction), strict=True):
             if content is None:
                 requests.append(None)

@@ -25,7 +25,7 @@ from infergraph.frame.estimate_rates import PASS_SHARE, Rates
 from infergraph.frame.estimate_report import Estimate, OperatorEstimate
 from infergraph.frame.estimate_walk import Doubtful, Exact, TookTooLong, Walk, content_of
 from infergraph.frame.frame import SemanticFrame
-from infergraph.frame.image_loading import Distant, ImageLoader, Unusable
+from infergraph.frame.image_loading import Distant, ImageLoader, Unusable, usable_texts
 from infergraph.frame.ordering import order_errors
 from infergraph.frame.pulling import pulled_heads
 from infergraph.frame.rounds_again import first_requests
@@ -321,7 +321,7 @@ def _loaded(
     """Contents that are not null, with what hashes need to know of their images."""
     images = images_of(step.operator)
     if images is None:
-        yield from contents.to_list()
+        yield from usable_texts(contents) if step.rounds is None else contents.to_list()
         return
     _, facts = session.facts(model_of(step, options or RunOptions()))
     with ImageLoader(images, facts.vision, session.root, keep=False) as loader:

@@ -13,7 +13,7 @@ from infergraph.frame.doubt_marks import FOG, MAYBE, UNKNOWN
 from infergraph.frame.estimate_count import Count
 from infergraph.frame.estimate_rates import PASS_SHARE, Rates
 from infergraph.frame.expressions import roots
-from infergraph.frame.image_loading import Distant, ImageLoader, Loaded, Unusable
+from infergraph.frame.image_loading import Distant, ImageLoader, Loaded, Unusable, usable_texts
 from infergraph.frame.judging import judges
 from infergraph.frame.row_ids import DOUBT
 from infergraph.frame.run import RunOptions
@@ -159,7 +159,7 @@ class LookUp:
         """The rows' contents; images behind URLs are read where the walk says so."""
         images = images_of(self._step.operator)
         if images is None:
-            return batch[CONTENT].to_list()
+            return usable_texts(batch[CONTENT])
         vision, root = self._walk.rates[id(self._step)].facts.vision, self._walk.session.root
         with ImageLoader(images, vision, root, fetch=self._walk.fetches_images, keep=False) as loader:
             return list(loader.all_contents(batch[CONTENT]))

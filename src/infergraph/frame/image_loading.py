@@ -8,7 +8,7 @@ bytes to hash, so nothing is remembered of it and the next run looks again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass, replace
@@ -23,6 +23,7 @@ from infergraph.models.image import Image, UnusableImage
 from infergraph.models.model import RejectReason
 from infergraph.models.vision import Vision
 from infergraph.operators.images import TEXT, Content, ImageColumns, Pictured
+from infergraph.text.unrenderable import problem_in, without_marks
 
 PIECE_BYTES = 32 * 1024 * 1024
 """Images that are read before the rows that have them are asked."""
@@ -32,7 +33,7 @@ _LOOK_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """The content of a row of whose images one cannot be sent: it is a reject, and nobody is asked."""
+    """The content of a row that cannot be sent, as an image or the template fails: a reject, and nobody is asked."""
 
     text: str
     message: str
@@ -52,6 +53,17 @@ class Distant:
 Loaded = Content | Unusable | Distant | None
 """What becomes of a row's content; ``None``: the row needs no call."""
 Source = str | bytes
+
+
+def usable(text: str) -> str | Unusable:
+    """The text of a row's content, unless the row's template failed for it."""
+    problem = problem_in(text)
+    return text if problem is None else Unusable(without_marks(text), problem)
+
+
+def usable_texts(texts: Iterable[str | None]) -> list[Loaded]:
+    """The same for each of them."""
+    return [None if text is None else usable(text) for text in texts]
 
 
 @dataclass(frozen=True)
@@ -170,7 +182,10 @@ class ImageLoader:
             return UnusableImage(problem_of)
         return image if self._keep else replace(image, data=None)
 
-    def _content(self, text: str, sources: list[Source | None], known: dict[Source, Image | UnusableImage]) -> Loaded:
+    def _content(self, given: str, sources: list[Source | None], known: dict[Source, Image | UnusableImage]) -> Loaded:
+        text = usable(given)
+        if isinstance(text, Unusable):
+            return text
         images: list[Image] = []
         for name, source in zip(self._columns.names, sources, strict=True):
             if source is None:

@@ -17,6 +17,7 @@ from infergraph.frame.session import Session
 from infergraph.models.personal_data import SUSPICIOUS
 from infergraph.models.redaction import Redaction
 from infergraph.operators.images import images_of
+from infergraph.text.unrenderable import problem_in, unrenderable
 
 
 def redacted_content(session: Session, step: plans.OperatorStep, model: str) -> pl.Expr:
@@ -108,6 +109,8 @@ def _of_text(redaction: Redaction, tags: tuple[str, ...]) -> Callable[[str], str
     delimiters = re.compile(rf"^(</?(?:{'|'.join(map(re.escape, tags))})>)$", re.MULTILINE) if tags else None
 
     def one(value: str) -> str:
+        if (problem := problem_in(value)) is not None:
+            return unrenderable(problem)  # It is not sent, and nothing may come between its marks.
         if delimiters is None:
             return redaction.apply(value)
         parts = delimiters.split(value)

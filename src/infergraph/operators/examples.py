@@ -12,6 +12,7 @@ from infergraph.errors import PlanError, did_you_mean
 from infergraph.models.model import Response
 from infergraph.models.verdict import Accepted, Repair, Verdict
 from infergraph.operators.operator import Example
+from infergraph.text.unrenderable import problem_in
 from infergraph.validation.parsing import problems_of
 from infergraph.validation.row import Row
 
@@ -82,6 +83,8 @@ def _content(row: pl.DataFrame, content: pl.Expr, here: str) -> str:
     rendered = row.select(content).item()
     if rendered is None:
         raise PlanError(f"{here}: its input is null, and a null input makes no call; give every column read a value.")
+    if (problem := problem_in(str(rendered))) is not None:
+        raise PlanError(f"{here}: {problem}")
     return str(rendered)
 
 

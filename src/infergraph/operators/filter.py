@@ -59,7 +59,7 @@ class FilterOperator:
                 f"{where}: a predicate is a sentence such as '{{{{ body }}}} is a complaint', not {predicate!r:.80}. "
                 "For a Polars condition write .filter(...) without .semantic."
             )
-        template = compile_template(predicate, columns, where=where)
+        template = compile_template(predicate, columns, where=where, sets_aside=True)
         worked = worked_examples(
             examples,
             where=where,

@@ -91,7 +91,7 @@ class JoinOperator:
         if into is not None:
             check_name(into, left, where)
         try:
-            template = compile_template(sided.source, sided.columns, where=where, named=named)
+            template = compile_template(sided.source, sided.columns, where=where, named=named, sets_aside=True)
         except TemplateError as error:
             raise type(error)(sided.as_written(str(error))) from error
         worked = worked_examples(

@@ -88,7 +88,7 @@ class MapOperator:
         seen = ImageColumns.of(images, columns, where=where)
         check_no_examples(seen, examples, where)
         references = {} if seen is None else seen.references
-        template = compile_template(prompt, columns, where=where, references=references)
+        template = compile_template(prompt, columns, where=where, references=references, sets_aside=True)
         texts = tuple(name for name in template.variables if name not in references)
         if answer is not None:
             check_quotes(answer.quotes, texts, columns, where)

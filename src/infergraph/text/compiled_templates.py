@@ -27,9 +27,12 @@ from infergraph.text import template_syntax as syntax
 from infergraph.text.delimiters import Escape, blocks_expr, escape_expr, tag_for
 from infergraph.text.rendering import plain_values, render_value_expr
 from infergraph.text.sandbox import Sandbox, sandbox
+from infergraph.text.unrenderable import kind_of, unrenderable
 
 _NOTHING: Mapping[str, pl.Expr] = {}
 _AS_THEY_ARE: Mapping[str, str] = {}
+_QUOTING = (ValueError, LookupError)
+"""Errors whose messages may hold a value."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,7 @@ def compile_template(
     where: str,
     references: Mapping[str, pl.Expr] = _NOTHING,
     named: Mapping[str, str] | None = None,
+    sets_aside: bool = False,
 ) -> CompiledTemplate:
     r"""Check a template and compile it.
 
@@ -67,6 +71,8 @@ def compile_template(
         references: By name, texts that stand for what is no text (images). Those that the template does not name get a
             block too, and are required.
         named: Variables that stand for a column of another name, and that name.
+        sets_aside: A row for which it fails gets a text that says so (``problem_in`` finds it), and the others go on;
+            ``False``: it ends the run.
 
     Returns:
         The compiled template; its ``content`` runs over a frame with these columns.
@@ -90,7 +96,9 @@ def compile_template(
     if not references and not syntax.variables_of(parsed, columns):
         names = f"for example {{{{ {next(iter(columns))} }}}}" if columns else "but the input has no columns"
         raise TemplateError(f"{where}: the template names no column, so every row would ask the same; {names}.")
-    return compile_parsed(parsed, text, columns, where=where, references=references, named=named or {})
+    return compile_parsed(
+        parsed, text, columns, where=where, references=references, named=named or {}, sets_aside=sets_aside
+    )
 
 
 def compile_parsed(
@@ -102,6 +110,7 @@ def compile_parsed(
     references: Mapping[str, pl.Expr] = _NOTHING,
     named: Mapping[str, str] = _AS_THEY_ARE,
     others: tuple[str, ...] = (),
+    sets_aside: bool = False,
 ) -> CompiledTemplate:
     """Compile a template that is parsed and checked; it may read no column at all.
 
@@ -113,6 +122,7 @@ def compile_parsed(
         references: See ``compile_template``.
         named: See ``compile_template``.
         others: Tags of other blocks that its content stands beside: they are escaped too, and not used again.
+        sets_aside: See ``compile_template``.
 
     Raises:
         TemplateError: The template fails on the columns' types.
@@ -131,7 +141,7 @@ def compile_parsed(
     blocks = {
         tag: escape_expr(path_expr(part, columns, column, where), (*every, *others))
         if syntax.is_path(part := parts[key])
-        else logic_expr(part, columns, column, environment, escape, required, where)
+        else logic_expr(part, columns, column, environment, escape, required, where, sets_aside=sets_aside)
         for key, tag in tags.items()
     }
     content = blocks_expr(blocks | {tag: column[name] for name, tag in unnamed.items()}) if every else pl.lit("")
@@ -259,6 +269,8 @@ def logic_expr(
     escape: Callable[[Iterable[str]], str],
     required: list[str],
     where: str,
+    *,
+    sets_aside: bool = False,
 ) -> pl.Expr:
     """A part with logic: rendered row by row over a Struct of the columns that it reads."""
     render = _renderer(node, environment, escape)
@@ -266,11 +278,18 @@ def logic_expr(
     needed = [name for name in reads if name in required]
     try_out(render, {name: columns[name] for name in reads}, needed, where)
 
+    def text_of(row: Mapping[str, Any]) -> str | None:
+        if any(row[name] is None for name in needed):
+            return None
+        try:
+            return rendered(render, row, where)
+        except TemplateError as error:
+            if not sets_aside:
+                raise
+            return unrenderable(str(error))
+
     def render_rows(rows: pl.Series) -> pl.Series:
-        texts = [
-            None if any(row[name] is None for name in needed) else rendered(render, row, where)
-            for row in rows.to_list()
-        ]
+        texts = [text_of(row) for row in rows.to_list()]
         return pl.Series(rows.name, texts, dtype=pl.String)
 
     if not reads:
@@ -296,12 +315,13 @@ def _renderer(node: nodes.Node, environment: Sandbox, escape: Callable[[Iterable
 
 
 def rendered(render: Callable[..., str], row: Mapping[str, Any], where: str) -> str:
-    """A row's text; raises ``TemplateError``, with the row's values, where the template fails for them."""
+    """A row's text; raises ``TemplateError``, with what the row's values are, where the template fails for them."""
     try:
         return render(row)
     except (JinjaError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-        given = ", ".join(f"{name}={value!r:.60}" for name, value in row.items())
-        raise TemplateError(f"{where}: the template fails for {given}: {error}.") from error
+        given = ", ".join(f"{name!r} is {kind_of(value)}" for name, value in row.items())
+        why = type(error).__name__ if isinstance(error, _QUOTING) else str(error)
+        raise TemplateError(f"{where}: the template fails where {given}: {why}.") from None
 
 
 def try_out(render: Callable[..., str], types: Mapping[str, pl.DataType], needed: list[str], where: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from functools import cache
+from itertools import count
 from typing import Any
 
 import polars as pl
@@ -100,13 +101,13 @@ def _text_expr(text: str, types: tuple[tuple[str, pl.DataType], ...], where: str
         except PlanError as error:
             raise TemplateError(f"{where}: {error}") from error
 
-        def texts(rows: list[Any]) -> list[str | None]:
-            return [
-                None if any(row[name] is None for name in required) else rendered(render_row, row, where)
-                for row in rows
-            ]
+        def text_of(row: dict[str, Any], place: int) -> str | None:
+            at = f"{where}: row {place} (from 0) of those that are rendered together"
+            return None if any(row[name] is None for name in required) else rendered(render_row, row, at)
 
-        made = pl.struct(values).map_batches(
-            lambda given: in_pieces(given, texts, pl.String()), return_dtype=pl.String, is_elementwise=True
-        )
+        def batch(given: pl.Series) -> pl.Series:
+            places = count()
+            return in_pieces(given, lambda rows: [text_of(row, next(places)) for row in rows], pl.String())
+
+        made = pl.struct(values).map_batches(batch, return_dtype=pl.String, is_elementwise=True)
     return pl.when(pl.all_horizontal(pl.col(name).is_not_null() for name in required)).then(made) if required else made
