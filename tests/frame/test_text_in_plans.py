@@ -200,3 +200,26 @@ def test_a_wrong_type_is_refused_when_the_step_is_written(docs: ig.SemanticFrame
         for step in steps:
             with pytest.raises(ig.PlanError, match=rf"ig\.text\.{name}: .*'[nx]' is (Decimal|decimal|Binary)"):
                 step(use(wrong))
+
+
+@pytest.mark.parametrize("name", USES)
+def test_lineage_and_explain_know_the_function(docs: ig.SemanticFrame, name: str) -> None:
+    column, uses = USES[name]
+    read = {column} | {"templates.render": {"vector"}, "similarity.fuzzy": {"doc"}}.get(name, set())
+    made = docs.with_columns(k=uses[0](column)).filter(uses[0](column).is_not_null())
+    lineage = made.column_lineage()
+    for origin in (lineage.columns["k"], lineage.rows):
+        assert {source.column for source in origin.sources} == read
+        assert origin.opaque == ()
+    # Behind the steps stands the plan of Polars, in its own words.
+    assert made.explain().count(f"ig.text.{name}(") == 2
+
+
+def test_functions_of_others_beside_ours_stay_opaque(docs: ig.SemanticFrame) -> None:
+    both = tokens.count(pl.col("doc").map_elements(str.upper, return_dtype=pl.String))
+    said = 'ig.text.tokens.count(col("doc").python_udf())'
+    assert docs.select(k=both).column_lineage().columns["k"].opaque == (f'select: {said}.alias("k")',)
+    asked = docs.semantic.sentiment([tokens.truncate("doc", 3), both.cast(pl.String).alias("n_doc")])
+    assert asked.column_lineage().columns["sentiment"].opaque == (
+        f'semantic.sentiment: {said}.strict_cast(String).alias("n_doc")',
+    )

@@ -15,6 +15,7 @@ from infergraph.column_lineage import ColumnLineage, ColumnOrigin, OperatorFacts
 from infergraph.frame.column_rules import Flow, Reads, reads_of
 from infergraph.frame.own_columns import in_words, read_columns, written_columns
 from infergraph.frame.plan import Node, OperatorStep, Source, Step, operator_names, operator_steps, walk
+from infergraph.operators.naming import shown
 
 _SHOWN = 120
 _THE_STEP = ""
@@ -107,8 +108,7 @@ def _after_operator(step: OperatorStep, before: _State, name: str) -> _State:
 def _foreign_subject(step: OperatorStep) -> frozenset[str]:
     """Python functions in the expressions that the author gave an operator to work on."""
     subject = getattr(step.operator, "subject", None)
-    lines = [] if subject is None else subject.identity.splitlines()
-    return frozenset(line.rpartition(" -> ")[0][:_SHOWN] for line in lines if "python_udf" in line)
+    return frozenset() if subject is None else frozenset(text[:_SHOWN] for text in subject.foreign)
 
 
 def _flow(step: Step) -> Flow:
@@ -158,5 +158,5 @@ def _facts(step: OperatorStep, name: str, model_id: str) -> OperatorFacts:
         prompt=asked[0].content if asked and asked[0].role == "system" else "",
         examples=sum(message.role == "assistant" for message in asked),
         schema=None if schema is None else schema.as_dict(),
-        where="" if step.where is None else str(step.where),
+        where="" if step.where is None else shown(step.where),
     )

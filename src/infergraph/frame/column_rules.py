@@ -13,12 +13,14 @@ from typing import Any
 import polars as pl
 
 from infergraph.frame.expressions import tree_of
+from infergraph.operators.naming import functions_in, is_own, shown
 
 InputColumn = tuple[int, str]
 """Number of the step's input (0: the frame itself) and a column's name."""
 
+_FUNCTION = "AnonymousFunction"
 _FOREIGN_CODE = {
-    "AnonymousFunction", "AnonymousAgg", "FfiPlugin", "FoldHorizontal", "ReduceHorizontal", "CumFoldHorizontal",
+    _FUNCTION, "AnonymousAgg", "FfiPlugin", "FoldHorizontal", "ReduceHorizontal", "CumFoldHorizontal",
     "CumReduceHorizontal",
 }  # fmt: skip
 _SHOWN = 120
@@ -269,7 +271,7 @@ def _names(key: pl.Expr, schema: pl.Schema) -> list[str] | None:
 
 
 def _shown(one: pl.Expr) -> frozenset[str]:
-    text = str(one)
+    text = shown(one)
     return frozenset({text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."})
 
 
@@ -294,7 +296,8 @@ def _columns(tree: Any) -> tuple[list[str], list[list[str]]]:
 
 
 def _has_foreign_code(tree: Any) -> bool:
-    return _has_key(tree, _FOREIGN_CODE)
+    """Whether there is code of others, of which nobody knows what it uses; ``ig.text`` uses the columns it is given."""
+    return _has_key(tree, _FOREIGN_CODE - {_FUNCTION}) or any(not is_own(one) for one in functions_in(tree))
 
 
 def _has_key(tree: Any, keys: set[str]) -> bool:

@@ -16,6 +16,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from infergraph.errors import PlanError, UnknownColumn, did_you_mean
+from infergraph.operators.naming import shown
 from infergraph.operators.trying import check_text_functions
 
 # Steps that change the length or the order of a column, so that a row's id no longer stands beside its row.
@@ -241,5 +242,5 @@ def _columns(tree: Any) -> list[str]:
 
 def text_of(wanted: Sequence[pl.Expr], **options: Any) -> str:
     """Expressions and options as a reader would type them, for ``explain``."""
-    parts = [str(one) for one in wanted]
+    parts = [shown(one) for one in wanted]
     return ", ".join([*parts, *(f"{name}={value!r}" for name, value in options.items() if value is not None)])

@@ -24,6 +24,7 @@ from infergraph.frame.keys import KEY_PREFIX
 from infergraph.frame.row_ids import RESERVED
 from infergraph.frame.true_types import Apply, truthful
 from infergraph.models.model import Request
+from infergraph.operators.naming import shown
 from infergraph.operators.operator import RowOperator
 from infergraph.operators.portable import portable
 from infergraph.operators.rounds import RoundsOperator
@@ -187,7 +188,7 @@ class OperatorStep:
 
     def describe(self) -> str:
         """One line for ``explain``."""
-        where = f" where {self.where}" if self.where is not None else ""
+        where = f" where {shown(self.where)}" if self.where is not None else ""
         return f"semantic.{self.operator.kind} {self.name!r} [model {self.model}]: {self.operator.describe()}{where}"
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from infergraph.errors import PlanError, UnknownColumn, did_you_mean
+from infergraph.operators.naming import has_foreign_function, shown
 from infergraph.operators.portable import function_text
 from infergraph.operators.trying import check_text_functions
 from infergraph.text.delimiters import blocks_expr, escape_expr, tag_for
@@ -38,6 +39,8 @@ class Subject:
     """Names of the blocks."""
     identity: str
     """The same text exactly when the same is computed from the same types."""
+    foreign: tuple[str, ...]
+    """The expressions that hold a Python function of the author's, as text."""
     content: pl.Expr = field(repr=False, compare=False)
     """The delimited blocks of the columns that are not null; null where all are."""
     text: pl.Expr = field(repr=False, compare=False)
@@ -82,6 +85,7 @@ class Subject:
             reads=reads,
             tags=tuple(tags),
             identity="\n".join(types),
+            foreign=tuple(shown(expr) for expr in exprs if has_foreign_function(expr)),
             content=_blocks(tags, values),
             text=_present(values, pl.concat_str(values, separator="\n\n", ignore_nulls=True)),
         )

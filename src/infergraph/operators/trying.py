@@ -6,7 +6,6 @@ steps before it were paid. Functions of others are not run.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,8 +13,8 @@ import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
 from infergraph.errors import PlanError
+from infergraph.operators.naming import from_tree, functions_in, is_own, plain_tree
 
-_OURS = b"infergraph.text"
 _OF_POLARS = "\n\nThis error occurred"
 
 
@@ -29,16 +28,11 @@ def check_text_functions(expr: pl.Expr, columns: Mapping[str, pl.DataType]) -> N
     Raises:
         PlanError: A column has a type that such a function cannot take, in the function's own words.
     """
-    if "python_udf" not in str(expr):
-        return
-    try:
-        tree = json.loads(expr.meta.serialize(format="json"))
-    except (PolarsError, TypeError, ValueError, AttributeError):
-        return
+    tree = plain_tree(expr)
     nothing = pl.DataFrame(schema=dict(columns))
     for part in _own_parts(tree):
         try:
-            nothing.select(pl.Expr.deserialize(json.dumps(part).encode(), format="json"))
+            nothing.select(from_tree(part))
         except PlanError as error:
             raise type(error)(str(error).split(_OF_POLARS)[0]) from None
         except (PolarsError, PanicException):
@@ -51,22 +45,9 @@ def _own_parts(tree: Any) -> Iterator[Any]:
         for item in tree:
             yield from _own_parts(item)
     elif isinstance(tree, dict):
-        functions = list(_functions(tree)) if set(tree) == {"AnonymousFunction"} else []
-        if functions and all(_OURS in function for function in functions):
+        functions = list(functions_in(tree)) if "AnonymousFunction" in tree else []
+        if functions and all(is_own(function) for function in functions):
             yield tree
         else:
             for value in tree.values():
                 yield from _own_parts(value)
-
-
-def _functions(tree: Any) -> Iterator[bytes]:
-    if isinstance(tree, list):
-        for item in tree:
-            yield from _functions(item)
-    elif isinstance(tree, dict):
-        for kind, value in tree.items():
-            if kind == "AnonymousFunction":
-                yield bytes(value["function"])
-                yield from _functions(value["input"])
-            else:
-                yield from _functions(value)
