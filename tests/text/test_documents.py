@@ -9,6 +9,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile, ZipInfo
 
 import polars as pl
 import pytest
@@ -90,6 +91,33 @@ def test_a_single_file_and_a_url(folder: Path) -> None:
     (memory / "x.md").write_text("in memory")
     for reached in ("memory://documents-test", memory):
         assert ig.read_documents(reached).collect()["text"].to_list() == ["in memory"]
+
+
+def test_paths_as_people_write_them(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    spaced = tmp_path / "my notes 100%"
+    spaced.mkdir()
+    (spaced / "a.md").write_text("noted")
+    for written in ("~/my notes 100%", Path("~/my notes 100%"), (tmp_path / "my notes 100%").as_uri()):
+        assert ig.read_documents(written).collect()["text"].to_list() == ["noted"]
+    with pytest.raises(PlanError, match=f"there is no folder or file '{tmp_path}/nothing'"):
+        ig.read_documents("~/nothing")
+    with pytest.raises(PlanError, match="'~nobody-of-that-name/x' cannot be reached: "):
+        ig.read_documents("~nobody-of-that-name/x")
+
+
+def test_when_files_of_archives_and_in_memory_were_changed(tmp_path: Path) -> None:
+    with ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(ZipInfo("tea.md", (2026, 5, 4, 3, 2, 2)), "# Tea")
+        archive.writestr(ZipInfo("no.md", (2026, 0, 4, 3, 2, 2)), "# No")
+    in_archive = ig.read_documents(f"zip://::{tmp_path}/a.zip").collect()
+    assert in_archive["modified"].to_list() == [None, datetime(2026, 5, 4, 3, 2, 2, tzinfo=UTC)]
+    kept = UPath("memory://documents-modified")
+    kept.mkdir(parents=True, exist_ok=True)
+    before = datetime.now(UTC)
+    (kept / "x.md").write_text("in memory")
+    [changed] = ig.read_documents(kept).collect()["modified"]
+    assert before <= changed <= datetime.now(UTC)
 
 
 def test_another_encoding(folder: Path) -> None:

@@ -15,6 +15,7 @@ from os import PathLike
 from pathlib import Path, PurePath
 from stat import S_ISBLK, S_ISCHR, S_ISDIR, S_ISFIFO, S_ISSOCK
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import polars as pl
 from polars.io.plugins import register_io_source
@@ -71,8 +72,9 @@ def read_documents(
     """The files of a folder as rows, read as they are wanted.
 
     Args:
-        path_or_url: A folder or a single file; any universal-pathlib URL (``s3://``, ``gs://``, ``zip://``...). Of
-            ``https://`` a single file: websites do not list theirs.
+        path_or_url: A folder or a single file, ``~`` for the home folder; any universal-pathlib URL (``s3://``,
+            ``gs://``, ``zip://``...; in ``file://`` ``%20`` is a space). Of ``https://`` a single file: websites do not
+            list theirs.
         pattern: Which files of the folder, as ``Path.glob`` reads it: ``**`` does not go into linked folders, and
             hidden files (``.name``) count only where the pattern names them.
         encoding: Of text files without a byte order mark.
@@ -83,9 +85,10 @@ def read_documents(
         A lazy frame (``DOCUMENTS``), one row a file, in the order of their paths: ``path``, ``name``, ``kind`` (by the
         ending: ``text markdown html json transcript table xml email config code pdf image audio video office archive``;
         ``other`` where there is none of these), ``text`` (of kinds that are text, and of others that hold UTF-8; else
-        null), ``bytes`` (of those that are not), ``modified`` (UTC; null where the storage does not say), ``size`` in
-        bytes, and ``error``: why a file could not be read, else null. A folder that may not be listed is a row with an
-        error too. The folder is listed each time the frame is collected.
+        null), ``bytes`` (of those that are not), ``modified`` (UTC; null where the storage does not say; of ZIP files,
+        which name no time zone, as if it were UTC), ``size`` in bytes, and ``error``: why a file could not be read,
+        else null. A folder that may not be listed is a row with an error too. The folder is listed each time the frame
+        is collected.
 
     Raises:
         PlanError: There is no such folder or file, a pattern or an option that cannot be.
@@ -148,9 +151,9 @@ def _reached(path_or_url: str | Path | UPath, storage_options: dict[str, Any], p
     if not isinstance(path_or_url, (str, PathLike, UPath)) or not str(path_or_url):
         raise PlanError(f"{_WHERE}: a folder, a file or a URL is a text or a path, not {path_or_url!r:.80}.")
     try:
-        base: UPath = UPath(path_or_url, **storage_options)
+        base: UPath = UPath(_spelt_out(path_or_url), **storage_options)
         found = base.exists()
-    except (OSError, ImportError, TypeError, ValueError) as error:
+    except (OSError, ImportError, TypeError, ValueError, RuntimeError) as error:
         raise PlanError(f"{_WHERE}: {str(path_or_url)!r} cannot be reached: {error}") from error
     if not found:
         reached = "" if isinstance(base, PathLike) else ", or it cannot be reached"
@@ -161,6 +164,13 @@ def _reached(path_or_url: str | Path | UPath, storage_options: dict[str, Any], p
             "the pattern out, and put the frames of several files together with pl.concat([...])."
         )
     return base
+
+
+def _spelt_out(path_or_url: Any) -> Any:
+    """``~`` as the home folder, and a ``file:`` URL's ``%20`` as the letter that it stands for."""
+    if isinstance(path_or_url, str) and path_or_url.startswith("file:"):
+        return unquote(path_or_url, errors="surrogateescape")
+    return Path(path_or_url).expanduser() if str(path_or_url).startswith("~") else path_or_url
 
 
 def _batches(
@@ -249,8 +259,21 @@ def _stat(path: UPath) -> tuple[int | None, datetime | None, str | None]:
         return None, None, "cannot be read: a pipe, socket or device, no file"
     if S_ISDIR(getattr(said, "st_mode", 0)):
         return None, None, "cannot be listed: a folder without permission"
-    modified = getattr(said, "st_mtime", 0) or None
-    return said.st_size, None if modified is None else datetime.fromtimestamp(modified, UTC), None
+    return said.st_size, _modified(path, said), None
+
+
+def _modified(path: UPath, said: Any) -> datetime | None:
+    """When a file was changed, also where the storage says so in words of its own."""
+    if modified := getattr(said, "st_mtime", 0):
+        return datetime.fromtimestamp(modified, UTC)
+    if path.protocol == "memory":
+        changed: datetime = path.fs.modified(path.path)
+        return changed
+    written = said.as_info().get("date_time") if hasattr(said, "as_info") else None
+    try:
+        return None if written is None else datetime(*written).replace(tzinfo=UTC)
+    except (TypeError, ValueError):  # ZIP files can hold a month 0.
+        return None
 
 
 def _content(path: UPath, kind: str, encoding: str) -> tuple[str | None, bytes | None, str | None]:
