@@ -11,6 +11,7 @@ import pytest
 import infergraph as ig
 from infergraph.frame.again import rendered_again
 from infergraph.models.scripted import script
+from infergraph.testing import sample_image
 
 PROMPT = "Judge {{ body }}{% for mark in marks %}{% if mark > 2 %} (good){% endif %}{% endfor %}"
 SECRET = "Quentin, quentin@example.org"
@@ -85,6 +86,15 @@ def test_a_join_lists_the_pair(tmp_path: Path) -> None:
     [reject] = result.rejects.to_dicts()
     assert reject["reason"] == "bad_request"
     assert SECRET not in reject["message"]
+
+
+def test_beside_images_too(tmp_path: Path) -> None:
+    with script("judge", lambda _: "fine") as judge, opened(tmp_path) as session:
+        frame = session.frame(ROWS.with_columns(photo=pl.lit(sample_image())), key="id")
+        result = frame.semantic.map(PROMPT + " as in {{ photo }}", into="out", images="photo").run()
+    assert result.frame["out"].to_list() == ["fine", None, "fine"]
+    assert "the template fails where 'marks' is list of number or null" in result.rejects["message"].item()
+    assert [len(request.images) for request in judge.requests] == [1, 1]
 
 
 def test_an_example_for_which_it_fails_is_refused(tmp_path: Path) -> None:
