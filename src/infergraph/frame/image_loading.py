@@ -23,7 +23,7 @@ from infergraph.models.image import Image, UnusableImage
 from infergraph.models.model import RejectReason
 from infergraph.models.vision import Vision
 from infergraph.operators.images import TEXT, Content, ImageColumns, Pictured
-from infergraph.text.unrenderable import problem_in, without_marks
+from infergraph.text.unrenderable import problem_in, without_problem
 
 PIECE_BYTES = 32 * 1024 * 1024
 """Images that are read before the rows that have them are asked."""
@@ -58,7 +58,7 @@ Source = str | bytes
 def usable(text: str) -> str | Unusable:
     """The text of a row's content, unless the row's template failed for it."""
     problem = problem_in(text)
-    return text if problem is None else Unusable(without_marks(text), problem)
+    return text if problem is None else Unusable(without_problem(text), problem)
 
 
 def usable_texts(texts: Iterable[str | None]) -> list[Loaded]:

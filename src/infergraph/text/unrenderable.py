@@ -30,15 +30,14 @@ def problem_in(text: str) -> str | None:
     return text.split(_MARK, 2)[1] if _MARK in text else None
 
 
-def without_marks(text: str) -> str:
-    """The text to be shown to a person: what is wrong stands in brackets.
+def without_problem(text: str) -> str:
+    """The text to be shown to a person beside what is wrong.
 
     Example:
-        >>> without_marks("Dear " + unrenderable("'name' is a list."))
-        "Dear ['name' is a list.]"
+        >>> without_problem("Dear " + unrenderable("'name' is a list."))
+        'Dear [...]'
     """
-    parts = text.split(_MARK)
-    return "".join(f"[{part}]" if place % 2 else part for place, part in enumerate(parts))
+    return "".join("[...]" if place % 2 else part for place, part in enumerate(text.split(_MARK)))
 
 
 def kind_of(value: Any) -> str:
