@@ -90,6 +90,29 @@ def test_a_join_lists_the_pair(tmp_path: Path) -> None:
     assert SECRET not in reject["message"]
 
 
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "{% for row in rows %}{{ row.body }}{% for mark in row.marks or [] %}{{ mark > 2 }}{% endfor %}{% endfor %}",
+        "{% for row in rows if not row.marks or row.marks|first|default(3) > 0 and row.marks[1] != 0 "
+        "and (row.marks|length < 2 or row.marks[1] > 0) %}{{ row.body }}{% endfor %}",
+    ],
+)
+def test_a_group_with_such_a_row_is_a_reject(loop: str, tmp_path: Path) -> None:
+    with script("judge", lambda _: "fine") as judge, opened(tmp_path) as session:
+        frame = session.frame(ROWS.with_columns(of=pl.Series(["a", "a", "b"])), key="id")
+        out = frame.semantic.reduce("Sum up {{ of }}: " + loop, by="of", into="out", order_by="id")
+        estimate = out.estimate()
+        result = out.run()
+        assert out.run().rejects.height == 1
+    assert dict(result.frame.select("of", "out").iter_rows()) == {"a": None, "b": "fine"}
+    [reject] = result.rejects.to_dicts()
+    assert reject["reason"] == "bad_request"
+    assert reject["message"].startswith("rows: .semantic.reduce(prompt): the template fails where 'row' is struct(")
+    assert SECRET not in reject["message"]
+    assert (estimate.calls, len(judge.requests)) == (1, 1)
+
+
 def test_beside_images_too(tmp_path: Path) -> None:
     with script("judge", lambda _: "fine") as judge, opened(tmp_path) as session:
         frame = session.frame(ROWS.with_columns(photo=pl.lit(sample_image())), key="id")

@@ -26,6 +26,7 @@ from infergraph.operators.rounds import Question, Room, Rounds
 from infergraph.operators.subject import typed
 from infergraph.text.delimiters import Data, Escape
 from infergraph.text.group_templates import GroupTemplate, Items, compile_group_template, loop_columns
+from infergraph.text.unrenderable import problem_in, without_problem
 from infergraph.validation.answers import judge_text
 from infergraph.validation.row import Row
 from infergraph.validation.schema import AnswerModel
@@ -173,6 +174,8 @@ class ReduceOperator:
 
     def rounds(self, content: str, room: Room) -> Rounds:
         """The first level about the rows, the others about the answers of the level below."""
+        if (problem := problem_in(content)) is not None:
+            return self._refused(without_problem(content), problem)
         named, blocks = "", content
         if content.startswith(f"<{_COMBINE}>\n"):
             named, _, blocks = content.removeprefix(f"<{_COMBINE}>\n").partition(_COMBINE_END)
@@ -187,6 +190,12 @@ class ReduceOperator:
         first = self._level(self.head, self.part_head, before, "rows")
         upper = self._level(self.upper_head, self.upper_part_head, before if self.combine is None else named, "answers")
         return in_levels(first, upper, units, self.unit, room)
+
+    def _refused(self, content: str, problem: str) -> Rounds:
+        """A group of which a row cannot be rendered: nobody is asked about the others as if they were all."""
+        request = Request(messages=(*self.head, Message("user", content)), schema=self.answer_schema)
+        yield [Question(request=request, judge=self.judge, part="rows", refused=problem)]
+        return None
 
     def unit(self, value: Any) -> Unit:
         """The block of an answer in the level above; a text stands in for any answer in an estimate."""
@@ -249,7 +258,9 @@ def _compiled(source: Any, items: Items, by: pl.Schema, where: str, argument: st
         example = items.example if needs_loop else "Put these answers together into one list."
         raise PlanError(f"{where}: {argument}= is a template such as '{example}', not {source!r:.80}.")
     here = f"{where}({argument})"
-    return compile_group_template(source, items, by, where=here, needs_loop=needs_loop, others=(_COMBINE,))
+    return compile_group_template(
+        source, items, by, where=here, needs_loop=needs_loop, others=(_COMBINE,), sets_aside=needs_loop
+    )
 
 
 def _named(template: GroupTemplate, upper: GroupTemplate | None) -> tuple[str, ...]:

@@ -8,8 +8,9 @@ can be packed into requests by their length, and nobody has to know how many the
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import polars as pl
 from jinja2 import nodes
@@ -19,6 +20,7 @@ from infergraph.text import template_syntax as syntax
 from infergraph.text.compiled_templates import CompiledTemplate, compile_parsed, logic_expr, parse, path_expr
 from infergraph.text.delimiters import escape_expr
 from infergraph.text.sandbox import sandbox
+from infergraph.text.unrenderable import is_unrenderable, problem_in
 
 _LOOP = {
     "index": pl.Int64(), "index0": pl.Int64(), "revindex": pl.Int64(), "first": pl.Boolean(), "last": pl.Boolean(),
@@ -77,7 +79,14 @@ class GroupTemplate:
 
 
 def compile_group_template(
-    source: str, items: Items, shared: pl.Schema, *, where: str, needs_loop: bool = True, others: tuple[str, ...] = ()
+    source: str,
+    items: Items,
+    shared: pl.Schema,
+    *,
+    where: str,
+    needs_loop: bool = True,
+    others: tuple[str, ...] = (),
+    sets_aside: bool = False,
 ) -> GroupTemplate:
     """Check a template about many items and compile it.
 
@@ -88,6 +97,7 @@ def compile_group_template(
         where: What errors call it.
         needs_loop: It must have a loop.
         others: Tags of other blocks that its content stands beside.
+        sets_aside: See ``compile_template``.
 
     Raises:
         TemplateError: It has a syntax error, no loop or several, or uses what prompts may not use.
@@ -115,8 +125,9 @@ def compile_group_template(
         raise TemplateError(f"{where}: the loop reads nothing of its {items.one}; write {items.example}.")
     tags = (*items.tags, *others)
     outer = nodes.Template([_reference(node, items) if node is loop else node for node in parsed.body], lineno=1)
-    compiled = compile_parsed(outer, text, shared, where=where, others=tags)
-    item = pl.lit(None, pl.String) if loop is None else _item_text(loop, items, reads, shared, where)
+    compiled = compile_parsed(outer, text, shared, where=where, others=tags, sets_aside=sets_aside)
+    logic = partial(_logic, where=where, sets_aside=sets_aside)
+    item = pl.lit(None, pl.String) if loop is None else _item_text(loop, items, reads, shared, logic, where)
     return GroupTemplate(
         shared=compiled,
         source=text.strip(),
@@ -244,7 +255,13 @@ def _names_in(body: list[nodes.Node], shared: pl.Schema) -> Iterator[str]:
         yield from syntax.variables_of(node, shared)
 
 
-def _item_text(loop: nodes.For, items: Items, reads: tuple[str, ...], shared: pl.Schema, where: str) -> pl.Expr:
+Logic = Callable[[nodes.Node, pl.Schema, str], pl.Expr]
+"""A part with logic, the columns and the loop's variable -> its text."""
+
+
+def _item_text(
+    loop: nodes.For, items: Items, reads: tuple[str, ...], shared: pl.Schema, logic: Logic, where: str
+) -> pl.Expr:
     variable = _variable(loop)
     item: pl.DataType
     if items.columns is None:
@@ -262,24 +279,28 @@ def _item_text(loop: nodes.For, items: Items, reads: tuple[str, ...], shared: pl
         # An item that the loop's condition leaves out is not rendered: its nulls may be why.
         statement = nodes.Output([node], lineno=node.lineno) if isinstance(node, nodes.Expr) else node
         guarded = nodes.If(loop.test, [statement], [], [], lineno=node.lineno) if loop.test else node
-        return _logic(guarded, columns, variable, where)
+        return logic(guarded, columns, variable)
 
     text = pl.concat_str(_trimmed([text_of(node) for node in _flat(loop.body)]))
     if loop.test is not None:
         chosen = nodes.CondExpr(loop.test, nodes.Const("yes"), nodes.Const(""), lineno=loop.lineno)
-        present &= _logic(chosen, columns, variable, where) == "yes"
+        test = logic(chosen, columns, variable)
+        unclear = is_unrenderable(test)
+        text, present = pl.when(unclear).then(test).otherwise(text), present & (unclear | (test == "yes"))
     return pl.when(present).then(text)
 
 
-def _logic(node: nodes.Node, columns: pl.Schema, variable: str, where: str) -> pl.Expr:
+def _logic(node: nodes.Node, columns: pl.Schema, variable: str, *, where: str, sets_aside: bool) -> pl.Expr:
     """A part with logic; tried out on an item whose values are all null, as any of them may be."""
-    text = logic_expr(node, columns, _values(columns), sandbox(), "".join, [variable], where)
+    text = logic_expr(node, columns, _values(columns), sandbox(), "".join, [variable], where, sets_aside=sets_aside)
     nothing = {name: pl.lit(None, dtype) for name, dtype in columns.items() if name != "loop"}
     item = columns[variable]
     if isinstance(item, pl.Struct):
         nothing[variable] = pl.struct(pl.lit(None, one.dtype).alias(one.name) for one in item.fields)
     try:
-        pl.select(loop_columns(pl.lit(0), pl.lit(1)), *(one.alias(name) for name, one in nothing.items())).select(text)
+        items = pl.select(loop_columns(pl.lit(0), pl.lit(1)), *(one.alias(name) for name, one in nothing.items()))
+        if (problem := problem_in(items.select(text).item() or "")) is not None:
+            raise TemplateError(problem)
     except TemplateError as error:
         # Polars adds to the message where it came by.
         said = str(error).splitlines()[0]

@@ -10,6 +10,8 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
+import polars as pl
+
 # Letters of a private use area, which no rule for personal data and no delimiter looks for.
 _MARK = "".join(chr(0xE000 + one) for one in secrets.token_bytes(16))
 _SHOWN = 200
@@ -28,6 +30,11 @@ def problem_in(text: str) -> str | None:
         (None, "'name' is a list.")
     """
     return text.split(_MARK, 2)[1] if _MARK in text else None
+
+
+def is_unrenderable(text: pl.Expr) -> pl.Expr:
+    """Whether something is wrong with rows, by their texts."""
+    return text.str.contains(_MARK, literal=True)
 
 
 def without_problem(text: str) -> str:
