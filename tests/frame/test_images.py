@@ -24,7 +24,8 @@ from infergraph.frame import image_loading, image_reading
 from infergraph.frame.again import rendered_again
 from infergraph.frame.estimate_rates import USUAL_IMAGE
 from infergraph.frame.image_loading import ImageLoader, Unusable
-from infergraph.models.image import Image
+from infergraph.frame.image_reading import Late, read_image
+from infergraph.models.image import Image, UnusableImage
 from infergraph.models.model import Request
 from infergraph.models.scripted import script
 from infergraph.models.vision import vision_of_openai
@@ -297,6 +298,30 @@ def test_a_password_in_an_address_opens_it_and_is_shown_nowhere(
     stored = [content for name, content in contents_of(folder.parent) if not name.endswith(".png")]
     everything = [*stored, caplog.text.encode(), result.rejects.write_json().encode(), str(eye.requests).encode()]
     assert not any(b"s3cret" in held for held in everything)
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        ("me:s3cret@ex\u2100mple.org/1.png", "its address is not valid: "),
+        ("me:s3cret@127.0.0.1:{port}/\u00fc.png", "letters beyond ASCII as in %C3%BC"),
+        ("127.0.0.1:{port}/away", "the server says 302, and sends on to what is no http or https address"),
+    ],
+)
+def test_what_is_said_of_an_address_quotes_no_part_of_it(web: Web, page: str, said: str) -> None:
+    web.elsewhere = "file:///photos/1.png?signature=s3cret"
+    with pytest.raises(UnusableImage) as told:
+        read_image("http://" + page.format(port=web.server_address[1]), Path(), 2**20, lambda: False)
+    assert said in str(told.value)
+    assert "s3cret" not in str(told.value)
+
+
+def test_what_is_wrong_with_a_download_keeps_its_kind(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UnusableImage, match=r"^it has more than the 10 bytes that the model takes$"):
+        read_image(f"{web.url}/1.png", Path(), 10, lambda: False)
+    monkeypatch.setattr("infergraph.frame.image_reading.SECONDS", 0.0)
+    with pytest.raises(Late):
+        read_image(f"{web.url}/1.png", Path(), 2**20, lambda: False)
 
 
 @pytest.mark.parametrize(

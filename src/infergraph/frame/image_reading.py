@@ -212,9 +212,10 @@ def _opener() -> urllib.request.OpenerDirector:
 
 
 _NO_ADDRESS = (
-    "its address is not valid: spaces stand in it as %20, and / : @ ? # in a user's name or password as %2F %3A %40 "
-    "%3F %23"
+    "its address is not valid: spaces stand in it as %20, letters beyond ASCII as in %C3%BC, and / : @ ? # in a user's "
+    "name or password as %2F %3A %40 %3F %23"
 )
+_NO_WAY_ON = ", and sends on to what is no http or https address, or in a circle"
 
 
 def _fetched(url: str, most: int, stopped: Callable[[], bool]) -> bytes:
@@ -223,8 +224,12 @@ def _fetched(url: str, most: int, stopped: Callable[[], bool]) -> bytes:
     for pause in (*PAUSES_S, None):
         try:
             return _downloaded(opener, url, most, until, stopped)
+        except UnusableImage:
+            raise
         except urllib.error.HTTPError as error:
-            problem = UnusableImage(f"the server says {error.code} {error.reason}")
+            # Of a redirect that is not followed the reason quotes the address, which may be signed.
+            redirect = 300 <= error.code < 400
+            problem = UnusableImage(f"the server says {error.code}{_NO_WAY_ON if redirect else f' {error.reason}'}")
             passing = error.code == 429 or error.code >= 500
             error.close()
         except TimeoutError:
@@ -233,10 +238,10 @@ def _fetched(url: str, most: int, stopped: Callable[[], bool]) -> bytes:
             late = isinstance(error.reason, TimeoutError)
             problem = Late("the server gave no answer in time") if late else UnusableImage(f"{error.reason}")
             passing = True
-        except http.client.InvalidURL:
-            # Its own text quotes the part that it does not understand, which may be of a password.
+        except (http.client.InvalidURL, ValueError):
+            # Their own texts quote the part that they do not understand, which may be of a password.
             problem, passing = UnusableImage(_NO_ADDRESS), False
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (OSError, http.client.HTTPException) as error:
             problem, passing = UnusableImage(f"{type(error).__name__}: {_said(error, url)}"), isinstance(error, OSError)
         if not passing or pause is None or stopped() or time.monotonic() + pause > until:
             break
