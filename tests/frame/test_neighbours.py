@@ -57,6 +57,20 @@ def cosine(one: str, other: str) -> float:
     return float(np.float32(a @ b / np.sqrt((a @ a) * (b @ b))))
 
 
+# -- both ----------------------------------------------------------------------------------------
+
+
+def test_neighbours_are_counted_where_no_column_is_wanted(session: ig.Session) -> None:
+    """Polars asks for the cheapest column then, which is the similarity where the rows themselves have only texts."""
+    texts = session.frame(pl.DataFrame({"text": ["3 4", "1 0", "bad", None]}), name="texts")
+    found = texts.semantic.search("text", "0 1", k=5)
+    near = texts.semantic.sim_join(pl.DataFrame({"other": ["1 0", "0 1"]}), "text", "other", k=2)
+    for rows, expected in ((found, 2), (near, 4)):
+        assert rows.select("similarity").collect().height == expected
+        assert rows.select(pl.len()).collect().item() == expected
+        assert rows.drop("similarity").select(pl.len()).collect().item() == expected
+
+
 # -- sim_join ----------------------------------------------------------------------------------------
 
 

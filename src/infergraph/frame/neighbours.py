@@ -199,7 +199,9 @@ class _Pairing:
             cosines = pl.Series(self._similarity or "", scores, dtype=_SCORE)
             if self._lonely:
                 found, beside, cosines = _with_lonely(block.height, found, beside, cosines)
-            parts = [block.select(kept)[found], right.select(pl.all().gather(beside))]
+            # Polars counts rows by one column, which may be any: no columns have no rows to take.
+            parts = [block.select(kept)[found]] if kept else []
+            parts += [right.select(pl.all().gather(beside))] if right.width else []
             parts += [cosines.to_frame()] if self._similarity else []
             yield pl.concat(parts, how="horizontal")
 
@@ -296,7 +298,8 @@ class _Finding:
         vectors, known = unit_vectors(batch[self._vector])
         rows = np.flatnonzero(known & (has_query.any() if len(has_query) else False))
         scores = similarities(vectors[rows], np.broadcast_to(query[:1], (len(rows), vectors.shape[1])))
-        return batch.select(kept)[rows].with_columns(pl.Series("similarity", scores, dtype=_SCORE))
+        similarity = pl.Series("similarity", scores, dtype=_SCORE)
+        return batch.select(kept)[rows].with_columns(similarity) if kept else similarity.to_frame()
 
 
 def blocks(batches: Batches, rows: int) -> Batches:
