@@ -68,7 +68,10 @@ class ModelSettings(dg.Config):
     temperature: float | None = Field(default=None, description="Sampling temperature, 0 to 2.")
     max_output_tokens: int | None = Field(default=None, description="Tokens that an answer may have.")
     reasoning_effort: str | None = Field(default=None, description="Passed on to models that reason.")
-    timeout_s: float | None = Field(default=None, description="Seconds until one request is given up; None: 120.")
+    timeout_s: float | None = Field(
+        default=None,
+        description="Seconds until one request is given up; None: 120, and no end while the embedded model works.",
+    )
     max_outage_s: float = Field(default=900, description="Seconds that a run waits while nothing is answered.")
     price: PriceSettings | None = Field(default=None, description="USD per million tokens; None: the price table.")
     fallback: str | None = Field(default=None, description="Name of the model that takes over.")
