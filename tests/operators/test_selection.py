@@ -181,3 +181,20 @@ def test_the_number_of_calls_grows_as_n_and_k_log_k(n: int, k: int) -> None:
     assert min(calls) >= n - 1, "whoever is not the best must have lost once"
     assert sum(calls) / len(calls) <= 2 * n + k * log2(k)
     assert sum(rounds) / len(rounds) <= 3 * log2(n) + 4 * log2(k + 1)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.6])
+def test_items_that_nobody_can_compare_cost_the_others_neither_their_place_nor_many_questions(share: float) -> None:
+    for seed in range(6):
+        chance = random.Random(seed)
+        values = chance.sample(range(10_000), 1_000)
+        blind = set(chance.sample(range(1_000), int(1_000 * share)))
+        fair = higher(values)
+
+        def judge(one: int, other: int, blind: set[int] = blind, fair: Judge = fair) -> int:
+            return 0 if one in blind or other in blind else fair(one, other)
+
+        found, rounds = played([1] * 1_000, 10, [mark(value) for value in values], judge)
+        able = sorted(set(range(1_000)) - blind, key=lambda item: -values[item])
+        assert len(set(found[:10]) & set(able[:10])) >= 3, "those that can be compared, among the first"
+        assert sum(map(len, rounds)) < 3_000

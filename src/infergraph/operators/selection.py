@@ -37,6 +37,8 @@ _TRIES = 6
 """Pivots of a part that may turn out to be of no use."""
 _PROBES = 8
 """Items that a pivot is compared with before all others are, where the one before it was of no use."""
+_BLIND = 8
+"""Where at least one in so many can be compared with a pivot, it is they who are of no use, and not the pivot."""
 _MISSES = 2
 """Comparisons of an item that may stay undecided, beside the one with the pivot, while its side is looked for."""
 _DEEP = 12
@@ -193,8 +195,11 @@ class _Selection:
         return sorted((item for item in able if item != pivot), key=self._marks.__getitem__)[:_PROBES]
 
     def _told_of(self, pivot: int, others: _Part) -> bool:
-        """Whether most can be compared with the pivot."""
-        return 2 * sum(not self._result(item, pivot) for item in others) <= len(others)
+        """Whether enough can be compared with the pivot: most, or in a large part those that can be compared at all."""
+        undecided = sum(not self._result(item, pivot) for item in others)
+        return 2 * undecided <= len(others) or (
+            len(others) >= _SMALL_PART and _BLIND * (len(others) - undecided) >= len(others)
+        )
 
     def _leading(self, part: _Part) -> int | None:
         """A pivot that all others of the part have been compared with on the way to somebody's side."""
