@@ -154,7 +154,10 @@ def test_an_empty_folder_will_do_and_a_full_one_is_left_alone(
     assert set(map(Path.as_posix, files)) == set(project_files("fresh"))
 
     assert run_command(["init", "."]) == ConfigurationError.exit_code
-    assert "is a project already; nothing was written" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "is a project already; nothing was written" in told
+    assert "To work in it: cd " in told
+    assert "infergraph init" in told
     monkeypatch.chdir(tmp_path)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("keep me")

@@ -84,6 +84,36 @@ def test_what_runs_spent_by_asset_and_model(typed: Run, parsed: Parsed) -> None:
     assert said["total"]["calls"] == 6
 
 
+def test_a_narrow_terminal_breaks_no_figure_and_names_what_is_left_out(
+    typed: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed("usage")
+    leave_attempts(3, 4)
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = typed("usage")
+    assert max(map(len, out.splitlines())) <= 80
+    headings = next(line for line in out.splitlines() if "asset" in line).split()
+    assert headings == [
+        "asset",
+        "rows",
+        "calls",
+        "hits",
+        "rejects",
+        "tokens",
+        "in",
+        "tokens",
+        "out",
+        "cost",
+        "p95",
+        "s",
+    ]
+    assert "Left out for want of width: cached, saved, p50 s, p99 s, rows/s" in " ".join(out.split())
+    monkeypatch.setenv("COLUMNS", "110")
+    _, out, _ = typed("usage")
+    assert "p99 s" in out
+    assert "Left out" not in out
+
+
 def test_since_until_and_asset(typed: Run, parsed: Parsed) -> None:
     leave_attempts(3, 4)
     leave_attempts(30, 2)

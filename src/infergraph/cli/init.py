@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from importlib import metadata, resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -175,7 +176,10 @@ def _check_folder(root: Path) -> None:
         raise ConfigurationError(f"{str(root)!r} is a file; nothing was written. {other}")
     held = sorted(path.name for path in root.iterdir())
     if {WORKSPACE, DEFINITIONS}.intersection(held):
-        raise ConfigurationError(f"{str(root)!r} is a project already; nothing was written. Type: infergraph --help")
+        raise ConfigurationError(
+            f"{str(root)!r} is a project already; nothing was written. To work in it: cd {shlex.quote(str(root))}; "
+            f"for another one: infergraph init {root.name}-2"
+        )
     if held:
         raise ConfigurationError(f"{str(root)!r} is not empty: it holds {held[0]!r}; nothing was written. {other}")
 

@@ -85,7 +85,9 @@ def table(columns: Mapping[str, Justify], rows: Iterable[Sequence[object]], *, t
     Returns:
         What ``Console.print`` takes.
     """
-    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    made = Table(
+        box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False, padding=(0, 1, 0, 0)
+    )
     for heading, justify in columns.items():
         made.add_column(heading, justify=justify, overflow="fold")
     for row in rows:

@@ -25,6 +25,8 @@ _AGO = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>[smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _HEADINGS = {"run_id": "run"}
 SHOWN = 60
+WIDE = 110  # below it the table would break figures apart, so the finer ones are left out and named
+FINER = ("cached", "saved", "p50 s", "p99 s", "rows/s")
 
 
 def usage(by: Sequence[str], *, since: str | None, until: str | None, asset: str | None, json: bool) -> int:
@@ -149,7 +151,15 @@ def rendered(report: UsageReport, facts: Sequence[str]) -> RenderableType:
         ("rows", "calls", "hits", "rejects", "tokens in", "cached", "tokens out", "cost", "saved",
          "p50 s", "p95 s", "p99 s", "rows/s"), "right",
     )  # fmt: skip
-    return Group(screen.table(columns, rows), *(Text(f"- {note}", style="dim") for note in _notes(report)))
+    notes = _notes(report)
+    if screen.out().width < WIDE:
+        kept = [place for place, heading in enumerate(columns) if heading not in FINER]
+        columns = {heading: justify for heading, justify in columns.items() if heading not in FINER}
+        rows = [[row[place] for place in kept] for row in rows]
+        notes.append(
+            f"Left out for want of width: {', '.join(FINER)}; a terminal of {WIDE} columns or --json has them."
+        )
+    return Group(screen.table(columns, rows), *(Text(f"- {note}", style="dim") for note in notes))
 
 
 def _key(name: str, value: object) -> str:

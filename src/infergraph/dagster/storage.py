@@ -8,6 +8,7 @@ not set off anything downstream.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -294,7 +295,15 @@ def _nothing(base: UPath, places: list[Place]) -> str:
         if places[0].partition is not None
         else ""
     )
-    return f"Nothing is published of {named} under {redact(str(base))}: materialize that first.{allow}"
+    return (
+        f"Nothing is published of {named} under {redact(str(base))}: materialize that first, "
+        f"in Dagster or, for example, with: {_making(places[0])}.{allow}"
+    )
+
+
+def _making(place: Place) -> str:
+    partition = "" if place.partition is None else f" --partition {shlex.quote(place.partition)}"
+    return f"infergraph run {'/'.join(place.asset)}{partition}"
 
 
 def _not_a_frame(place: Place, obj: Any) -> str:
