@@ -235,7 +235,7 @@ class Rates:
         if self._confirmed:
             return f"{self.name}: input tokens are exact: {self._confirmed} past requests were counted the same."
         return (
-            f"{self.name}: input tokens are counted with the public tokenizer of {self.model_name!r}; there are no "
+            f"{self.name}: input tokens are counted with the public tokenizer of {self.model_name!r}; there are too few "
             "past requests yet to compare with."
         )
 

@@ -99,11 +99,10 @@ class Estimate:
         return {**totals, "operators": [_as_row(o) for o in self.operators], "assumptions": list(self.assumptions)}
 
     def __str__(self) -> str:
-        titles = ("rows", "calls", "hits", "input tokens", "output tokens", "USD")
-        lines = [_line("operator", "model", titles)]
-        lines += [_line(part.operator, part.model, _spans(part)) for part in self.operators]
-        lines.append(_line("total", "", _spans(self)))
-        return "\n".join([*lines, *(f"- {assumption}" for assumption in self.assumptions)])
+        lines = [["operator", "model", "rows", "calls", "hits", "input tokens", "output tokens", "USD"]]
+        lines += [[part.operator, part.model, *_spans(part)] for part in self.operators]
+        lines.append(["total", "", *_spans(self)])
+        return "\n".join([*_aligned(lines), *(f"- {assumption}" for assumption in self.assumptions)])
 
 
 def joined(estimates: Sequence[Estimate]) -> Estimate:
@@ -179,11 +178,19 @@ def _as_row(part: OperatorEstimate) -> dict[str, Any]:
 
 
 _SHOWN = ("rows", "calls", "store_hits", "input_tokens", "output_tokens", "cost_usd")
-_WIDTHS = (14, 14, 14, 20, 20, 22)
+_NAMES = 2
+"""Columns that are no numbers."""
 
 
-def _line(name: str, model: str, cells: Sequence[str]) -> str:
-    return f"{name:<20} {model:<12}" + "".join(f" {cell:>{width}}" for cell, width in zip(cells, _WIDTHS, strict=True))
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place < _NAMES else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    ]
 
 
 def _spans(part: OperatorEstimate | Estimate) -> list[str]:
