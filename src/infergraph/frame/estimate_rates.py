@@ -235,8 +235,8 @@ class Rates:
         if self._confirmed:
             return f"{self.name}: input tokens are exact: {self._confirmed} past requests were counted the same."
         return (
-            f"{self.name}: input tokens are counted with the public tokenizer of {self.model_name!r}; there are too few "
-            "past requests yet to compare with."
+            f"{self.name}: input tokens are counted with the public tokenizer of {self.model_name!r}; there are too "
+            "few past requests yet to compare with."
         )
 
     def _said_of_output(self, error: Error) -> str:
