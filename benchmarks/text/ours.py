@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from textwrap import wrap
 
 import polars as pl
 from measured import Run, measure
@@ -64,7 +65,8 @@ def ready(name: str, expr: pl.Expr, documents: pl.DataFrame) -> Run:
     """What is timed: one expression over documents in memory."""
     if name.startswith("pdf."):
         pages = [body.encode("cp1252", "replace").decode("cp1252").split("\n\n") for body in documents["doc"]]
-        documents = pl.DataFrame({"file": [pdf_file(each) for each in pages]})
+        # Lines that end on the page, as those of documents do.
+        documents = pl.DataFrame({"file": [pdf_file(["\n".join(wrap(page, 90)) for page in each]) for each in pages]})
     return documents.lazy().select(expr).collect
 
 
