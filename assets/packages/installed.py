@@ -14,7 +14,7 @@ from assets.packages.reading import licence_words, opening
 LICENCE_FILE = re.compile(r"^(?:licen[cs]es?|copying|unlicense|eula)\b[^/]*$", re.IGNORECASE)
 NOT_TEXT = (".py", ".pyc", ".json", ".html", ".spdx", ".toml")
 LICENCE_CHARACTERS = 4_000
-ABOUT_TOKENS = 160
+ABOUT_TOKENS = 120
 """Of the README, beside the summary: what a small embedded model reads in a third of a second."""
 
 COLUMNS = pl.Schema(

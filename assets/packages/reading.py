@@ -8,9 +8,10 @@ from typing import Final
 import polars as pl
 
 from infergraph.text import markdown
+from infergraph.text.tokens import truncate
 
-CHARACTERS_A_TOKEN: Final = 3.0
-"""Fewer than English prose has (about 4), as READMEs are full of names and addresses."""
+COUNTED_BY: Final = "local:smollm2-135m"
+"""The model with the smallest room; others have rather fewer tokens for the same text."""
 
 _MARKDOWN = re.compile(r"^#{1,6}\s|^(?:```|~~~)|\]\(|<(?:[a-z]\w*[\s>]|!--)", re.MULTILINE)
 _DIRECTIVE = re.compile(r"^\.\. [\w|_]", re.MULTILINE)
@@ -72,7 +73,7 @@ def opening(readme: str | None, *, tokens: int) -> str | None:
         The prose of that section, without badges, menus and tables; None when there is none.
 
     Example:
-        >>> opening("# Tool\\n\\n|CI|\\n\\n## About\\nTool turns plain text files into printed books.", tokens=9)
+        >>> opening("# Tool\\n\\n|CI|\\n\\n## About\\nTool turns plain text files into printed books.", tokens=5)
         'Tool turns plain text files…'
     """
     parts = [part for title, part in sections(readme or "") if not _ELSEWHERE.search(title)]
@@ -112,7 +113,7 @@ def licence_words(field: str | None, file: str | None, readme: str | None) -> st
         readme: The README, of which the section about the licence is taken.
 
     Returns:
-        The three where they exist, each cut, about 230 tokens together; None when the package says nothing.
+        The three where they exist, each cut, 180 tokens together and their names; None when the package says nothing.
 
     Example:
         >>> print(licence_words("MIT", "MIT License\\n\\nCopyright (c) 2020 A. B.\\n\\nPermission is granted...", None))
@@ -120,7 +121,7 @@ def licence_words(field: str | None, file: str | None, readme: str | None) -> st
         License file: MIT License
         Permission is granted...
     """
-    parts = {"License field": (field, 30), "License file": (file, 140), "README": (licence_section(readme), 60)}
+    parts = {"License field": (field, 24), "License file": (file, 110), "README": (licence_section(readme), 46)}
     said = [
         f"{name}: {cut(_COPYRIGHT.sub('', text).strip(), tokens=tokens)}"
         for name, (text, tokens) in parts.items()
@@ -130,24 +131,22 @@ def licence_words(field: str | None, file: str | None, readme: str | None) -> st
 
 
 def cut(text: str, *, tokens: int) -> str:
-    """The beginning of a text, whole words, of at most about so many tokens.
+    """The beginning of a text, whole words, of at most so many tokens.
 
     Args:
         text: Any text.
-        tokens: At most so many tokens, more than 0; one token is taken as three bytes of UTF-8.
+        tokens: At most so many tokens, as the embedded model counts them, more than 0; the ellipsis is not counted.
 
     Returns:
         The text itself where it fits, else its beginning and an ellipsis.
 
     Example:
-        >>> cut("one two three", tokens=3)
-        'one two…'
+        >>> cut("one two three four", tokens=2), cut("one two", tokens=2)
+        ('one two…', 'one two')
     """
-    room = int(tokens * CHARACTERS_A_TOKEN)
-    raw = text.encode()
-    if len(raw) <= room:
+    kept: str = pl.select(truncate(pl.lit(text), tokens, model=COUNTED_BY)).item()
+    if kept == text:
         return text
-    kept = raw[:room].decode("utf-8", errors="ignore")
     words = kept.rsplit(maxsplit=1)
-    whole = words[0] if len(words) > 1 and not text[len(kept) : len(kept) + 1].isspace() else kept
+    whole = words[0] if len(words) > 1 and not text[len(kept)].isspace() else kept
     return whole.rstrip() + "…"

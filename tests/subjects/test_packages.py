@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assets.packages.installed import COLUMNS, Packages, installed, installed_packages
-from assets.packages.reading import CHARACTERS_A_TOKEN, cut, licence_section, licence_words, opening, sections
+from assets.packages.reading import COUNTED_BY, cut, licence_section, licence_words, opening, sections
 from assets.packages.report import agreement, report, wilson
+from infergraph.text.encodings import count_tokens
 
 
 def distribution(folder: Path, name: str, metadata: str, files: dict[str, str] | None = None) -> Distribution:
@@ -146,9 +147,7 @@ MIT, see the file.
     def test_a_cut_text_is_a_beginning_and_fits(self, text: str, tokens: int) -> None:
         short = cut(text, tokens=tokens)
         assert short == text or text.startswith(short.removesuffix("…"))
-        assert len(short.removesuffix("…").encode()) <= max(
-            tokens * CHARACTERS_A_TOKEN, len(text.encode()) * (short == text)
-        )
+        assert count_tokens(COUNTED_BY, text if short == text else short.removesuffix("…"))[0] <= tokens
 
     @given(st.text(alphabet="#=-|<>[]()!`*_ \n\tab.:/", max_size=300))
     def test_any_text_can_be_read(self, text: str) -> None:
