@@ -24,8 +24,17 @@ def eye() -> Iterator[Script]:
     close_sessions()
 
 
+@pytest.fixture
+def resources(eye: Script, tmp_path: Path, storage: PolarsStorage) -> dict[str, Any]:
+    return {
+        "models": ModelsResource(models={"m": ModelSettings(name="scripted:eye")}, default_model="m"),
+        "store": StoreResource(url=f"sqlite:///{tmp_path / 'state.db'}"),
+        "io_manager": storage,
+    }
+
+
 def test_an_asset_over_pdf_files_is_published_and_replays(
-    eye: Script, tmp_path: Path, storage: PolarsStorage, instance: dg.DagsterInstance
+    resources: dict[str, Any], tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     folder = tmp_path / "files"
     folder.mkdir()
@@ -41,12 +50,6 @@ def test_an_asset_over_pdf_files_is_published_and_replays(
     def read(papers: ig.SemanticFrame) -> ig.SemanticFrame:
         """The papers as Markdown."""
         return papers.semantic.parse_pdf("bytes").drop("bytes")
-
-    resources: dict[str, Any] = {
-        "models": ModelsResource(models={"m": ModelSettings(name="scripted:eye")}, default_model="m"),
-        "store": StoreResource(url=f"sqlite:///{tmp_path / 'state.db'}"),
-        "io_manager": storage,
-    }
 
     def run() -> dict[str, Any]:
         result = dg.materialize([papers, read], resources=resources, instance=instance)
@@ -64,7 +67,7 @@ def test_an_asset_over_pdf_files_is_published_and_replays(
 
 
 def test_documents_that_nobody_is_asked_about_count_in_the_share_of_rejects(
-    eye: Script, tmp_path: Path, storage: PolarsStorage, instance: dg.DagsterInstance
+    resources: dict[str, Any], instance: dg.DagsterInstance
 ) -> None:
     files = [pdf_file([f"Letter {number}"]) for number in range(8)]
 
@@ -77,11 +80,6 @@ def test_documents_that_nobody_is_asked_about_count_in_the_share_of_rejects(
         """The papers as Markdown."""
         return papers.semantic.parse_pdf("bytes").drop("bytes")
 
-    resources: dict[str, Any] = {
-        "models": ModelsResource(models={"m": ModelSettings(name="scripted:eye")}, default_model="m"),
-        "store": StoreResource(url=f"sqlite:///{tmp_path / 'state.db'}"),
-        "io_manager": storage,
-    }
     result = dg.materialize([papers, read], resources=resources, instance=instance)
     [rate] = [check for check in result.get_asset_check_evaluations() if check.check_name == "reject_rate"]
     assert rate.passed
